@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * block.c - the life of a node: how bdrv_open() makes one, what belongs to it,
+ * how it goes.
+ *
+ *        bdrv_open(name)            bdrv_open_io(io)     bdrv_open_node(node)
+ *              │ protocol node           │ userio node         │ one more reference
+ *              └────────────┬────────────┴──────────┬──────────┘
+ *                     bdrv_open_format(): probe, node, driver->open
+ *                           │                       (which opens children and,
+ *                           │                        last, the backing: chain.c)
+ *                     BDRV_O_SNAPSHOT: an overlay node over all that (chain.c)
+ *
+ * Nodes are counted: a file node may carry several format nodes.  Nothing here
+ * transfers data; that is io.c.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "block_int.h"
+
+#define STRINGIFY(x) #x
+#define VERSION_TEXT(major, minor, patch) \
+    STRINGIFY(major) "." STRINGIFY(minor) "." STRINGIFY(patch)
+
+const char *bdrv_version(void)
+{
+    return VERSION_TEXT(BDRV_VERSION_MAJOR, BDRV_VERSION_MINOR, BDRV_VERSION_PATCH);
+}
+
+/* ----------------------------------------------------------------- context */
+
+enum {
+    DEFAULT_MAX_DEPTH = 128, /* formats/vmdk.md 9.6 */
+    DEFAULT_TABLE_BYTES = 16 * 1024 * 1024
+};
+
+int bdrv_copy_struct(void *dst, size_t size, const void *src, size_t first_version)
+{
+    size_t given = 0;
+
+    memset(dst, 0, size);
+    if (!src) {
+        return 0;
+    }
+    memcpy(&given, src, sizeof given); /* struct_size is the first member */
+    if (given == 0) {
+        given = first_version;
+    }
+    if (given < sizeof given || given > 4096) {
+        return bdrv_error(NULL, -EINVAL, "options: struct_size is %zu; sizeof the "
+                          "struct is wanted", given);
+    }
+    memcpy(dst, src, given < size ? given : size);
+    memcpy(dst, &size, sizeof size);
+    return 0;
+}
+
+static int copy_string(char **copy, const char *text)
+{
+    *copy = text ? strdup(text) : NULL;
+    return text && !*copy ? -ENOMEM : 0;
+}
+
+static int copy_list(char ***copy, const char *const *list)
+{
+    size_t count = 0;
+
+    while (list && list[count]) {
+        count++;
+    }
+    *copy = calloc(count + 1, sizeof **copy);
+    if (!*copy) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (copy_string(&(*copy)[i], list[i]) < 0) {
+            return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
+static int context_fill(OpenContext *context, const BdrvOpenOptions *options)
+{
+    context->flags = options->flags;
+    context->max_depth = options->max_depth ? options->max_depth : DEFAULT_MAX_DEPTH;
+    context->table_bytes = options->table_bytes ? options->table_bytes : DEFAULT_TABLE_BYTES;
+    context->log = options->log;
+    context->log_opaque = options->log_opaque;
+    if (copy_list(&context->allow_paths, options->allow_paths) < 0 ||
+        copy_string(&context->snapshot_directory, options->snapshot_directory) < 0 ||
+        copy_string(&context->options, options->options) < 0 ||
+        copy_string(&context->backing, options->backing) < 0 ||
+        copy_string(&context->backing_format, options->backing_format) < 0) {
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+int bdrv_context_new(OpenContext **context, const BdrvOpenOptions *options)
+{
+    const unsigned known = BDRV_O_RDWR | BDRV_O_NO_BACKING | BDRV_O_SNAPSHOT |
+                           BDRV_O_NO_LOCK | BDRV_O_NO_FLUSH;
+    BdrvOpenOptions ours;
+    int ret = bdrv_copy_struct(&ours, sizeof ours, options, sizeof ours);
+
+    *context = NULL;
+    if (ret < 0) {
+        return ret;
+    }
+    if (ours.flags & ~known) {
+        return bdrv_error(NULL, -EINVAL, "open flags 0x%x are unknown", ours.flags & ~known);
+    }
+    *context = calloc(1, sizeof **context);
+    if (!*context) {
+        return -ENOMEM;
+    }
+    atomic_init(&(*context)->references, 1);
+    ret = context_fill(*context, &ours);
+    if (ret < 0) {
+        bdrv_context_unref(*context);
+        *context = NULL;
+    }
+    return ret;
+}
+
+OpenContext *bdrv_context_ref(OpenContext *context)
+{
+    atomic_fetch_add(&context->references, 1);
+    return context;
+}
+
+void bdrv_context_unref(OpenContext *context)
+{
+    if (!context || atomic_fetch_sub(&context->references, 1) != 1) {
+        return;
+    }
+    for (char **path = context->allow_paths; path && *path; path++) {
+        free(*path);
+    }
+    free(context->allow_paths);
+    free(context->snapshot_directory);
+    free(context->options);
+    free(context->backing);
+    free(context->backing_format);
+    free(context);
+}
+
+OpenContext *bdrv_context_for_backing(OpenContext *context)
+{
+    BdrvOpenOptions options = {
+        .struct_size = sizeof options,
+        .flags = context->flags & BDRV_O_NO_LOCK,
+        .allow_paths = (const char *const *)context->allow_paths,
+        .max_depth = context->max_depth,
+        .table_bytes = context->table_bytes,
+        .log = context->log,
+        .log_opaque = context->log_opaque,
+    };
+    OpenContext *backing;
+
+    return bdrv_context_new(&backing, &options) < 0 ? NULL : backing;
+}
+
+/* ------------------------------------------------------------------- nodes */
+
+int bdrv_node_new(BlockDriverState **bs, const BlockDriver *driver, const char *filename,
+                  unsigned flags, OpenContext *context)
+{
+    BlockDriverState *node = calloc(1, sizeof *node);
+
+    *bs = NULL;
+    if (!node) {
+        return -ENOMEM;
+    }
+    node->driver = driver;
+    node->flags = flags;
+    node->state = calloc(1, driver->instance_size ? driver->instance_size : 1);
+    node->filename = strdup(filename);
+    if (!node->state || !node->filename) {
+        free(node->state);
+        free(node->filename);
+        free(node);
+        return -ENOMEM;
+    }
+    node->context = bdrv_context_ref(context);
+    atomic_init(&node->references, 1);
+    atomic_init(&node->length, 0);
+    atomic_init(&node->unflushed, 0);
+    pthread_mutex_init(&node->flush_lock, NULL);
+    pthread_mutex_init(&node->serial, NULL);
+    *bs = node;
+    return 0;
+}
+
+BlockDriverState *bdrv_node_ref(BlockDriverState *bs)
+{
+    atomic_fetch_add(&bs->references, 1);
+    return bs;
+}
+
+void bdrv_node_free(BlockDriverState *bs)
+{
+    bdrv_error_keep(); /* often called because of a failure: its text stays */
+    for (size_t i = 0; i < bs->child_count; i++) {
+        bdrv_close(bs->children[i]);
+    }
+    bdrv_close(bs->file);
+    bdrv_close(bs->backing);
+    bdrv_error_restore();
+    pthread_mutex_destroy(&bs->serial);
+    pthread_mutex_destroy(&bs->flush_lock);
+    bdrv_context_unref(bs->context);
+    free(bs->children);
+    free(bs->filename);
+    free(bs->state);
+    free(bs);
+}
+
+int bdrv_node_adopt(BlockDriverState *bs, BlockDriverState *child)
+{
+    BlockDriverState **children =
+        realloc(bs->children, (bs->child_count + 1) * sizeof *children);
+
+    if (!children) {
+        return -ENOMEM;
+    }
+    children[bs->child_count++] = child;
+    bs->children = children;
+    return 0;
+}
+
+int bdrv_node_open(BlockDriverState **bs, const char *text)
+{
+    BlockDriverState *node = *bs;
+    BdrvOptions *options = NULL;
+    int ret = bdrv_options_parse(&options, node->driver->open_options, text);
+
+    if (ret < 0) {
+        ret = bdrv_error_prefix(node, ret, "%s options", node->driver->name);
+    } else {
+        ret = node->driver->open(node, options);
+        bdrv_options_free(options);
+    }
+    node->opener = NULL;
+    if (ret < 0) {
+        bdrv_call_failed(node, ret, "cannot open");
+        bdrv_node_free(node);
+        *bs = NULL;
+    }
+    return ret;
+}
+
+/* ----------------------------------------------------------------- opening */
+
+int bdrv_open_protocol(BlockDriverState **bs, const BlockDriver *driver,
+                       const char *filename, unsigned flags, OpenContext *context)
+{
+    int ret = bdrv_node_new(bs, driver, filename, flags, context);
+
+    return ret < 0 ? ret : bdrv_node_open(bs, NULL);
+}
+
+/* Is the file of bs already open further up in the chain?  Then the chain
+ * contains itself and would never end. */
+static int check_chain(const BlockDriverState *bs, const BlockDriverState *opener)
+{
+    BdrvIdentity mine, theirs;
+
+    if (!opener) {
+        return 0;
+    }
+    if (bs->depth >= bs->context->max_depth) {
+        return bdrv_error(bs, -ELOOP, "the backing chain has more than %u images",
+                          bs->context->max_depth);
+    }
+    if (bs->file->driver->identify(bs->file, &mine) < 0) {
+        return 0; /* the depth limit will find it */
+    }
+    for (; opener; opener = opener->opener) {
+        if (opener->file && opener->file->driver->identify(opener->file, &theirs) == 0 &&
+            mine.device == theirs.device && mine.inode == theirs.inode) {
+            return bdrv_error(bs, -ELOOP, "the backing chain comes back to '%s'",
+                              opener->filename);
+        }
+    }
+    return 0;
+}
+
+static int check_access(const BlockDriverState *bs)
+{
+    if (!bdrv_is_writable(bs)) {
+        return 0;
+    }
+    if (!bdrv_is_writable(bs->file)) {
+        return bdrv_error(bs, -EROFS, "the storage below is open for reading only");
+    }
+    if (!bdrv_driver_can_write(bs->driver)) {
+        return bdrv_error(bs, -EROFS, "%s images can only be read; convert the image to "
+                          "another format to write it", bs->driver->name);
+    }
+    return 0;
+}
+
+int bdrv_open_format(BlockDriverState **bs, BlockDriverState *file, const char *format,
+                     unsigned flags, OpenContext *context, const BlockDriverState *opener)
+{
+    const BlockDriver *driver = NULL;
+    int ret;
+
+    *bs = NULL;
+    ret = format ? bdrv_require_driver(&driver, format) : bdrv_probe_node(file, &driver);
+    if (ret == 0 && driver->flags & BDRV_DRIVER_PROTOCOL) {
+        ret = bdrv_error(file, -EINVAL, "%s is no format for the content of a file",
+                         driver->name);
+    }
+    if (ret == 0) {
+        ret = bdrv_node_new(bs, driver, file->filename, flags, context);
+    }
+    if (ret < 0) {
+        bdrv_close(file);
+        return ret;
+    }
+    (*bs)->file = file;
+    (*bs)->opener = opener;
+    (*bs)->depth = opener ? opener->depth + 1 : 1;
+    ret = check_chain(*bs, opener);
+    if (ret == 0) {
+        ret = check_access(*bs);
+    }
+    if (ret < 0) {
+        bdrv_node_free(*bs);
+        *bs = NULL;
+        return ret;
+    }
+    return bdrv_node_open(bs, context->options);
+}
+
+/* The flags of the image itself: under a snapshot it is only read. */
+static unsigned image_flags(const OpenContext *context)
+{
+    return context->flags & BDRV_O_SNAPSHOT ? context->flags & ~(unsigned)BDRV_O_RDWR
+                                            : context->flags;
+}
+
+/* From the file node up; takes its reference. */
+static int open_upwards(BlockDriverState **bs, BlockDriverState *file, const char *format,
+                        OpenContext *context)
+{
+    int ret = bdrv_open_format(bs, file, format, image_flags(context), context, NULL);
+
+    if (ret == 0 && context->flags & BDRV_O_SNAPSHOT) {
+        ret = bdrv_open_snapshot(bs, context);
+    }
+    return ret;
+}
+
+static int open_by_name(BlockDriverState **bs, const char *filename, const char *format,
+                        OpenContext *context)
+{
+    const BlockDriver *driver = bdrv_find(format), *protocol;
+    BlockDriverState *file;
+    int ret;
+
+    if (driver && driver->flags & BDRV_DRIVER_PROTOCOL) {
+        ret = bdrv_node_new(bs, driver, filename, context->flags, context);
+        return ret < 0 ? ret : bdrv_node_open(bs, context->options);
+    }
+    ret = bdrv_require_driver(&protocol, "file");
+    if (ret == 0) {
+        ret = bdrv_open_protocol(&file, protocol, filename, image_flags(context), context);
+    }
+    return ret < 0 ? ret : open_upwards(bs, file, format, context);
+}
+
+int bdrv_open(BlockDriverState **bs, const char *filename, const char *format,
+              const BdrvOpenOptions *options)
+{
+    OpenContext *context;
+    int ret;
+
+    bdrv_call_begin();
+    if (!bs || !filename) {
+        return bdrv_call_end(NULL, -EINVAL, "bdrv_open: bs or filename is NULL");
+    }
+    *bs = NULL;
+    ret = bdrv_context_new(&context, options);
+    if (ret == 0) {
+        ret = open_by_name(bs, filename, format, context);
+        bdrv_context_unref(context);
+    }
+    return bdrv_call_end(NULL, ret, filename);
+}
+
+int bdrv_open_io(BlockDriverState **bs, const char *label, const BdrvIo *io, void *opaque,
+                 const char *format, const BdrvOpenOptions *options)
+{
+    OpenContext *context = NULL;
+    BlockDriverState *file = NULL;
+    int ret;
+
+    bdrv_call_begin();
+    if (!bs || !io) {
+        return bdrv_call_end(NULL, -EINVAL, "bdrv_open_io: bs or io is NULL");
+    }
+    *bs = NULL;
+    ret = bdrv_context_new(&context, options);
+    if (ret == 0) {
+        ret = bdrv_userio_new(&file, label ? label : "", io, opaque, context);
+    }
+    if (ret == 0) {
+        bdrv_node_ref(file); /* to tell it, whatever happens, who owns opaque */
+        ret = open_upwards(bs, file, format, context);
+        if (ret == 0) {
+            bdrv_userio_take_opaque(file);
+        }
+        bdrv_close(file);
+    }
+    bdrv_context_unref(context);
+    return bdrv_call_end(NULL, ret, "cannot open");
+}
+
+int bdrv_open_node(BlockDriverState **bs, BlockDriverState *file, const char *format,
+                   const BdrvOpenOptions *options)
+{
+    OpenContext *context;
+    int ret;
+
+    bdrv_call_begin();
+    if (!bs || !file) {
+        return bdrv_call_end(NULL, -EINVAL, "bdrv_open_node: bs or file is NULL");
+    }
+    *bs = NULL;
+    ret = bdrv_context_new(&context, options);
+    if (ret == 0) {
+        ret = open_upwards(bs, bdrv_node_ref(file), format, context);
+        bdrv_context_unref(context);
+    }
+    return bdrv_call_end(NULL, ret, "cannot open");
+}
+
+/* ---------------------------------------------------------------- children */
+
+/* A node for a further file, by the protocol that knows the names: that of the
+ * file below bs, through filters. */
+static int open_other(BlockDriverState **child, BlockDriverState *from, const char *name,
+                      unsigned flags)
+{
+    int ret;
+
+    while (from->driver->flags & BDRV_DRIVER_FILTER && from->file) {
+        from = from->file;
+    }
+    ret = bdrv_node_new(child, from->driver, name, flags, from->context);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = from->driver->open_other(*child, from, name);
+    if (ret < 0) {
+        bdrv_call_failed(from, ret, name);
+        bdrv_node_free(*child);
+        *child = NULL;
+    }
+    return ret;
+}
+
+int bdrv_open_beside(BlockDriverState **child, BlockDriverState *file, const char *name,
+                     unsigned flags)
+{
+    return open_other(child, file, name, flags);
+}
+
+int bdrv_open_child(BlockDriverState *bs, const char *name, BlockDriverState **child)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = open_other(child, bs->file, name, bs->flags & ~(unsigned)BDRV_O_CREATE);
+    if (ret == 0) {
+        ret = bdrv_node_adopt(bs, *child);
+        if (ret < 0) {
+            bdrv_close(*child);
+            *child = NULL;
+        }
+    }
+    return bdrv_call_end(bs, ret, "cannot open a file of the image");
+}
+
+int bdrv_create_child(BlockDriverState *file, const char *name, BlockDriverState **child)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = open_other(child, file, name, file->flags | BDRV_O_CREATE | BDRV_O_RDWR);
+    if (ret == 0) {
+        ret = bdrv_node_adopt(file, *child);
+        if (ret < 0) {
+            (*child)->driver->remove(*child);
+            bdrv_close(*child);
+            *child = NULL;
+        }
+    }
+    return bdrv_call_end(file, ret, "cannot create a file of the image");
+}
+
+/* ----------------------------------------------------------------- closing */
+
+int bdrv_close(BlockDriverState *bs)
+{
+    int ret = 0, closed;
+
+    if (!bs || atomic_fetch_sub(&bs->references, 1) != 1) {
+        return 0;
+    }
+    bdrv_call_begin();
+    if (bdrv_is_writable(bs)) {
+        ret = bdrv_flush(bs);
+    }
+    closed = bs->driver->close(bs);
+    if (ret == 0) {
+        ret = closed;
+    }
+    ret = bdrv_call_end(bs, ret, "cannot close");
+    bdrv_node_free(bs);
+    return ret;
+}

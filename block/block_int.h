@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * block_int.h - what the files of block/ share with each other and with nobody
+ * else: the node, the context its open came with, and the seams between files.
+ *
+ *   block.c    life of a node: open, children, references, close
+ *   chain.c    backing images: opening, loops, reading through, commit
+ *   create.c   bdrv_create and its removal of half-made files
+ *   io.c       the front door of every data call
+ *   info.c     what a node tells about itself
+ *   registry.c the driver table;  defaults.c  the named default of each hole
+ *   userio.c   the protocol driver behind bdrv_open_io
+ */
+#ifndef BLOCK_INT_H
+#define BLOCK_INT_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "bdrv-driver.h"
+
+/* What one bdrv_open() was asked for, shared by all nodes it makes. */
+typedef struct OpenContext {
+    atomic_int references;
+    unsigned flags; /* the user's; a node's own may differ */
+    char **allow_paths;
+    char *snapshot_directory;
+    char *options;
+    char *backing;
+    char *backing_format;
+    unsigned max_depth;
+    size_t table_bytes;
+    BdrvLogFn *log;
+    void *log_opaque;
+} OpenContext;
+
+struct BlockDriverState {
+    atomic_int references;
+    const BlockDriver *driver; /* total: no NULL callback */
+    void *state;
+    char *filename;
+    unsigned flags;
+    OpenContext *context;
+
+    BlockDriverState *file;
+    BlockDriverState *backing;
+    BlockDriverState **children; /* further files; not file, not backing */
+    size_t child_count;
+
+    /* Who is being opened on top of this node; valid during open only, it is
+     * how a chain finds that it contains itself. */
+    const BlockDriverState *opener;
+    unsigned depth; /* images above this one in its chain */
+
+    _Atomic int64_t length;
+    atomic_int unflushed;       /* not 0: written since the last good flush */
+    pthread_mutex_t flush_lock; /* one flush at a time, see bdrv_flush() */
+    pthread_mutex_t serial;     /* held around drivers that are not PARALLEL */
+};
+
+/* ---- error.c: every public function is a bracket of these two ---- */
+
+/* How many public calls this thread is inside of. */
+extern _Thread_local unsigned bdrv_call_depth;
+
+void bdrv_call_begin_outermost(void);
+int bdrv_call_failed(const BlockDriverState *bs, int error, const char *what);
+
+/* Around a clean-up after a failure, so that it cannot overwrite the cause. */
+void bdrv_error_keep(void);
+void bdrv_error_restore(void);
+
+static inline void bdrv_call_begin(void)
+{
+    if (bdrv_call_depth++ == 0) {
+        bdrv_call_begin_outermost();
+    }
+}
+
+/* Closes the bracket; a failure that left no message gets one made of what. */
+static inline int bdrv_call_end(const BlockDriverState *bs, int result,
+                                const char *what)
+{
+    bdrv_call_depth--;
+    return result < 0 ? bdrv_call_failed(bs, result, what) : result;
+}
+
+/* ---- block.c ---- */
+
+/* A node without children; the driver is not opened yet. */
+int bdrv_node_new(BlockDriverState **bs, const BlockDriver *driver,
+                  const char *filename, unsigned flags, OpenContext *context);
+/* Takes a reference. */
+BlockDriverState *bdrv_node_ref(BlockDriverState *bs);
+/* Frees a node whose driver is not open, closing its children. */
+void bdrv_node_free(BlockDriverState *bs);
+/* Adds to the children of bs, which then owns child. */
+int bdrv_node_adopt(BlockDriverState *bs, BlockDriverState *child);
+
+/* Opens driver->open with options parsed from text (NULL: none); frees the node
+ * and sets *bs NULL when it fails. */
+int bdrv_node_open(BlockDriverState **bs, const char *options);
+
+/* A protocol node by name. */
+int bdrv_open_protocol(BlockDriverState **bs, const BlockDriver *driver,
+                       const char *filename, unsigned flags,
+                       OpenContext *context);
+/* A format node over file, of which it takes the caller's reference, also when
+ * it fails.  opener is the image it is opened for (NULL: none). */
+int bdrv_open_format(BlockDriverState **bs, BlockDriverState *file,
+                     const char *format, unsigned flags, OpenContext *context,
+                     const BlockDriverState *opener);
+
+/* Another file by the protocol below file, not owned by it. */
+int bdrv_open_beside(BlockDriverState **child, BlockDriverState *file,
+                     const char *name, unsigned flags);
+
+int bdrv_context_new(OpenContext **context, const BdrvOpenOptions *options);
+/* The context for a parent: the same without what was said of the child. */
+OpenContext *bdrv_context_for_backing(OpenContext *context);
+OpenContext *bdrv_context_ref(OpenContext *context);
+void bdrv_context_unref(OpenContext *context);
+
+/* Copies an options struct given by a user into ours: dst is size bytes and
+ * becomes zeros behind what the user's version has.  src may be NULL.
+ * first_version is the size in version 0.1. */
+int bdrv_copy_struct(void *dst, size_t size, const void *src,
+                     size_t first_version);
+
+/* ---- chain.c ---- */
+
+int bdrv_open_snapshot(BlockDriverState **bs, OpenContext *context);
+
+/* ---- io.c ---- */
+
+/* Nodes that may be written past their end. */
+int bdrv_can_grow(const BlockDriverState *bs);
+
+/* ---- registry.c ---- */
+
+int bdrv_driver_can_write(const BlockDriver *driver);
+int bdrv_driver_can_create(const BlockDriver *driver);
+
+/* -EINVAL with a message that lists the names. */
+int bdrv_require_driver(const BlockDriver **driver, const char *name);
+
+/* ---- defaults.c ---- */
+
+void bdrv_fill_defaults(BlockDriver *driver);
+
+/* ---- probe.c ---- */
+
+int bdrv_probe_node(BlockDriverState *file, const BlockDriver **driver);
+
+/* ---- opts.c ---- */
+
+int bdrv_options_parse(BdrvOptions **options, const BdrvOption *list,
+                       const char *text);
+void bdrv_options_free(BdrvOptions *options);
+/* A value set by the core itself; the option is in the list. */
+int bdrv_options_set(BdrvOptions *options, const char *name, const char *value);
+
+/* ---- userio.c ---- */
+
+/* A protocol node on the user's callbacks, which leaves opaque to the caller
+ * until it is told to take it over: then its close calls io->close. */
+int bdrv_userio_new(BlockDriverState **bs, const char *label, const BdrvIo *io,
+                    void *opaque, OpenContext *context);
+void bdrv_userio_take_opaque(BlockDriverState *bs);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * defaults.c - what happens where a driver has left a hole: one named function
+ * per optional callback, put into the core's copy of the table, so that the
+ * rest of the core never tests a pointer.  Defaults are loud: none of them
+ * succeeds without doing what was asked.
+ */
+#include "block_int.h"
+
+enum {
+    ZERO_CHUNK = 64 * 1024 /* one write of zeros: large enough to be cheap */
+};
+
+static int unsupported(BlockDriverState *bs, const char *what)
+{
+    return bdrv_error(bs, -ENOTSUP, "the %s driver cannot %s", bs->driver->name, what);
+}
+
+static int default_probe(const BdrvProbe *probe)
+{
+    (void)probe;
+    return 0;
+}
+
+static int default_write(BlockDriverState *bs, const void *buf, size_t bytes, int64_t offset)
+{
+    (void)buf, (void)bytes, (void)offset;
+    return bdrv_error(bs, -EROFS, "the %s driver cannot write", bs->driver->name);
+}
+
+static int default_create(BlockDriverState *file, const BdrvCreateParams *params)
+{
+    (void)params; /* bdrv_create() names the driver */
+    return bdrv_error(file, -ENOTSUP, "images of this format cannot be created");
+}
+
+static int default_close(BlockDriverState *bs)
+{
+    (void)bs; /* nothing allocated: nothing to release */
+    return 0;
+}
+
+static int default_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                BdrvExtent *extent)
+{
+    (void)bs, (void)offset;
+    extent->state = BDRV_DATA;
+    extent->bytes = bytes;
+    return 0;
+}
+
+static int default_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    static const uint8_t zeros[ZERO_CHUNK];
+
+    while (bytes > 0) {
+        int64_t chunk = bdrv_min(bytes, ZERO_CHUNK);
+        int ret = bs->driver->write(bs, zeros, (size_t)chunk, offset);
+        if (ret < 0) {
+            return ret;
+        }
+        offset += chunk;
+        bytes -= chunk;
+    }
+    return 0;
+}
+
+static int default_discard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    (void)offset, (void)bytes;
+    return unsupported(bs, "discard");
+}
+
+static int default_truncate(BlockDriverState *bs, int64_t length)
+{
+    (void)length;
+    return unsupported(bs, "change the length");
+}
+
+static int default_get_info(BlockDriverState *bs, BdrvInfo *info)
+{
+    (void)bs, (void)info; /* what the core has filled in is all there is */
+    return 0;
+}
+
+static int default_get_details(BlockDriverState *bs, BdrvDetails *details)
+{
+    (void)bs, (void)details;
+    return 0;
+}
+
+static int default_get_geometry(BlockDriverState *bs, BdrvGeometry *geometry)
+{
+    (void)bs, (void)geometry;
+    return -ENOENT; /* none recorded: the core guesses */
+}
+
+static int default_open_other(BlockDriverState *bs, BlockDriverState *from, const char *name)
+{
+    (void)from, (void)name;
+    return unsupported(bs, "open other files that an image names");
+}
+
+static int default_identify(BlockDriverState *bs, BdrvIdentity *identity)
+{
+    (void)identity;
+    return unsupported(bs, "tell files apart");
+}
+
+static int default_remove(BlockDriverState *bs)
+{
+    return unsupported(bs, "remove files");
+}
+
+#define FILL(callback, function)         \
+    do {                                 \
+        if (!driver->callback) {         \
+            driver->callback = function; \
+        }                                \
+    } while (0)
+
+void bdrv_fill_defaults(BlockDriver *driver)
+{
+    static const BdrvOption none[] = { { .name = NULL } };
+
+    FILL(description, driver->name);
+    FILL(open_options, none);
+    FILL(create_options, none);
+    FILL(probe, default_probe);
+    FILL(write, default_write);
+    FILL(create, default_create);
+    FILL(close, default_close);
+    FILL(flush, bdrv_flush_children);
+    FILL(is_allocated, default_is_allocated);
+    FILL(write_zeroes, default_write_zeroes);
+    FILL(discard, default_discard);
+    FILL(truncate, default_truncate);
+    FILL(get_info, default_get_info);
+    FILL(get_details, default_get_details);
+    FILL(get_geometry, default_get_geometry);
+    FILL(open_other, default_open_other);
+    FILL(identify, default_identify);
+    FILL(remove, default_remove);
+}

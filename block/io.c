@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * io.c - the front door: every data call of the library, the user's and the
+ * drivers' on their children, comes through here and is checked here, once:
+ * arguments, bounds, access.  Then it takes the node's lock if the driver wants
+ * one, and goes straight to the driver.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "block_int.h"
+
+enum {
+    BOUNCE_BYTES = 1024 * 1024 /* scattered buffers up to this go as one request */
+};
+
+/* ------------------------------------------------------------------ checks */
+
+int bdrv_can_grow(const BlockDriverState *bs)
+{
+    return (bs->driver->flags & (BDRV_DRIVER_PROTOCOL | BDRV_DRIVER_FILTER)) != 0;
+}
+
+/* A driver that reads past the end of its file met a damaged image; a user who
+ * does so made a mistake. */
+static int out_of_range(const BlockDriverState *bs, int64_t bytes, int64_t offset)
+{
+    long long length = (long long)atomic_load(&((BlockDriverState *)bs)->length);
+
+    if (bdrv_call_depth > 1 && bdrv_can_grow(bs)) {
+        return bdrv_error(bs, -EIO, "the file ends at byte %lld, but %lld bytes at offset "
+                          "%lld are needed: is it truncated?", length, (long long)bytes,
+                          (long long)offset);
+    }
+    return bdrv_error(bs, -ERANGE, "%lld bytes at offset %lld are beyond the end of the "
+                      "disk, which has %lld", (long long)bytes, (long long)offset, length);
+}
+
+static int check_range(const BlockDriverState *bs, int64_t bytes, int64_t offset)
+{
+    int64_t end;
+
+    if (!bs) {
+        return bdrv_error(NULL, -EINVAL, "the handle is NULL");
+    }
+    if (bytes < 0 || offset < 0) {
+        return bdrv_error(bs, -EINVAL, "%lld bytes at offset %lld: neither may be negative",
+                          (long long)bytes, (long long)offset);
+    }
+    if (!bdrv_add(offset, bytes, &end) ||
+        end > atomic_load(&((BlockDriverState *)bs)->length)) {
+        return out_of_range(bs, bytes, offset);
+    }
+    return 0;
+}
+
+static int check_writable(const BlockDriverState *bs)
+{
+    return bdrv_is_writable(bs)
+               ? 0
+               : bdrv_error(bs, -EROFS, "the image is open for reading only");
+}
+
+/* As check_range, but a file may grow. */
+static int check_write(const BlockDriverState *bs, int64_t bytes, int64_t offset)
+{
+    int64_t end;
+    int ret;
+
+    if (bs && bdrv_can_grow(bs) && bdrv_add(offset, bytes, &end)) {
+        return check_writable(bs);
+    }
+    ret = check_range(bs, bytes, offset);
+    return ret < 0 ? ret : check_writable(bs);
+}
+
+static int check_buffer(const BlockDriverState *bs, const void *buf, size_t bytes)
+{
+    if (!buf && bytes > 0) {
+        return bdrv_error(bs, -EINVAL, "the buffer is NULL");
+    }
+    if ((uint64_t)bytes > INT64_MAX) {
+        return bdrv_error(bs, -EINVAL, "%zu bytes are too many", bytes);
+    }
+    return 0;
+}
+
+/* ---------------------------------------------------------------- dispatch */
+
+static inline void driver_enter(BlockDriverState *bs)
+{
+    if (!(bs->driver->flags & BDRV_DRIVER_PARALLEL)) {
+        pthread_mutex_lock(&bs->serial);
+    }
+}
+
+static inline void driver_leave(BlockDriverState *bs)
+{
+    if (!(bs->driver->flags & BDRV_DRIVER_PARALLEL)) {
+        pthread_mutex_unlock(&bs->serial);
+    }
+}
+
+/* After a modification, whether it succeeded (it may have done a part) or not.
+ * Set after it, not before: a flush on another thread that began in between
+ * need not have covered it. */
+static void note_written(BlockDriverState *bs, int64_t end)
+{
+    int64_t length = atomic_load(&bs->length);
+
+    while (end > length && !atomic_compare_exchange_weak(&bs->length, &length, end)) {
+    }
+    if (!atomic_load_explicit(&bs->unflushed, memory_order_relaxed)) {
+        atomic_store(&bs->unflushed, 1);
+    }
+}
+
+static int driver_read(BlockDriverState *bs, void *buf, size_t bytes, int64_t offset)
+{
+    int ret;
+
+    driver_enter(bs);
+    ret = bs->driver->read(bs, buf, bytes, offset);
+    driver_leave(bs);
+    return ret;
+}
+
+static int driver_write(BlockDriverState *bs, const void *buf, size_t bytes, int64_t offset)
+{
+    int ret;
+
+    driver_enter(bs);
+    ret = bs->driver->write(bs, buf, bytes, offset);
+    driver_leave(bs);
+    note_written(bs, ret < 0 ? 0 : offset + (int64_t)bytes);
+    return ret;
+}
+
+/* ---------------------------------------------------------- read and write */
+
+int bdrv_pread(BlockDriverState *bs, void *buf, size_t bytes, int64_t offset)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = check_buffer(bs, buf, bytes);
+    if (ret == 0) {
+        ret = check_range(bs, (int64_t)bytes, offset);
+    }
+    if (ret == 0 && bytes > 0) {
+        ret = driver_read(bs, buf, bytes, offset);
+    }
+    return bdrv_call_end(bs, ret, "cannot read");
+}
+
+int bdrv_pwrite(BlockDriverState *bs, const void *buf, size_t bytes, int64_t offset)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = check_buffer(bs, buf, bytes);
+    if (ret == 0) {
+        ret = check_write(bs, (int64_t)bytes, offset);
+    }
+    if (ret == 0 && bytes > 0) {
+        ret = driver_write(bs, buf, bytes, offset);
+    }
+    return bdrv_call_end(bs, ret, "cannot write");
+}
+
+static int check_sectors(const BlockDriverState *bs, int64_t sector_num, int nb_sectors)
+{
+    if (nb_sectors < 0 || sector_num < 0 || sector_num > INT64_MAX / BDRV_SECTOR_SIZE) {
+        return bdrv_error(bs, -EINVAL, "%d sectors at sector %lld: out of any disk's range",
+                          nb_sectors, (long long)sector_num);
+    }
+    return 0;
+}
+
+int bdrv_read(BlockDriverState *bs, int64_t sector_num, void *buf, int nb_sectors)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = check_sectors(bs, sector_num, nb_sectors);
+    if (ret == 0) {
+        ret = bdrv_pread(bs, buf, (size_t)nb_sectors * BDRV_SECTOR_SIZE,
+                         sector_num * BDRV_SECTOR_SIZE);
+    }
+    return bdrv_call_end(bs, ret, "cannot read");
+}
+
+int bdrv_write(BlockDriverState *bs, int64_t sector_num, const void *buf, int nb_sectors)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = check_sectors(bs, sector_num, nb_sectors);
+    if (ret == 0) {
+        ret = bdrv_pwrite(bs, buf, (size_t)nb_sectors * BDRV_SECTOR_SIZE,
+                          sector_num * BDRV_SECTOR_SIZE);
+    }
+    return bdrv_call_end(bs, ret, "cannot write");
+}
+
+/* ------------------------------------------------------- scattered buffers */
+
+static int sum_pieces(const BlockDriverState *bs, const BdrvIovec *pieces, int count,
+                      int64_t *total)
+{
+    *total = 0;
+    if (count < 0 || (count > 0 && !pieces)) {
+        return bdrv_error(bs, -EINVAL, "%d pieces: a list of them is wanted", count);
+    }
+    for (int i = 0; i < count; i++) {
+        int ret = check_buffer(bs, pieces[i].base, pieces[i].bytes);
+        if (ret < 0) {
+            return ret;
+        }
+        if (!bdrv_add(*total, (int64_t)pieces[i].bytes, total)) {
+            return bdrv_error(bs, -EINVAL, "the pieces are too many bytes in all");
+        }
+    }
+    return 0;
+}
+
+/* A driver call costs more than a copy of a few pages: gather them into one. */
+static void *bounce_for(int count, int64_t total)
+{
+    return count > 1 && total <= BOUNCE_BYTES ? malloc((size_t)total) : NULL;
+}
+
+static int read_bounced(BlockDriverState *bs, const BdrvIovec *pieces, int count,
+                        int64_t offset, uint8_t *bounce, int64_t total)
+{
+    int ret = driver_read(bs, bounce, (size_t)total, offset);
+
+    for (int i = 0; ret == 0 && i < count; i++) {
+        memcpy(pieces[i].base, bounce, pieces[i].bytes);
+        bounce += pieces[i].bytes;
+    }
+    return ret;
+}
+
+static int read_pieces(BlockDriverState *bs, const BdrvIovec *pieces, int count,
+                       int64_t offset)
+{
+    int ret = 0;
+
+    for (int i = 0; ret == 0 && i < count; i++) {
+        if (pieces[i].bytes > 0) {
+            ret = driver_read(bs, pieces[i].base, pieces[i].bytes, offset);
+            offset += (int64_t)pieces[i].bytes;
+        }
+    }
+    return ret;
+}
+
+int bdrv_preadv(BlockDriverState *bs, const BdrvIovec *pieces, int count, int64_t offset)
+{
+    int64_t total;
+    void *bounce;
+    int ret;
+
+    bdrv_call_begin();
+    ret = sum_pieces(bs, pieces, count, &total);
+    if (ret == 0) {
+        ret = check_range(bs, total, offset);
+    }
+    if (ret == 0 && total > 0) {
+        bounce = bounce_for(count, total);
+        ret = bounce ? read_bounced(bs, pieces, count, offset, bounce, total)
+                     : read_pieces(bs, pieces, count, offset);
+        free(bounce);
+    }
+    return bdrv_call_end(bs, ret, "cannot read");
+}
+
+static int write_bounced(BlockDriverState *bs, const BdrvIovec *pieces, int count,
+                         int64_t offset, uint8_t *bounce, int64_t total)
+{
+    uint8_t *next = bounce;
+
+    for (int i = 0; i < count; i++) {
+        memcpy(next, pieces[i].base, pieces[i].bytes);
+        next += pieces[i].bytes;
+    }
+    return driver_write(bs, bounce, (size_t)total, offset);
+}
+
+static int write_pieces(BlockDriverState *bs, const BdrvIovec *pieces, int count,
+                        int64_t offset)
+{
+    int ret = 0;
+
+    for (int i = 0; ret == 0 && i < count; i++) {
+        if (pieces[i].bytes > 0) {
+            ret = driver_write(bs, pieces[i].base, pieces[i].bytes, offset);
+            offset += (int64_t)pieces[i].bytes;
+        }
+    }
+    return ret;
+}
+
+int bdrv_pwritev(BlockDriverState *bs, const BdrvIovec *pieces, int count, int64_t offset)
+{
+    int64_t total;
+    void *bounce;
+    int ret;
+
+    bdrv_call_begin();
+    ret = sum_pieces(bs, pieces, count, &total);
+    if (ret == 0) {
+        ret = check_write(bs, total, offset);
+    }
+    if (ret == 0 && total > 0) {
+        bounce = bounce_for(count, total);
+        ret = bounce ? write_bounced(bs, pieces, count, offset, bounce, total)
+                     : write_pieces(bs, pieces, count, offset);
+        free(bounce);
+    }
+    return bdrv_call_end(bs, ret, "cannot write");
+}
+
+/* ------------------------------------------------------- zeros and discard */
+
+int bdrv_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = check_write(bs, bytes, offset);
+    if (ret == 0 && bytes > 0) {
+        driver_enter(bs);
+        ret = bs->driver->write_zeroes(bs, offset, bytes);
+        driver_leave(bs);
+        note_written(bs, ret < 0 ? 0 : offset + bytes);
+    }
+    return bdrv_call_end(bs, ret, "cannot write zeros");
+}
+
+int bdrv_discard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = check_range(bs, bytes, offset);
+    if (ret == 0) {
+        ret = check_writable(bs);
+    }
+    if (ret == 0 && bytes > 0) {
+        driver_enter(bs);
+        ret = bs->driver->discard(bs, offset, bytes);
+        driver_leave(bs);
+        note_written(bs, 0);
+    }
+    return bdrv_call_end(bs, ret, "cannot discard");
+}
+
+int bdrv_truncate(BlockDriverState *bs, int64_t length)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = bs && length >= 0 ? check_writable(bs)
+                            : bdrv_error(bs, -EINVAL, "the length %lld is negative",
+                                         (long long)length);
+    if (ret == 0) {
+        driver_enter(bs);
+        ret = bs->driver->truncate(bs, length);
+        driver_leave(bs);
+        note_written(bs, 0);
+    }
+    return bdrv_call_end(bs, ret, "cannot change the length");
+}
+
+/* ------------------------------------------------------------------- flush */
+
+/* Whoever calls this may rely on a flush that another thread has under way only
+ * when that has succeeded: hence the lock. */
+int bdrv_flush(BlockDriverState *bs)
+{
+    int ret = 0;
+
+    bdrv_call_begin();
+    if (!bs) {
+        ret = -EINVAL;
+    } else if (!(bs->flags & BDRV_O_NO_FLUSH && bs->driver->flags & BDRV_DRIVER_PROTOCOL)) {
+        pthread_mutex_lock(&bs->flush_lock);
+        if (atomic_exchange(&bs->unflushed, 0)) {
+            driver_enter(bs);
+            ret = bs->driver->flush(bs);
+            driver_leave(bs);
+        }
+        if (ret < 0) {
+            atomic_store(&bs->unflushed, 1);
+        }
+        pthread_mutex_unlock(&bs->flush_lock);
+    }
+    return bdrv_call_end(bs, ret, "cannot flush");
+}
+
+int bdrv_flush_children(BlockDriverState *bs)
+{
+    int ret = 0;
+
+    if (bs->file && bdrv_is_writable(bs->file)) {
+        ret = bdrv_flush(bs->file);
+    }
+    for (size_t i = 0; ret == 0 && i < bs->child_count; i++) {
+        if (bdrv_is_writable(bs->children[i])) {
+            ret = bdrv_flush(bs->children[i]);
+        }
+    }
+    return ret;
+}
+
+/* -------------------------------------------------------------- allocation */
+
+static int check_extent(const BlockDriverState *bs, int64_t bytes, const BdrvExtent *extent)
+{
+    if (extent->bytes < 1 || extent->bytes > bytes) {
+        return bdrv_error(bs, -EIO, "the %s driver tells a run of %lld bytes where 1 to "
+                          "%lld were asked for", bs->driver->name,
+                          (long long)extent->bytes, (long long)bytes);
+    }
+    return 0;
+}
+
+int bdrv_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvExtent *extent)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = extent && bytes > 0 ? check_range(bs, bytes, offset)
+                              : bdrv_error(bs, -EINVAL, "a range of at least one byte and a "
+                                           "place for the answer are wanted");
+    if (ret == 0) {
+        memset(extent, 0, sizeof *extent);
+        driver_enter(bs);
+        ret = bs->driver->is_allocated(bs, offset, bytes, extent);
+        driver_leave(bs);
+    }
+    if (ret == 0) {
+        ret = check_extent(bs, bytes, extent);
+    }
+    return bdrv_call_end(bs, ret, "cannot look up what is allocated");
+}
+
+/* Holes of the file that carries a run as a whole are the run's zeros. */
+static int look_into_file(BdrvExtent *extent)
+{
+    BdrvExtent below;
+    int64_t bytes = bdrv_min(extent->bytes,
+                             bdrv_getlength(extent->file) - extent->file_offset);
+    int ret;
+
+    if (bytes <= 0) {
+        return 0; /* beyond the file: reading will say so */
+    }
+    ret = bdrv_is_allocated(extent->file, extent->file_offset, bytes, &below);
+    if (ret == 0) {
+        extent->bytes = below.bytes;
+        extent->state = below.state == BDRV_DATA ? BDRV_DATA : BDRV_ZERO;
+    }
+    return ret;
+}
+
+static int map_chain(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvExtent *extent)
+{
+    BlockDriverState *node = bs;
+    int depth = 0, ret;
+
+    for (;; node = node->backing, depth++) {
+        int64_t length = bdrv_getlength(node);
+
+        if (offset >= length) { /* a parent that is shorter than its child */
+            *extent = (BdrvExtent){ .state = BDRV_UNALLOCATED, .bytes = bytes };
+            break;
+        }
+        ret = bdrv_is_allocated(node, offset, bdrv_min(bytes, length - offset), extent);
+        if (ret < 0) {
+            return ret;
+        }
+        bytes = extent->bytes;
+        if (extent->state != BDRV_UNALLOCATED || !node->backing) {
+            break;
+        }
+    }
+    extent->depth = depth;
+    if (extent->state == BDRV_DATA && extent->may_have_holes && extent->file) {
+        return look_into_file(extent);
+    }
+    return 0;
+}
+
+int bdrv_map(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvExtent *extent)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = extent && bytes > 0 ? check_range(bs, bytes, offset)
+                              : bdrv_error(bs, -EINVAL, "a range of at least one byte and a "
+                                           "place for the answer are wanted");
+    if (ret == 0) {
+        ret = map_chain(bs, offset, bytes, extent);
+    }
+    return bdrv_call_end(bs, ret, "cannot look up what is allocated");
+}
