@@ -1,29 +1,193 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * convert.c - bdrv_convert(): the content of one disk into another.
+ * convert.c - bdrv_convert(): the content of one disk into another, on several
+ * threads, with the same output whatever their number.
  *
- *     source ──bdrv_map──▶ runs ──▶ zeros: skipped, or written as zeros
- *                              └──▶ data: read ─▶ cut at zeros ─▶ written
+ *      take a window          fill it (in parallel)        write it (in turn)
+ *   ┌──────────────────┐   ┌───────────────────────┐   ┌───────────────────────┐
+ *   │ next piece of the │──▶│ map, read, find zeros │──▶│ wait until all earlier│
+ *   │ disk, a ticket    │   │ (inflate, if it must) │   │ tickets are written   │
+ *   └──────────────────┘   └───────────────────────┘   └───────────────────────┘
  *
- * Walks forward once, with one buffer; what is known to be zero is neither
- * read nor, if the target is known to be zero, written.
+ * Every thread, the caller's too, goes round this loop.  Windows are cut at fixed
+ * places of the disk and written in their order, so a target that allocates
+ * does so in the same order always; what runs in parallel is everything else.
+ * Memory is one window per thread.  A long run of nothing is one window
+ * without data, however long.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "block_int.h"
 
 enum {
-    CONVERT_BUFFER = 2 * 1024 * 1024, /* large enough that calls cost nothing */
-    DEFAULT_SPARSE = 4096
+    WINDOW_BYTES = 1024 * 1024, /* large enough that calls cost nothing, and
+                                 * small enough to stay in a cache */
+    DEFAULT_SPARSE = 4096,      /* a page: smaller holes save no host space */
+    THREADS_MAX = 64
 };
+
+typedef struct Piece {
+    int64_t offset; /* on the source disk */
+    int64_t bytes;
+    int zero;
+} Piece;
+
+/* Sector-sized runs in turns are the worst that can be met. */
+#define PIECES_MAX (WINDOW_BYTES / BDRV_SECTOR_SIZE + 1)
+
+typedef struct Window {
+    uint64_t ticket;
+    int64_t offset;
+    int64_t bytes; /* more than WINDOW_BYTES only if it is all zero */
+    int zero;      /* known without looking further */
+    Piece *pieces;
+    size_t piece_count;
+    uint8_t *data; /* WINDOW_BYTES */
+} Window;
 
 typedef struct Conversion {
     BlockDriverState *source, *target;
     BdrvConvertOptions asked;
     int64_t length; /* of the source */
-    uint8_t *buffer;
+
+    pthread_mutex_t lock;
+    pthread_cond_t turn;
+    int64_t next_offset;  /* where the next window begins */
+    uint64_t next_ticket; /* to be taken */
+    uint64_t next_write;  /* the ticket whose turn it is */
+    int error;            /* of the first window that failed; stops all */
+    char message[1024];   /* its text: the failing thread is not the caller's */
 } Conversion;
+
+/* ------------------------------------------------------------------ taking */
+
+/* Looks only as far as to tell a long run of nothing from a window. */
+static int look_ahead(const Conversion *c, Window *w)
+{
+    int64_t edge = bdrv_round_down(w->offset, WINDOW_BYTES) + WINDOW_BYTES;
+    BdrvExtent run;
+    int ret = bdrv_map(c->source, w->offset, c->length - w->offset, &run);
+
+    if (ret < 0) {
+        return ret;
+    }
+    w->zero = run.state != BDRV_DATA && w->offset + run.bytes >= bdrv_min(edge, c->length);
+    w->bytes = w->zero ? run.bytes : bdrv_min(edge, c->length) - w->offset;
+    return 0;
+}
+
+static void fail(Conversion *c, int error)
+{
+    if (c->error == 0) {
+        c->error = error;
+        snprintf(c->message, sizeof c->message, "%s", bdrv_errmsg());
+    }
+}
+
+/* 1: *w is to be done; 0: there is no more to do, or all stops. */
+static int take_window(Conversion *c, Window *w)
+{
+    int taken = 0, ret;
+
+    pthread_mutex_lock(&c->lock);
+    if (c->error == 0 && c->next_offset < c->length) {
+        w->offset = c->next_offset;
+        ret = look_ahead(c, w);
+        if (ret < 0) {
+            fail(c, ret);
+        } else {
+            w->ticket = c->next_ticket++;
+            c->next_offset += w->bytes;
+            taken = 1;
+        }
+    }
+    pthread_mutex_unlock(&c->lock);
+    return taken;
+}
+
+/* ----------------------------------------------------------------- filling */
+
+/* Compared with itself shifted by one: memcmp is vectorised everywhere. */
+static int is_zero(const uint8_t *p, int64_t bytes)
+{
+    return p[0] == 0 && (bytes == 1 || memcmp(p, p + 1, (size_t)bytes - 1) == 0);
+}
+
+static int add_piece(Window *w, int64_t offset, int64_t bytes, int zero)
+{
+    Piece *last = w->piece_count > 0 ? &w->pieces[w->piece_count - 1] : NULL;
+
+    if (last && last->zero == zero) {
+        last->bytes += bytes;
+    } else if (w->piece_count < PIECES_MAX) {
+        w->pieces[w->piece_count++] = (Piece){ offset, bytes, zero };
+    } else {
+        return bdrv_error(NULL, -EIO, "the source tells runs shorter than a sector");
+    }
+    return 0;
+}
+
+/* Units of zero detection are aligned on the disk, so that the same content
+ * gives the same pieces however the source tells its runs. */
+static int add_data(const Conversion *c, Window *w, int64_t offset, int64_t bytes)
+{
+    const int64_t unit = c->asked.sparse_size;
+    int64_t step;
+    int ret = 0;
+
+    for (; ret == 0 && bytes > 0; offset += step, bytes -= step) {
+        step = unit > 0 ? bdrv_min(unit - offset % unit, bytes) : bytes;
+        ret = add_piece(w, offset, step,
+                        unit > 0 && is_zero(w->data + (offset - w->offset), step));
+    }
+    return ret;
+}
+
+static int read_run(const Conversion *c, Window *w, int64_t offset, int64_t bytes)
+{
+    int ret = bdrv_pread(c->source, w->data + (offset - w->offset), (size_t)bytes, offset);
+
+    return ret < 0 ? ret : add_data(c, w, offset, bytes);
+}
+
+static int fill_window(const Conversion *c, Window *w)
+{
+    int64_t offset = w->offset, end = w->offset + w->bytes;
+    BdrvExtent run;
+    int ret = 0;
+
+    w->piece_count = 0;
+    if (w->zero) {
+        return add_piece(w, w->offset, w->bytes, 1);
+    }
+    for (; ret == 0 && offset < end; offset += run.bytes) {
+        ret = bdrv_map(c->source, offset, end - offset, &run);
+        if (ret == 0) {
+            ret = run.state == BDRV_DATA ? read_run(c, w, offset, run.bytes)
+                                         : add_piece(w, offset, run.bytes, 1);
+        }
+    }
+    return ret;
+}
+
+/* ----------------------------------------------------------------- writing */
+
+static int write_piece(const Conversion *c, const Window *w, const Piece *piece)
+{
+    int64_t target_offset = c->asked.target_offset + piece->offset;
+
+    if (!piece->zero) {
+        return bdrv_pwrite(c->target, w->data + (piece->offset - w->offset),
+                           (size_t)piece->bytes, target_offset);
+    }
+    if (c->asked.flags & BDRV_CONVERT_TARGET_IS_ZERO) {
+        return 0;
+    }
+    return bdrv_write_zeroes(c->target, target_offset, piece->bytes);
+}
 
 static int report(const Conversion *c, int64_t done)
 {
@@ -34,105 +198,93 @@ static int report(const Conversion *c, int64_t done)
     return 0;
 }
 
-/* Compared with itself shifted by one: as fast as memcmp, which is vectorised. */
-static int is_zero(const uint8_t *p, int64_t bytes)
-{
-    return p[0] == 0 && (bytes == 1 || memcmp(p, p + 1, (size_t)bytes - 1) == 0);
-}
-
-static int put_zeros(const Conversion *c, int64_t offset, int64_t bytes)
-{
-    if (c->asked.flags & BDRV_CONVERT_TARGET_IS_ZERO) {
-        return 0;
-    }
-    return bdrv_write_zeroes(c->target, c->asked.target_offset + offset, bytes);
-}
-
-static int put_data(const Conversion *c, const uint8_t *data, int64_t offset, int64_t bytes)
-{
-    return bdrv_pwrite(c->target, data, (size_t)bytes, c->asked.target_offset + offset);
-}
-
-/* The piece at the front of data that is all zero, or has no zero unit: units
- * are aligned on the disk, so that the same content gives the same pieces. */
-static int64_t next_piece(const Conversion *c, const uint8_t *data, int64_t offset,
-                          int64_t bytes, int *zero)
-{
-    const int64_t unit = c->asked.sparse_size;
-    int64_t piece = 0;
-
-    while (piece < bytes) {
-        int64_t step = bdrv_min(unit - (offset + piece) % unit, bytes - piece);
-        int this_zero = is_zero(data + piece, step);
-
-        if (piece == 0) {
-            *zero = this_zero;
-        } else if (*zero != this_zero) {
-            break;
-        }
-        piece += step;
-    }
-    return piece;
-}
-
-static int put_sparse(const Conversion *c, const uint8_t *data, int64_t offset, int64_t bytes)
-{
-    int zero = 0, ret = 0;
-
-    if (c->asked.sparse_size < 0) {
-        return put_data(c, data, offset, bytes);
-    }
-    while (ret == 0 && bytes > 0) {
-        int64_t piece = next_piece(c, data, offset, bytes, &zero);
-
-        ret = zero ? put_zeros(c, offset, piece) : put_data(c, data, offset, piece);
-        data += piece;
-        offset += piece;
-        bytes -= piece;
-    }
-    return ret;
-}
-
-static int copy_data(const Conversion *c, int64_t offset, int64_t bytes)
+static int write_window(const Conversion *c, const Window *w)
 {
     int ret = 0;
 
-    while (ret == 0 && bytes > 0) {
-        /* Chunks end at multiples of the buffer's size, whatever the runs are. */
-        int64_t chunk = bdrv_min(bytes, CONVERT_BUFFER - offset % CONVERT_BUFFER);
-
-        ret = bdrv_pread(c->source, c->buffer, (size_t)chunk, offset);
-        if (ret == 0) {
-            ret = put_sparse(c, c->buffer, offset, chunk);
-        }
-        offset += chunk;
-        bytes -= chunk;
-        if (ret == 0) {
-            ret = report(c, offset);
-        }
+    for (size_t i = 0; ret == 0 && i < w->piece_count; i++) {
+        ret = write_piece(c, w, &w->pieces[i]);
     }
-    return ret;
+    return ret < 0 ? ret : report(c, w->offset + w->bytes);
 }
 
-static int convert_all(const Conversion *c)
+/* ret is how filling went; a failure is told in its turn too, so that the first
+ * on the disk is the one that is reported. */
+static void write_in_turn(Conversion *c, const Window *w, int ret)
 {
-    int64_t offset = 0;
-    BdrvExtent run;
-    int ret = report(c, 0);
+    int stopped;
 
-    while (ret == 0 && offset < c->length) {
-        ret = bdrv_map(c->source, offset, c->length - offset, &run);
-        if (ret == 0) {
-            ret = run.state == BDRV_DATA ? copy_data(c, offset, run.bytes)
-                                         : put_zeros(c, offset, run.bytes);
-        }
-        if (ret == 0) {
-            offset += run.bytes;
-            ret = report(c, offset);
+    pthread_mutex_lock(&c->lock);
+    while (c->next_write != w->ticket) {
+        pthread_cond_wait(&c->turn, &c->lock);
+    }
+    stopped = c->error != 0;
+    pthread_mutex_unlock(&c->lock);
+
+    if (ret == 0 && !stopped) {
+        ret = write_window(c, w);
+    }
+    pthread_mutex_lock(&c->lock);
+    if (ret < 0) {
+        fail(c, ret);
+    }
+    c->next_write++;
+    pthread_cond_broadcast(&c->turn);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* ----------------------------------------------------------------- threads */
+
+static void *work(void *opaque)
+{
+    Conversion *c = opaque;
+    Window w = {
+        .pieces = malloc(PIECES_MAX * sizeof *w.pieces),
+        .data = malloc(WINDOW_BYTES),
+    };
+
+    bdrv_call_begin(); /* messages of this thread: see fail() */
+    if (!w.pieces || !w.data) {
+        bdrv_error(NULL, -ENOMEM, "no memory for a window of %d bytes", WINDOW_BYTES);
+        pthread_mutex_lock(&c->lock);
+        fail(c, -ENOMEM);
+        pthread_mutex_unlock(&c->lock);
+    } else {
+        while (take_window(c, &w)) {
+            write_in_turn(c, &w, fill_window(c, &w));
         }
     }
-    return ret;
+    bdrv_call_end(NULL, 0, "");
+    free(w.pieces);
+    free(w.data);
+    return NULL;
 }
+
+static unsigned thread_count(const Conversion *c)
+{
+    long processors = c->asked.threads ? (long)c->asked.threads : sysconf(_SC_NPROCESSORS_ONLN);
+    int64_t windows = bdrv_div_up(c->length, WINDOW_BYTES);
+
+    return (unsigned)bdrv_max(1, bdrv_min(bdrv_min(processors, THREADS_MAX), windows));
+}
+
+/* With fewer threads than wanted, if the host gives no more: all it costs is
+ * time. */
+static void run_threads(Conversion *c)
+{
+    pthread_t threads[THREADS_MAX];
+    unsigned wanted = thread_count(c) - 1, started = 0;
+
+    while (started < wanted && pthread_create(&threads[started], NULL, work, c) == 0) {
+        started++;
+    }
+    work(c);
+    while (started > 0) {
+        pthread_join(threads[--started], NULL);
+    }
+}
+
+/* ---------------------------------------------------------------- the call */
 
 static int check_target(const Conversion *c)
 {
@@ -149,12 +301,16 @@ static int check_target(const Conversion *c)
     return 0;
 }
 
-static int convert(Conversion *c, const BdrvConvertOptions *options)
+static int prepare(Conversion *c, const BdrvConvertOptions *options)
 {
     int ret = bdrv_copy_struct(&c->asked, sizeof c->asked, options, sizeof c->asked);
 
     if (ret == 0 && c->asked.flags & ~(unsigned)BDRV_CONVERT_TARGET_IS_ZERO) {
         ret = bdrv_error(NULL, -EINVAL, "convert flags 0x%x are unknown", c->asked.flags);
+    }
+    if (ret == 0 && c->asked.sparse_size > 0 && c->asked.sparse_size % BDRV_SECTOR_SIZE != 0) {
+        ret = bdrv_error(NULL, -EINVAL, "sparse_size is %lld; a multiple of %d is wanted",
+                         (long long)c->asked.sparse_size, BDRV_SECTOR_SIZE);
     }
     if (ret < 0) {
         return ret;
@@ -163,14 +319,25 @@ static int convert(Conversion *c, const BdrvConvertOptions *options)
         c->asked.sparse_size = DEFAULT_SPARSE;
     }
     c->length = bdrv_getlength(c->source);
-    ret = check_target(c);
+    return check_target(c);
+}
+
+static int convert(Conversion *c, const BdrvConvertOptions *options)
+{
+    int ret = prepare(c, options);
+
+    if (ret == 0) {
+        ret = report(c, 0);
+    }
     if (ret < 0) {
         return ret;
     }
-    c->buffer = malloc(CONVERT_BUFFER);
-    ret = c->buffer ? convert_all(c) : -ENOMEM;
-    free(c->buffer);
-    return ret;
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->turn, NULL);
+    run_threads(c);
+    pthread_cond_destroy(&c->turn);
+    pthread_mutex_destroy(&c->lock);
+    return c->error < 0 ? bdrv_error(NULL, c->error, "%s", c->message) : 0;
 }
 
 int bdrv_convert(BlockDriverState *source, BlockDriverState *target,

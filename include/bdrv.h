@@ -382,12 +382,13 @@ enum {
 typedef struct BdrvConvertOptions {
     size_t struct_size;
     unsigned flags; /* BDRV_CONVERT_… */
-    /* Runs of zeros at least this long become holes; 0: 4096; < 0: none are
-     * looked for. */
+    /* Zeros are looked for in aligned units of this many bytes, a multiple of
+     * 512, and become holes; 0: 4096; negative: they are not looked for. */
     int64_t sparse_size;
     int64_t target_offset; /* where in the destination the source's byte 0 goes */
-    BdrvProgressFn *progress;
+    BdrvProgressFn *progress; /* on any thread, but one call at a time */
     void *progress_opaque;
+    unsigned threads; /* 0: one for each processor.  The output is the same. */
 } BdrvConvertOptions;
 
 /* Copies the content of source (through its backing chain) to target, which
