@@ -101,7 +101,7 @@ static int context_fill(OpenContext *context, const BdrvOpenOptions *options)
 int bdrv_context_new(OpenContext **context, const BdrvOpenOptions *options)
 {
     const unsigned known = BDRV_O_RDWR | BDRV_O_NO_BACKING | BDRV_O_SNAPSHOT |
-                           BDRV_O_NO_LOCK | BDRV_O_NO_FLUSH;
+                           BDRV_O_NO_LOCK | BDRV_O_NO_FLUSH | BDRV_O_CHECK;
     BdrvOpenOptions ours;
     int ret = bdrv_copy_struct(&ours, sizeof ours, options, sizeof ours);
 

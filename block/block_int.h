@@ -4,7 +4,9 @@
  * else: the node, the context its open came with, and the seams between files.
  *
  *   block.c    life of a node: open, children, references, close
- *   chain.c    backing images: opening, loops, reading through, commit
+ *   chain.c    backing images: opening, reading through, snapshots
+ *   rebase.c   moving content along a chain: commit, rebase
+ *   check.c    bdrv_check and bdrv_amend
  *   create.c   bdrv_create and its removal of half-made files
  *   io.c       the front door of every data call
  *   info.c     what a node tells about itself
@@ -148,6 +150,8 @@ int bdrv_require_driver(const BlockDriver **driver, const char *name);
 /* ---- defaults.c ---- */
 
 void bdrv_fill_defaults(BlockDriver *driver);
+/* To be asked before content is moved for it. */
+int bdrv_can_change_backing(const BlockDriver *driver);
 
 /* ---- probe.c ---- */
 

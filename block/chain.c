@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * chain.c - images behind images: opening what an image names as its parent,
- * reading what shows through, and the throw-away overlay of BDRV_O_SNAPSHOT
- * with its way back, bdrv_commit().
+ * reading what shows through, and the throw-away overlay of BDRV_O_SNAPSHOT.
+ * What moves content between the images of a chain is in rebase.c.
  *
  *        snapshot ─backing─▶ child.vmdk ─backing─▶ parent.vmdk
  *            │ file              │ file                │ file
@@ -131,103 +131,4 @@ int bdrv_open_snapshot(BlockDriverState **bs, OpenContext *context)
     (*bs)->backing = image;
     snprintf(options, sizeof options, "size=%lld", (long long)bdrv_getlength(image));
     return bdrv_node_open(bs, options);
-}
-
-/* ------------------------------------------------------------------ commit */
-
-enum {
-    COMMIT_CHUNK = 1024 * 1024
-};
-
-static int commit_run(BlockDriverState *bs, BlockDriverState *image, int64_t offset,
-                      const BdrvExtent *run, void *buf)
-{
-    int64_t chunk;
-    int ret = 0;
-
-    if (run->state == BDRV_ZERO) {
-        return bdrv_write_zeroes(image, offset, run->bytes);
-    }
-    for (int64_t done = 0; ret == 0 && done < run->bytes; done += chunk) {
-        chunk = bdrv_min(run->bytes - done, COMMIT_CHUNK);
-        ret = bdrv_pread(bs, buf, (size_t)chunk, offset + done);
-        if (ret == 0) {
-            ret = bdrv_pwrite(image, buf, (size_t)chunk, offset + done);
-        }
-    }
-    return ret;
-}
-
-static int commit_all(BlockDriverState *bs, BlockDriverState *image)
-{
-    int64_t length = bdrv_getlength(bs), offset = 0;
-    void *buf = malloc(COMMIT_CHUNK);
-    BdrvExtent run;
-    int ret = buf ? 0 : -ENOMEM;
-
-    while (ret == 0 && offset < length) {
-        ret = bdrv_is_allocated(bs, offset, length - offset, &run);
-        if (ret == 0 && run.state != BDRV_UNALLOCATED) {
-            ret = commit_run(bs, image, offset, &run, buf);
-        }
-        if (ret == 0) {
-            offset += run.bytes;
-        }
-    }
-    free(buf);
-    return ret;
-}
-
-/* The image under the snapshot once more, for writing.  The handle that reads
- * it stays: what it may have cached speaks of clusters that the overlay now
- * hides, or that a commit does not move. */
-static int open_for_commit(BlockDriverState *base, BlockDriverState **image)
-{
-    BdrvOpenOptions options = {
-        .struct_size = sizeof options,
-        .flags = BDRV_O_RDWR | (base->flags & (BDRV_O_NO_LOCK | BDRV_O_NO_BACKING)),
-        .options = base->context->options,
-        .backing = base->context->backing,
-        .backing_format = base->context->backing_format,
-        .allow_paths = (const char *const *)base->context->allow_paths,
-        .table_bytes = base->context->table_bytes,
-        .log = base->context->log,
-        .log_opaque = base->context->log_opaque,
-    };
-
-    if (!base->file) {
-        *image = bdrv_node_ref(base); /* storage itself: it was opened writable */
-        return 0;
-    }
-    if (bdrv_is_writable(base->file)) {
-        return bdrv_open_node(image, base->file, base->driver->name, &options);
-    }
-    return bdrv_open(image, base->file->filename, base->driver->name, &options);
-}
-
-static int commit(BlockDriverState *bs)
-{
-    BlockDriverState *image;
-    int ret, closed;
-
-    if (strcmp(bs->driver->name, "overlay") != 0) {
-        return bdrv_error(bs, -ENOTSUP, "only what was opened with BDRV_O_SNAPSHOT can be "
-                          "committed");
-    }
-    ret = open_for_commit(bs->backing, &image);
-    if (ret < 0) {
-        return ret;
-    }
-    ret = commit_all(bs, image);
-    closed = bdrv_close(image);
-    return ret < 0 ? ret : closed;
-}
-
-int bdrv_commit(BlockDriverState *bs)
-{
-    int ret;
-
-    bdrv_call_begin();
-    ret = bs ? commit(bs) : -EINVAL;
-    return bdrv_call_end(bs, ret, "cannot commit");
 }

@@ -95,6 +95,31 @@ static int default_get_geometry(BlockDriverState *bs, BdrvGeometry *geometry)
     return -ENOENT; /* none recorded: the core guesses */
 }
 
+static int default_change_backing(BlockDriverState *bs, const char *filename,
+                                  BlockDriverState *backing)
+{
+    (void)filename, (void)backing;
+    return unsupported(bs, "change the backing image");
+}
+
+static int default_make_empty(BlockDriverState *bs)
+{
+    (void)bs; /* what stays says the same as the backing image now does */
+    return 0;
+}
+
+static int default_amend(BlockDriverState *bs, const BdrvOptions *options)
+{
+    (void)options;
+    return unsupported(bs, "change what is recorded");
+}
+
+static int default_check(BlockDriverState *bs, BdrvCheck *check, BdrvCheckResult *result)
+{
+    (void)check, (void)result;
+    return unsupported(bs, "check images: the format has no tables");
+}
+
 static int default_open_other(BlockDriverState *bs, BlockDriverState *from, const char *name)
 {
     (void)from, (void)name;
@@ -110,6 +135,11 @@ static int default_identify(BlockDriverState *bs, BdrvIdentity *identity)
 static int default_remove(BlockDriverState *bs)
 {
     return unsupported(bs, "remove files");
+}
+
+int bdrv_can_change_backing(const BlockDriver *driver)
+{
+    return driver->change_backing != default_change_backing;
 }
 
 #define FILL(callback, function)         \
@@ -138,6 +168,11 @@ void bdrv_fill_defaults(BlockDriver *driver)
     FILL(get_info, default_get_info);
     FILL(get_details, default_get_details);
     FILL(get_geometry, default_get_geometry);
+    FILL(change_backing, default_change_backing);
+    FILL(make_empty, default_make_empty);
+    FILL(amend_options, none);
+    FILL(amend, default_amend);
+    FILL(check, default_check);
     FILL(open_other, default_open_other);
     FILL(identify, default_identify);
     FILL(remove, default_remove);

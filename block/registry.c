@@ -178,6 +178,7 @@ int bdrv_driver_describe(const BlockDriver *driver, BdrvDriverInfo *info)
         .is_protocol = (driver->flags & BDRV_DRIVER_PROTOCOL) != 0,
         .open_options = driver->open_options,
         .create_options = driver->create_options,
+        .amend_options = driver->amend_options,
     };
 
     if (info->struct_size != 0 && info->struct_size < ours.struct_size) {

@@ -93,6 +93,9 @@ typedef struct BdrvIdentity {
 /* Collects bdrv_get_details(); see bdrv_detail_number() and its sisters. */
 typedef struct BdrvDetails BdrvDetails;
 
+/* A bdrv_check() under way. */
+typedef struct BdrvCheck BdrvCheck;
+
 struct BlockDriver {
     /* Stamped by BDRV_DRIVER_HEAD, never by hand. */
     size_t struct_size;
@@ -161,6 +164,22 @@ struct BlockDriver {
     int (*get_details)(BlockDriverState *bs, BdrvDetails *details);
     /* -ENOENT: the image records none.  NULL: the same. */
     int (*get_geometry)(BlockDriverState *bs, BdrvGeometry *geometry);
+
+    /* Records another backing image, durably: filename as it shall be recorded,
+     * backing the same, open; both NULL: none.  The image's own content and the
+     * node's backing stay as they are; that is the core's.  NULL: -ENOTSUP. */
+    int (*change_backing)(BlockDriverState *bs, const char *filename,
+                          BlockDriverState *backing);
+    /* Drops everything allocated, so that the backing image shows through
+     * everywhere; called after a commit.  NULL: nothing is dropped. */
+    int (*make_empty)(BlockDriverState *bs);
+    const BdrvOption *amend_options; /* ended by a NULL name; NULL: none */
+    /* Changes what is recorded to the options that are given.  NULL: -ENOTSUP. */
+    int (*amend)(BlockDriverState *bs, const BdrvOptions *options);
+    /* Looks, and mends as flags (BDRV_CHECK_…) say; tells each finding with
+     * bdrv_check_report(), which counts it.  *result comes zeroed; the driver
+     * fills in the cluster figures.  NULL: -ENOTSUP. */
+    int (*check)(BlockDriverState *bs, BdrvCheck *check, BdrvCheckResult *result);
 
     /* ---- protocol drivers only ---- */
 
@@ -301,6 +320,14 @@ void bdrv_detail_bool(BdrvDetails *details, const char *key, int value);
 void bdrv_detail_object(BdrvDetails *details, const char *key);
 void bdrv_detail_list(BdrvDetails *details, const char *key);
 void bdrv_detail_end(BdrvDetails *details);
+
+/* ------------------------------------------------------------------- check */
+
+/* What the user wants done: BDRV_CHECK_…, 0: only look. */
+unsigned bdrv_check_flags(const BdrvCheck *check);
+
+/* Tells the user of a finding and counts it, as mended if repaired is set. */
+void bdrv_check_report(BdrvCheck *check, const BdrvFinding *finding);
 
 /* ------------------------------------------------------- metadata: BdrvTable
  *

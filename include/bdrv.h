@@ -91,7 +91,10 @@ enum {
     BDRV_O_NO_LOCK = 1 << 3,
     /* Flushes do nothing: fast, and after a crash or power loss the image may
      * be garbage.  For destinations that are thrown away unless complete. */
-    BDRV_O_NO_FLUSH = 1 << 4
+    BDRV_O_NO_FLUSH = 1 << 4,
+    /* Open also what is damaged, as far as that is possible, for bdrv_check():
+     * reads of what is damaged fail. */
+    BDRV_O_CHECK = 1 << 5
 };
 
 /* Where log lines (warnings about a tolerated oddity of an image) go.  line
@@ -363,12 +366,85 @@ int bdrv_create_node(BlockDriverState *file, const char *format,
 
 /* --------------------------------------------------------- whole operations */
 
-/* Writes what a BDRV_O_SNAPSHOT handle has changed into the image itself: "keep
- * what I did".  Durable when it returns 0; afterwards the handle reads the same
- * as before and can go on.  If it fails, each sector of the image is old or new,
- * and the handle still has everything.  No other call on the handle may run
- * meanwhile.  -ENOTSUP: not such a handle; -EBUSY: the image has a writer. */
+/* The calls of this section change an image as a whole.  No other call on the
+ * handle may run meanwhile.  When one fails, the guest's content is what it was. */
+
+/* Writes what this image holds into its backing image, which is opened for
+ * writing meanwhile (-EBUSY: it has a writer; -ENOSPC: it is shorter and cannot
+ * grow).  Durable when it returns 0; the handle then reads the same as before,
+ * holds nothing of its own where the format can drop it, and can go on.  If it
+ * fails, each sector of the backing image is old or new, and the handle still
+ * has everything.  With BDRV_O_SNAPSHOT this is "keep what I did".  Other
+ * images that have the same backing image become invalid.  -ENOTSUP: there is
+ * none. */
 int bdrv_commit(BlockDriverState *bs);
+
+enum {
+    /* Only change what is recorded: the caller knows that the new backing image
+     * has the same content as the old one (it was moved, renamed). */
+    BDRV_REBASE_UNSAFE = 1 << 0
+};
+
+/* Gives the image another backing image, or none (backing NULL: what showed
+ * through becomes its own).  Without BDRV_REBASE_UNSAFE the content stays the
+ * same: where the two differ, it is copied in first.  The name is relative to
+ * the image and recorded as given; format NULL: probe. */
+int bdrv_rebase(BlockDriverState *bs, const char *backing, const char *format,
+                unsigned flags);
+
+/* Changes what is recorded about the image, not its content: "key=value,…" out
+ * of the amend options that bdrv_driver_describe() lists. */
+int bdrv_amend(BlockDriverState *bs, const char *options);
+
+typedef enum BdrvFindingKind {
+    BDRV_FINDING_CORRUPTION,   /* some content is, or may become, wrong or unreadable */
+    BDRV_FINDING_LEAK,         /* space that nothing uses */
+    BDRV_FINDING_MISMATCH,     /* two records disagree; mending loses nothing */
+    BDRV_FINDING_UNRECOVERABLE /* content that is gone */
+} BdrvFindingKind;
+
+/* One thing that bdrv_check() found. */
+typedef struct BdrvFinding {
+    BdrvFindingKind kind;
+    int64_t offset; /* of the part of the disk that is concerned; -1: none */
+    int64_t bytes;  /* its length; 0: none */
+    const char *text;
+    const char *repair; /* what a repair does about it; NULL: nothing can be done */
+    int repaired;       /* not 0: it has been done */
+} BdrvFinding;
+
+typedef void BdrvFindingFn(void *opaque, const BdrvFinding *finding);
+
+enum {
+    BDRV_CHECK_REPAIR_LEAKS = 1 << 0,
+    BDRV_CHECK_REPAIR_ALL = 1 << 1 /* leaks too */
+};
+
+typedef struct BdrvCheckOptions {
+    size_t struct_size;
+    unsigned flags;         /* BDRV_CHECK_…; 0: only look */
+    BdrvFindingFn *finding; /* called for each, before and after mending; may be NULL */
+    void *finding_opaque;
+} BdrvCheckOptions;
+
+typedef struct BdrvCheckResult {
+    size_t struct_size;
+    /* Still there, by kind. */
+    int64_t corruptions, leaks, mismatches, unrecoverable;
+    /* Mended. */
+    int64_t corruptions_fixed, leaks_fixed, mismatches_fixed;
+    /* Clusters; fragmented: not lying behind the one before it. */
+    int64_t total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
+    int64_t image_end_offset; /* of what is used in the file */
+} BdrvCheckResult;
+
+/* Looks through the image's metadata.  With a repair flag (the image must be
+ * writable) mends what it finds; whatever was readable before reads the same
+ * after.  0 also when there is damage: *result says so.  Open a damaged image
+ * with BDRV_O_CHECK, or it may be refused.  -ENOTSUP: the format has nothing
+ * to check. */
+int bdrv_check(BlockDriverState *bs, const BdrvCheckOptions *options,
+               BdrvCheckResult *result);
 
 /* Called with the bytes of the disk that are done and their total; returns 0
  * to go on, anything else to stop the operation with -ECANCELED. */
@@ -428,6 +504,7 @@ typedef struct BdrvDriverInfo {
     /* Ended by a NULL name; never NULL themselves. */
     const BdrvOption *open_options;
     const BdrvOption *create_options;
+    const BdrvOption *amend_options;
 } BdrvDriverInfo;
 
 /* Fills *info, whose struct_size the caller has set. */

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rebase.c - moving content along a chain: bdrv_commit() writes an image's own
+ * content down into its backing image; bdrv_rebase() copies what shows through
+ * up into the image, as far as another backing image would show something else.
+ *
+ *     commit:  image ──own runs──▶ backing        rebase:  image ◀──differences── old
+ *
+ * In both the content is durable in its new place before the record changes
+ * that makes it count there.  Drivers only rewrite the record.
+ */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block_int.h"
+
+#ifndef PATH_MAX
+#define PATH_MAX 4096
+#endif
+
+enum {
+    CHUNK = 1024 * 1024,
+    COMPARE_UNIT = 64 * 1024 /* where the format tells no cluster size */
+};
+
+static int check_access(const BlockDriverState *bs)
+{
+    if (!bdrv_is_writable(bs)) {
+        return bdrv_error(bs, -EROFS, "the image is open for reading only");
+    }
+    if (!bdrv_can_change_backing(bs->driver)) {
+        return bdrv_error(bs, -ENOTSUP, "the %s driver cannot change the backing image",
+                          bs->driver->name);
+    }
+    return 0;
+}
+
+/* A further handle on the image that node is, for writing or for reading anew;
+ * node itself stays open. */
+static int open_again(BlockDriverState *node, unsigned access, BlockDriverState **again)
+{
+    OpenContext *context = node->context;
+    BdrvOpenOptions options = {
+        .struct_size = sizeof options,
+        .flags = access | (node->flags & (BDRV_O_NO_LOCK | BDRV_O_NO_BACKING)),
+        .options = context->options,
+        .backing = context->backing,
+        .backing_format = context->backing_format,
+        .allow_paths = (const char *const *)context->allow_paths,
+        .max_depth = context->max_depth,
+        .table_bytes = context->table_bytes,
+        .log = context->log,
+        .log_opaque = context->log_opaque,
+    };
+
+    if (!node->file) {
+        *again = bdrv_node_ref(node); /* storage itself */
+        return access && !bdrv_is_writable(node)
+                   ? bdrv_error(node, -EROFS, "the storage is open for reading only")
+                   : 0;
+    }
+    if (bdrv_is_writable(node->file)) {
+        return bdrv_open_node(again, node->file, node->driver->name, &options);
+    }
+    return bdrv_open(again, node->file->filename, node->driver->name, &options);
+}
+
+/* ------------------------------------------------------------------ commit */
+
+static int commit_run(BlockDriverState *bs, BlockDriverState *image, int64_t offset,
+                      const BdrvExtent *run, void *buf)
+{
+    int64_t chunk;
+    int ret = 0;
+
+    if (run->state == BDRV_ZERO) {
+        return bdrv_write_zeroes(image, offset, run->bytes);
+    }
+    for (int64_t done = 0; ret == 0 && done < run->bytes; done += chunk) {
+        chunk = bdrv_min(run->bytes - done, CHUNK);
+        ret = bdrv_pread(bs, buf, (size_t)chunk, offset + done);
+        if (ret == 0) {
+            ret = bdrv_pwrite(image, buf, (size_t)chunk, offset + done);
+        }
+    }
+    return ret;
+}
+
+static int commit_runs(BlockDriverState *bs, BlockDriverState *image)
+{
+    int64_t length = bdrv_getlength(bs), offset = 0;
+    void *buf = malloc(CHUNK);
+    BdrvExtent run;
+    int ret = buf ? 0 : -ENOMEM;
+
+    while (ret == 0 && offset < length) {
+        ret = bdrv_is_allocated(bs, offset, length - offset, &run);
+        if (ret == 0 && run.state != BDRV_UNALLOCATED) {
+            ret = commit_run(bs, image, offset, &run, buf);
+        }
+        if (ret == 0) {
+            offset += run.bytes;
+        }
+    }
+    free(buf);
+    return ret;
+}
+
+/* Down into the backing image, opened for writing; durable when done. */
+static int commit_down(BlockDriverState *bs)
+{
+    int64_t length = bdrv_getlength(bs);
+    BlockDriverState *image;
+    int ret = open_again(bs->backing, BDRV_O_RDWR, &image), closed;
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (bdrv_getlength(image) < length) {
+        ret = bdrv_truncate(image, length);
+        if (ret < 0) {
+            ret = bdrv_error_prefix(bs, -ENOSPC, "the backing image is shorter");
+        }
+    }
+    if (ret == 0) {
+        ret = commit_runs(bs, image);
+    }
+    closed = bdrv_close(image);
+    return ret < 0 ? ret : closed;
+}
+
+/* The handle that read the backing image may have cached what it was. */
+static int refresh_backing(BlockDriverState *bs)
+{
+    BlockDriverState *again;
+    int ret = open_again(bs->backing, 0, &again);
+
+    if (ret < 0) {
+        return ret;
+    }
+    bdrv_close(bs->backing);
+    bs->backing = again;
+    return 0;
+}
+
+static int commit(BlockDriverState *bs)
+{
+    BdrvInfo info = { .struct_size = sizeof info };
+    int ret;
+
+    if (!bs->backing) {
+        return bdrv_error(bs, -ENOTSUP, "there is no backing image to commit to");
+    }
+    ret = check_access(bs);
+    if (ret == 0) {
+        ret = bdrv_get_info(bs, &info);
+    }
+    if (ret == 0) {
+        ret = bdrv_flush(bs);
+    }
+    if (ret == 0) {
+        ret = commit_down(bs);
+    }
+    if (ret == 0) {
+        ret = refresh_backing(bs);
+    }
+    if (ret == 0) { /* the backing image is not the same any more */
+        ret = bs->driver->change_backing(bs, info.backing_filename, bs->backing);
+    }
+    if (ret == 0) {
+        ret = bs->driver->make_empty(bs);
+    }
+    atomic_store(&bs->unflushed, 1);
+    return ret < 0 ? ret : bdrv_flush(bs);
+}
+
+int bdrv_commit(BlockDriverState *bs)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = bs ? commit(bs) : -EINVAL;
+    return bdrv_call_end(bs, ret, "cannot commit");
+}
+
+/* ------------------------------------------------------------------ rebase */
+
+typedef struct Rebase {
+    BlockDriverState *bs;
+    BlockDriverState *new; /* NULL: none */
+    int64_t unit;          /* what is compared, and copied, as one */
+    uint8_t *old_bytes;
+    uint8_t *new_bytes;
+} Rebase;
+
+static int read_or_zeros(BlockDriverState *from, uint8_t *buf, int64_t offset, int64_t bytes)
+{
+    int64_t there = from ? bdrv_max(0, bdrv_min(bytes, bdrv_getlength(from) - offset)) : 0;
+
+    memset(buf + there, 0, (size_t)(bytes - there));
+    return there > 0 ? bdrv_pread(from, buf, (size_t)there, offset) : 0;
+}
+
+/* Written as data, also where it is zeros: write_zeroes would see that the old
+ * backing image shows zeros there, and do nothing. */
+static int copy_differences(const Rebase *r, int64_t offset, int64_t bytes)
+{
+    int ret = read_or_zeros(r->bs->backing, r->old_bytes, offset, bytes);
+
+    if (ret == 0) {
+        ret = read_or_zeros(r->new, r->new_bytes, offset, bytes);
+    }
+    for (int64_t done = 0; ret == 0 && done < bytes;) {
+        int64_t piece = bdrv_min(r->unit - (offset + done) % r->unit, bytes - done);
+
+        if (memcmp(r->old_bytes + done, r->new_bytes + done, (size_t)piece) != 0) {
+            ret = bdrv_pwrite(r->bs, r->old_bytes + done, (size_t)piece, offset + done);
+        }
+        done += piece;
+    }
+    return ret;
+}
+
+/* Nothing shows anything on either side: the long empty stretches of a disk. */
+static int both_empty(const Rebase *r, int64_t offset, int64_t *bytes)
+{
+    BlockDriverState *const sides[] = { r->bs->backing, r->new };
+    BdrvExtent run;
+
+    for (int i = 0; i < 2; i++) {
+        if (sides[i] && offset < bdrv_getlength(sides[i])) {
+            int64_t there = bdrv_min(*bytes, bdrv_getlength(sides[i]) - offset);
+            int ret = bdrv_map(sides[i], offset, there, &run);
+
+            if (ret < 0) {
+                return ret;
+            }
+            *bytes = run.bytes;
+            if (run.state == BDRV_DATA) {
+                return 0;
+            }
+        }
+    }
+    return 1;
+}
+
+static int copy_run(const Rebase *r, int64_t offset, int64_t bytes)
+{
+    int ret = 0;
+
+    while (ret >= 0 && bytes > 0) {
+        int64_t step = bytes;
+
+        ret = both_empty(r, offset, &step);
+        if (ret == 0) {
+            step = bdrv_min(bytes, CHUNK - offset % CHUNK);
+            ret = copy_differences(r, offset, step);
+        }
+        offset += step;
+        bytes -= step;
+    }
+    return ret < 0 ? ret : 0;
+}
+
+static int copy_all(const Rebase *r)
+{
+    int64_t length = bdrv_getlength(r->bs), offset = 0;
+    BdrvExtent run;
+    int ret = 0;
+
+    while (ret == 0 && offset < length) {
+        ret = bdrv_is_allocated(r->bs, offset, length - offset, &run);
+        if (ret == 0 && run.state == BDRV_UNALLOCATED) {
+            ret = copy_run(r, offset, run.bytes);
+        }
+        if (ret == 0) {
+            offset += run.bytes;
+        }
+    }
+    return ret < 0 ? ret : bdrv_flush(r->bs);
+}
+
+static int keep_content(BlockDriverState *bs, BlockDriverState *new)
+{
+    BdrvInfo info = { .struct_size = sizeof info };
+    Rebase r = { .bs = bs, .new = new };
+    int ret = bdrv_get_info(bs, &info);
+
+    if (ret < 0) {
+        return ret;
+    }
+    r.unit = info.cluster_size > 0 ? bdrv_min(info.cluster_size, CHUNK) : COMPARE_UNIT;
+    r.old_bytes = malloc(CHUNK);
+    r.new_bytes = malloc(CHUNK);
+    ret = r.old_bytes && r.new_bytes ? copy_all(&r) : -ENOMEM;
+    free(r.old_bytes);
+    free(r.new_bytes);
+    return ret;
+}
+
+/* Named by the user, so not confined; seen from the image. */
+static int open_new(BlockDriverState *bs, const char *backing, const char *format,
+                    BlockDriverState **new)
+{
+    BdrvOpenOptions options = {
+        .struct_size = sizeof options,
+        .flags = bs->flags & BDRV_O_NO_LOCK,
+        .allow_paths = (const char *const *)bs->context->allow_paths,
+        .max_depth = bs->context->max_depth,
+        .table_bytes = bs->context->table_bytes,
+        .log = bs->context->log,
+        .log_opaque = bs->context->log_opaque,
+    };
+    char path[PATH_MAX];
+    int ret = bdrv_path_join(path, sizeof path, bs->filename, backing);
+
+    if (ret == 0) {
+        ret = bdrv_open(new, path, format, &options);
+    }
+    return ret < 0 ? bdrv_error_prefix(bs, ret, "cannot open the new backing image") : 0;
+}
+
+/* An image that came to be behind itself could never be opened again. */
+static int refuse_loop(const BlockDriverState *bs, const BlockDriverState *new)
+{
+    BdrvIdentity mine, theirs;
+
+    if (bs->file->driver->identify(bs->file, &mine) < 0) {
+        return 0;
+    }
+    for (; new; new = new->backing) {
+        if (new->file && new->file->driver->identify(new->file, &theirs) == 0 &&
+            mine.device == theirs.device && mine.inode == theirs.inode) {
+            return bdrv_error(bs, -ELOOP, "the new backing image is, or stands on, the "
+                              "image itself");
+        }
+    }
+    return 0;
+}
+
+static int rebase(BlockDriverState *bs, const char *backing, const char *format,
+                  unsigned flags)
+{
+    BlockDriverState *new = NULL;
+    int ret = check_access(bs);
+
+    if (ret == 0 && backing) {
+        ret = open_new(bs, backing, format, &new);
+    }
+    if (ret == 0) {
+        ret = refuse_loop(bs, new);
+    }
+    if (ret == 0 && !(flags & BDRV_REBASE_UNSAFE)) {
+        ret = keep_content(bs, new);
+    }
+    if (ret == 0) {
+        ret = bs->driver->change_backing(bs, backing, new);
+    }
+    if (ret < 0) {
+        bdrv_error_keep();
+        bdrv_close(new);
+        bdrv_error_restore();
+        return ret;
+    }
+    bdrv_close(bs->backing);
+    bs->backing = new;
+    atomic_store(&bs->unflushed, 1);
+    return bdrv_flush(bs);
+}
+
+int bdrv_rebase(BlockDriverState *bs, const char *backing, const char *format, unsigned flags)
+{
+    int ret;
+
+    bdrv_call_begin();
+    if (!bs || flags & ~(unsigned)BDRV_REBASE_UNSAFE) {
+        ret = bdrv_error(bs, -EINVAL, "bdrv_rebase: bs is NULL or flags 0x%x are unknown", flags);
+    } else {
+        ret = rebase(bs, backing, format, flags);
+    }
+    return bdrv_call_end(bs, ret, "cannot rebase");
+}
