@@ -271,7 +271,7 @@ static int check_chain(const BlockDriverState *bs, const BlockDriverState *opene
     if (!opener) {
         return 0;
     }
-    if (bs->depth >= bs->context->max_depth) {
+    if (bs->depth > bs->context->max_depth) {
         return bdrv_error(bs, -ELOOP, "the backing chain has more than %u images",
                           bs->context->max_depth);
     }

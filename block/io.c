@@ -170,37 +170,30 @@ int bdrv_pwrite(BlockDriverState *bs, const void *buf, size_t bytes, int64_t off
 
 static int check_sectors(const BlockDriverState *bs, int64_t sector_num, int nb_sectors)
 {
+    int ret = 0;
+
+    bdrv_call_begin();
     if (nb_sectors < 0 || sector_num < 0 || sector_num > INT64_MAX / BDRV_SECTOR_SIZE) {
-        return bdrv_error(bs, -EINVAL, "%d sectors at sector %lld: out of any disk's range",
-                          nb_sectors, (long long)sector_num);
+        ret = bdrv_error(bs, -EINVAL, "%d sectors at sector %lld: out of any disk's range",
+                         nb_sectors, (long long)sector_num);
     }
-    return 0;
+    return bdrv_call_end(bs, ret, "sectors");
 }
 
 int bdrv_read(BlockDriverState *bs, int64_t sector_num, void *buf, int nb_sectors)
 {
-    int ret;
+    int ret = check_sectors(bs, sector_num, nb_sectors);
 
-    bdrv_call_begin();
-    ret = check_sectors(bs, sector_num, nb_sectors);
-    if (ret == 0) {
-        ret = bdrv_pread(bs, buf, (size_t)nb_sectors * BDRV_SECTOR_SIZE,
-                         sector_num * BDRV_SECTOR_SIZE);
-    }
-    return bdrv_call_end(bs, ret, "cannot read");
+    return ret < 0 ? ret : bdrv_pread(bs, buf, (size_t)nb_sectors * BDRV_SECTOR_SIZE,
+                                      sector_num * BDRV_SECTOR_SIZE);
 }
 
 int bdrv_write(BlockDriverState *bs, int64_t sector_num, const void *buf, int nb_sectors)
 {
-    int ret;
+    int ret = check_sectors(bs, sector_num, nb_sectors);
 
-    bdrv_call_begin();
-    ret = check_sectors(bs, sector_num, nb_sectors);
-    if (ret == 0) {
-        ret = bdrv_pwrite(bs, buf, (size_t)nb_sectors * BDRV_SECTOR_SIZE,
-                          sector_num * BDRV_SECTOR_SIZE);
-    }
-    return bdrv_call_end(bs, ret, "cannot write");
+    return ret < 0 ? ret : bdrv_pwrite(bs, buf, (size_t)nb_sectors * BDRV_SECTOR_SIZE,
+                                       sector_num * BDRV_SECTOR_SIZE);
 }
 
 /* ------------------------------------------------------- scattered buffers */

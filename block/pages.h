@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pages.h - what pages.c offers to table.c, and to nobody else: pages of
+ * files, kept in memory up to a budget.
+ */
+#ifndef BLOCK_PAGES_H
+#define BLOCK_PAGES_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "bdrv-driver.h"
+
+enum {
+    PAGE_BYTES = 4096,
+    SECTORS_PER_PAGE = PAGE_BYTES / BDRV_SECTOR_SIZE, /* the bits of a uint8_t */
+    PAGE_ORDERS = BDRV_TABLE_PRIMARY + 1
+};
+
+typedef struct Page {
+    BlockDriverState *file;
+    int64_t offset; /* in file; a multiple of PAGE_BYTES */
+    size_t valid;   /* bytes of data; fewer than PAGE_BYTES where the file ended when read */
+
+    /* pages.c's: */
+    struct Page *bucket_next;
+    struct Page *clock_next; /* the ring of all pages */
+    atomic_int referenced;   /* since the clock's hand last came by */
+
+    /* table.c's.  A page that is dirty or in flight is not evicted: the disk
+     * does not have its content yet. */
+    struct Page *dirty_next;
+    int dirty;                           /* is in the table's list */
+    int in_flight;                       /* is in the running flush's batch */
+    int changed;                         /* ever, since it was loaded */
+    uint8_t dirty_sectors[PAGE_ORDERS];  /* bit n: sector n differs from the disk */
+    uint8_t flying_sectors[PAGE_ORDERS]; /* bit n: a copy of sector n is being written */
+
+    uint8_t data[PAGE_BYTES];
+} Page;
+
+typedef struct Pages {
+    /* Over everything here and in the pages.  Never held over I/O; hits share it. */
+    pthread_rwlock_t lock;
+    Page **buckets;
+    size_t bucket_count; /* a power of two */
+    Page *hand;          /* the clock: the page after it is the next to be looked at */
+    size_t count;
+    size_t limit;
+    /* Raised when a page read before may differ from the disk now: when a changed page
+     * is evicted, and by table.c when it writes to the file past the pages. */
+    uint64_t epoch;
+} Pages;
+
+/* 0 or -errno, without a message.  budget is in bytes. */
+int bdrv_pages_init(Pages *pages, size_t budget);
+void bdrv_pages_destroy(Pages *pages);
+
+/* The page at offset, marked as used; NULL: not here, or with fewer than needed valid
+ * bytes.  Needs the lock, shared; the page lives as long as that is held. */
+Page *bdrv_pages_find(Pages *pages, BlockDriverState *file, int64_t offset, size_t needed);
+
+/* Brings the page at offset in, with at least needed valid bytes.  No lock may be held;
+ * the page may be gone again when the caller takes it.  -EIO: the file ends before. */
+int bdrv_pages_load(Pages *pages, BlockDriverState *file, int64_t offset, size_t needed);
+
+#endif
