@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * file.h - what the parts of the file driver share.
+ *
+ * This folder is the only place of the library that sees a path or a
+ * descriptor.  It knows no format.
+ *
+ *   file.c    open, close, read, write, flush, length; the table
+ *   hole.c    finding holes and making them
+ *   lock.c    who else may have the file open
+ *   other.c   which other files an image may name, and how they are opened
+ */
+#ifndef DRIVERS_FILE_H
+#define DRIVERS_FILE_H
+
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "bdrv-driver.h"
+
+enum {
+    FILE_PATH_SIZE = 4096 /* Linux's own limit for one system call */
+};
+
+typedef struct FileState {
+    int fd;
+    int is_device;
+    int name_is_new; /* made by this open; the name is not yet durable */
+    /* The directory of the image that the user opened, when this is another
+     * file that the image names; NULL: the one this file lies in. */
+    char *image_directory;
+    atomic_int cannot_punch; /* the host has said so: not asked again */
+    atomic_int cannot_zero;  /* the same for FALLOC_FL_ZERO_RANGE */
+    atomic_int failed_flush; /* errno of the first flush that failed; 0: none */
+} FileState;
+
+/* ---- file.c ---- */
+
+/* Leaves "cannot <action>: <what the host says>", from errno; returns -errno. */
+int bdrv_file_host_error(const BlockDriverState *bs, const char *action);
+
+/* The same with the range concerned. */
+int bdrv_file_range_error(const BlockDriverState *bs, const char *action,
+                          int64_t bytes, int64_t offset);
+
+/* Refuses what cannot hold a disk: everything but regular files and block
+ * devices.  Called before opening too, because opening a FIFO waits, and
+ * opening some devices does things. */
+int bdrv_file_check_kind(const BlockDriverState *bs, mode_t mode);
+
+int bdrv_file_wants_writing(const BlockDriverState *bs);
+
+/* What open(2) shall be called with for this node. */
+int bdrv_file_host_flags(const BlockDriverState *bs);
+
+/* Locks, empties (for create) and measures an open file, which the node then
+ * is.  Takes over fd, also when it fails. */
+int bdrv_file_start(BlockDriverState *bs, int fd);
+
+/* The directory part of a path as one can open it ("." if there is none), to be
+ * freed; NULL: no memory. */
+char *bdrv_file_directory(const char *path);
+
+/* The length now, or -errno. */
+int64_t bdrv_file_measure(const BlockDriverState *bs);
+
+int bdrv_file_write(BlockDriverState *bs, const void *buf, size_t bytes,
+                    int64_t offset);
+
+/* ---- hole.c ---- */
+
+int bdrv_file_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                           BdrvExtent *extent);
+int bdrv_file_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes);
+int bdrv_file_discard(BlockDriverState *bs, int64_t offset, int64_t bytes);
+
+/* ---- lock.c ---- */
+
+/* Takes the locks that the node's flags ask for, until fd is closed.  -EBUSY:
+ * somebody else is in the way.  A file system without locks is no error. */
+int bdrv_file_lock(BlockDriverState *bs, int fd);
+
+/* ---- other.c ---- */
+
+int bdrv_file_open_other(BlockDriverState *bs, BlockDriverState *from,
+                         const char *name);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hole.c - finding the holes of a host file, and making them.
+ *
+ * What the host cannot do is done with zeros, except for discard, which then
+ * says so.  What it has refused once as unknown is not asked again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "file.h"
+
+enum {
+    ZERO_PIECE = 64 * 1024 /* one write of zeros: large enough to be cheap */
+};
+
+static off_t seek(int fd, off_t offset, int whence)
+{
+    off_t place;
+
+    do {
+        place = lseek(fd, offset, whence);
+    } while (place < 0 && errno == EINTR);
+    return place;
+}
+
+/* Behind the last data of the file there is a hole up to its end, and then
+ * nothing: that must stay DATA, so that reading it reports the error. */
+static int64_t hole_at_end(const FileState *state, int64_t offset)
+{
+    struct stat st;
+
+    return fstat(state->fd, &st) == 0 && st.st_size > offset ? st.st_size - offset : 0;
+}
+
+int bdrv_file_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                           BdrvExtent *extent)
+{
+    FileState *state = bdrv_state(bs);
+    int64_t hole = 0;
+
+    extent->bytes = bytes;
+#if defined(SEEK_DATA) && defined(SEEK_HOLE)
+    off_t data = seek(state->fd, offset, SEEK_DATA);
+
+    if (data > offset) {
+        hole = data - offset;
+    } else if (data < 0 && errno == ENXIO) {
+        hole = hole_at_end(state, offset);
+    } else if (data == offset) {
+        off_t end = seek(state->fd, offset, SEEK_HOLE);
+
+        extent->bytes = end > offset ? bdrv_min(bytes, end - offset) : bytes;
+    } /* else the host cannot tell: it is all DATA */
+#endif
+    if (hole > 0) {
+        extent->state = BDRV_ZERO;
+        extent->bytes = bdrv_min(bytes, hole);
+        return 0;
+    }
+    extent->state = BDRV_DATA;
+    extent->file = bs;
+    extent->file_offset = offset;
+    return 0;
+}
+
+/* fallocate(2) in one of its modes, with *cannot as its memory.  -ENOTSUP: the
+ * host cannot, or not this range (a device's blocks). */
+static int host_fallocate(BlockDriverState *bs, int mode, atomic_int *cannot,
+                          int64_t offset, int64_t bytes)
+{
+#ifdef FALLOC_FL_PUNCH_HOLE
+    FileState *state = bdrv_state(bs);
+    int ret;
+
+    if (atomic_load(cannot)) {
+        return -ENOTSUP;
+    }
+    do {
+        ret = fallocate(state->fd, mode | FALLOC_FL_KEEP_SIZE, offset, bytes);
+    } while (ret < 0 && errno == EINTR);
+    if (ret == 0) {
+        return 0;
+    }
+    if (errno == EOPNOTSUPP || errno == ENOTSUP || errno == ENOSYS) {
+        atomic_store(cannot, 1);
+        return -ENOTSUP;
+    }
+    return errno == EINVAL ? -ENOTSUP
+                           : bdrv_file_range_error(bs, "make a hole of", bytes, offset);
+#else
+    (void)bs, (void)mode, (void)cannot, (void)offset, (void)bytes;
+    return -ENOTSUP;
+#endif
+}
+
+#ifndef FALLOC_FL_PUNCH_HOLE
+#define FALLOC_FL_PUNCH_HOLE 0
+#define FALLOC_FL_ZERO_RANGE 0
+#endif
+
+/* A hole; it reads as zeros, on devices too (which is why this is not BLKDISCARD:
+ * what that leaves behind is up to the drive). */
+static int punch(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    FileState *state = bdrv_state(bs);
+
+    return host_fallocate(bs, FALLOC_FL_PUNCH_HOLE, &state->cannot_punch, offset, bytes);
+}
+
+static int write_zero_pieces(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    static const uint8_t zeros[ZERO_PIECE];
+    int ret = 0;
+
+    while (bytes > 0 && ret == 0) {
+        int64_t piece = bdrv_min(bytes, ZERO_PIECE);
+
+        ret = bdrv_file_write(bs, zeros, (size_t)piece, offset);
+        offset += piece;
+        bytes -= piece;
+    }
+    return ret;
+}
+
+/* Grows a regular file to end by its last byte.  Not by ftruncate(2): that would
+ * cut off what another thread writes behind us at this moment. */
+static int grow(BlockDriverState *bs, int64_t end)
+{
+    return bdrv_file_write(bs, "", 1, end - 1);
+}
+
+int bdrv_file_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    FileState *state = bdrv_state(bs);
+    int64_t length = bdrv_file_measure(bs);
+    int ret;
+
+    if (length < 0) {
+        return (int)length;
+    }
+    if (!state->is_device && offset + bytes > length) {
+        ret = grow(bs, offset + bytes);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    ret = punch(bs, offset, bytes);
+    if (ret == -ENOTSUP) {
+        ret = host_fallocate(bs, FALLOC_FL_ZERO_RANGE, &state->cannot_zero, offset, bytes);
+    }
+    if (ret == -ENOTSUP) {
+        /* What lies behind the old end of a file reads as zeros already. */
+        ret = write_zero_pieces(bs, offset, state->is_device
+                                                ? bytes : bdrv_min(bytes, length - offset));
+    }
+    return ret;
+}
+
+int bdrv_file_discard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    int ret = punch(bs, offset, bytes);
+
+    return ret == -ENOTSUP
+               ? bdrv_error(bs, ret, "the host cannot discard parts of this file") : ret;
+}
