@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * edit.c - changes single options of a descriptor's text and leaves every
+ * other byte alone: unknown lines, comments, order, blanks, line ends.
+ */
+#include "vmdk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static VmdkSlice whole(const char *text)
+{
+    return (VmdkSlice){text, strlen(text)};
+}
+
+int vmdk_option_find(const char *text, const char *key, VmdkSlice *value)
+{
+    const int last_counts = vmdk_slice_begins(whole(key), "ddb.");
+    VmdkSlice rest = whole(text), line, found_key, found;
+    int count = 0;
+
+    while (vmdk_slice_line(&rest, &line)) {
+        if (vmdk_slice_option(line, &found_key, &found) && vmdk_slice_is(found_key, key) &&
+            (last_counts || count == 0)) {
+            *value = found;
+            count++;
+        }
+    }
+    return count > 0;
+}
+
+/* Puts middle in the place of the bytes [start, end) of *text. */
+static int splice(char **text, size_t start, size_t end, VmdkSlice middle)
+{
+    VmdkText made = {0};
+
+    vmdk_text_append(&made, (VmdkSlice){*text, start});
+    vmdk_text_append(&made, middle);
+    vmdk_text_append(&made, whole(*text + end));
+    if (made.failed) {
+        free(made.bytes);
+        return -ENOMEM;
+    }
+    free(*text);
+    *text = made.bytes;
+    return 0;
+}
+
+/* Where a new header option goes: behind the last one there is. */
+static size_t header_end(const char *text)
+{
+    VmdkSlice rest = whole(text), line, key, value;
+    size_t end = 0;
+
+    while (vmdk_slice_line(&rest, &line)) {
+        if (vmdk_slice_option(line, &key, &value) && !vmdk_slice_begins(key, "ddb.") &&
+            !memchr(key.start, ' ', key.length)) {
+            end = (size_t)(rest.start - text);
+        }
+    }
+    return end;
+}
+
+static int add_option(char **text, const char *key, const char *value)
+{
+    const int crlf = strstr(*text, "\r\n") != NULL;
+    const size_t at = header_end(*text);
+    const int open_line = at > 0 && (*text)[at - 1] != '\n';
+    VmdkText line = {0};
+    int ret;
+
+    vmdk_text_printf(&line, "%s%s=%s%s", open_line ? "\n" : "", key, value,
+                     crlf ? "\r\n" : "\n");
+    ret = line.failed ? -ENOMEM : splice(text, at, at, (VmdkSlice){line.bytes, line.length});
+    free(line.bytes);
+    return ret;
+}
+
+int vmdk_option_set(char **text, const char *key, const char *value)
+{
+    VmdkSlice found;
+    size_t start;
+
+    if (!vmdk_option_find(*text, key, &found)) {
+        return add_option(text, key, value);
+    }
+    start = (size_t)(found.start - *text);
+    return splice(text, start, start + found.length, whole(value));
+}
+
+int vmdk_option_remove(char **text, const char *key)
+{
+    VmdkSlice rest = whole(*text), line, found_key, value;
+
+    while (vmdk_slice_line(&rest, &line)) {
+        if (vmdk_slice_option(line, &found_key, &value) && vmdk_slice_is(found_key, key)) {
+            size_t start = (size_t)(line.start - *text), end = (size_t)(rest.start - *text);
+            int ret = splice(text, start, end, whole(""));
+
+            if (ret < 0) {
+                return ret;
+            }
+            rest = whole(*text);
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * flat.c - extents that are plain bytes of a file (FLAT, VMFS and the raw
+ * device kinds).  No headers, no allocation: an offset is added.
+ */
+#include "vmdk.h"
+
+static int64_t flat_offset(const VmdkExtent *extent)
+{
+    return extent->line->offset_sectors * BDRV_SECTOR_SIZE;
+}
+
+/* A descriptor in the place of bytes is somebody's mistake, or an attempt to
+ * make us run in circles. */
+static int check_not_descriptor(VmdkExtent *extent)
+{
+    uint8_t head[BDRV_SECTOR_SIZE];
+    size_t size = (size_t)bdrv_min(bdrv_getlength(extent->file), (int64_t)sizeof head);
+    int ret = bdrv_pread(extent->file, head, size, 0);
+
+    if (ret == 0 && vmdk_descriptor_probe(head, size)) {
+        return bdrv_error(extent->file, -EINVAL, "this extent is a descriptor itself");
+    }
+    return ret;
+}
+
+static int flat_open(VmdkExtent *extent)
+{
+    int64_t end = flat_offset(extent) + extent->length;
+
+    if (bdrv_getlength(extent->file) < end) {
+        return bdrv_error(extent->file, -EINVAL, "the extent is cut off: the descriptor needs %"
+                          PRId64 " bytes of the file, it has %" PRId64, end,
+                          bdrv_getlength(extent->file));
+    }
+    return check_not_descriptor(extent);
+}
+
+static int flat_read(VmdkExtent *extent, void *buf, size_t bytes, int64_t offset)
+{
+    return bdrv_pread(extent->file, buf, bytes, flat_offset(extent) + offset);
+}
+
+static int flat_write(VmdkExtent *extent, const void *buf, size_t bytes, int64_t offset)
+{
+    return bdrv_pwrite(extent->file, buf, bytes, flat_offset(extent) + offset);
+}
+
+static int flat_write_zeroes(VmdkExtent *extent, int64_t offset, int64_t bytes)
+{
+    return bdrv_write_zeroes(extent->file, flat_offset(extent) + offset, bytes);
+}
+
+static int flat_is_allocated(VmdkExtent *extent, int64_t offset, int64_t bytes, BdrvExtent *run)
+{
+    run->state = BDRV_DATA;
+    run->bytes = bytes;
+    run->file = extent->file;
+    run->file_offset = flat_offset(extent) + offset;
+    return 0;
+}
+
+static void flat_close(VmdkExtent *extent)
+{
+    (void)extent;
+}
+
+const VmdkExtentOps vmdk_flat_extent = {
+    .open = flat_open,
+    .read = flat_read,
+    .write = flat_write,
+    .write_zeroes = flat_write_zeroes,
+    .is_allocated = flat_is_allocated,
+    .settle = vmdk_extent_settled,
+    .close = flat_close,
+};

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * info.c - what an image tells about itself.
+ */
+#include "vmdk.h"
+
+#include <stdio.h>
+#include <string.h>
+
+int vmdk_get_info(BlockDriverState *bs, BdrvInfo *info)
+{
+    const Vmdk *image = bdrv_state(bs);
+    const VmdkDescriptor *d = &image->descriptor;
+
+    for (size_t i = 0; i < image->extent_count; i++) {
+        const VmdkExtent *extent = &image->extents[i];
+
+        if (info->cluster_size == 0) {
+            info->cluster_size = extent->cluster_size;
+        }
+        info->compressed |= extent->compressed;
+        info->dirty |= extent->unclean;
+    }
+    if (d->parent_cid != VMDK_CID_NONE && d->parent_hint) {
+        snprintf(info->backing_filename, sizeof info->backing_filename, "%s", d->parent_hint);
+        snprintf(info->backing_format, sizeof info->backing_format, "vmdk");
+    }
+    return 0;
+}
+
+/* ----------------------------------------------------------------- details */
+
+/* The kind is shown where a descriptor of its own says it. */
+static const char *shown_format(const Vmdk *image, const VmdkExtent *extent)
+{
+    return extent->file == bdrv_file(image->bs) ? "" : vmdk_kind_name(extent->line->kind);
+}
+
+static void tell_extent(const Vmdk *image, const VmdkExtent *extent, BdrvDetails *details)
+{
+    bdrv_detail_object(details, NULL);
+    if (extent->compressed) {
+        bdrv_detail_bool(details, "compressed", 1);
+    }
+    bdrv_detail_number(details, "virtual-size", extent->length);
+    bdrv_detail_string(details, "filename",
+                       extent->file ? bdrv_filename(extent->file) : "");
+    if (extent->cluster_size != 0) {
+        bdrv_detail_number(details, "cluster-size", extent->cluster_size);
+    }
+    bdrv_detail_string(details, "format", shown_format(image, extent));
+    bdrv_detail_end(details);
+}
+
+static void tell_data_base(const char *text, BdrvDetails *details)
+{
+    VmdkSlice rest = {text, strlen(text)}, line, key, value;
+    char name[VMDK_NAME_MAX + 1], string[VMDK_LINE_MAX + 1];
+
+    bdrv_detail_object(details, "ddb");
+    while (vmdk_slice_line(&rest, &line)) {
+        if (vmdk_slice_option(line, &key, &value) && vmdk_slice_begins(key, "ddb.")) {
+            snprintf(name, sizeof name, "%.*s", (int)(key.length - 4), key.start + 4);
+            snprintf(string, sizeof string, "%.*s", (int)value.length, value.start);
+            bdrv_detail_string(details, name, string);
+        }
+    }
+    bdrv_detail_end(details);
+}
+
+int vmdk_get_details(BlockDriverState *bs, BdrvDetails *details)
+{
+    Vmdk *image = bdrv_state(bs);
+    const VmdkDescriptor *d = &image->descriptor;
+
+    pthread_mutex_lock(&image->lock);
+    bdrv_detail_number(details, "cid", d->cid);
+    bdrv_detail_number(details, "parent-cid", d->parent_cid);
+    bdrv_detail_string(details, "create-type", d->create_type ? d->create_type : "");
+    bdrv_detail_list(details, "extents");
+    for (size_t i = 0; i < image->extent_count; i++) {
+        tell_extent(image, &image->extents[i], details);
+    }
+    bdrv_detail_end(details);
+    if (d->text) {
+        tell_data_base(d->text, details);
+    }
+    pthread_mutex_unlock(&image->lock);
+    return 0;
+}
+
+/* ---------------------------------------------------------------- geometry */
+
+static int read_number(const char *text, const char *key, uint32_t *number)
+{
+    uint64_t found = 0;
+    VmdkSlice value;
+
+    if (!vmdk_option_find(text, key, &value) || !vmdk_slice_decimal(value, &found) ||
+        found == 0 || found > UINT32_MAX) {
+        return 0;
+    }
+    *number = (uint32_t)found;
+    return 1;
+}
+
+static int read_geometry(const char *text, BdrvGeometry *geometry)
+{
+    return read_number(text, "ddb.geometry.cylinders", &geometry->cylinders) &&
+           read_number(text, "ddb.geometry.heads", &geometry->heads) &&
+           read_number(text, "ddb.geometry.sectors", &geometry->sectors);
+}
+
+/* One COWD file has its geometry in the header. */
+static int read_cowd_geometry(BlockDriverState *bs, BdrvGeometry *geometry)
+{
+    VmdkCowdHeader header;
+    uint8_t magic[4];
+    int ret = bdrv_pread(bdrv_file(bs), magic, sizeof magic, 0);
+
+    if (ret < 0 || vmdk_magic(magic, sizeof magic) != VMDK_MAGIC_COWD) {
+        return ret < 0 ? ret : -ENOENT;
+    }
+    ret = vmdk_cowd_header_read(bdrv_file(bs), &header);
+    if (ret == 0 && (header.role != VMDK_COWD_ROOT || header.cylinders == 0 ||
+                     header.heads == 0 || header.sectors == 0)) {
+        return -ENOENT;
+    }
+    *geometry = (BdrvGeometry){header.cylinders, header.heads, header.sectors, 1};
+    return ret;
+}
+
+/* What a link does not say, its parent does. */
+int vmdk_get_geometry(BlockDriverState *bs, BdrvGeometry *geometry)
+{
+    Vmdk *image = bdrv_state(bs);
+    BlockDriverState *backing = bdrv_backing(bs);
+    int found, ret;
+
+    if (!image->descriptor.text) {
+        return read_cowd_geometry(bs, geometry);
+    }
+    pthread_mutex_lock(&image->lock);
+    found = read_geometry(image->descriptor.text, geometry);
+    pthread_mutex_unlock(&image->lock);
+    if (!found && backing) {
+        ret = bdrv_get_geometry(backing, geometry);
+        return ret < 0 || geometry->from_image ? ret : -ENOENT;
+    }
+    return found ? 0 : -ENOENT;
+}

@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * map.c - from a place on the disk to a sector of the extent's file and back
+ * again, through two levels of tables; what hosted sparse and copy-on-write
+ * extents have in common.  All tables are read and changed through BdrvTable.
+ *
+ * The primary set is what readers follow.  The redundant one, where there is
+ * one, is kept equal, and asked when the primary cannot be: its table or entry
+ * cannot be read or makes no sense.  What no set can tell is -EIO, never zeros.
+ */
+#include "vmdk.h"
+
+#include <string.h>
+
+enum {
+    /* GTEs looked at in one lookup, or set in one go: the bytes for them are on
+     * the stack. */
+    ENTRIES_MAX = 512,
+    ENTRY_BYTES = 4,
+    ENTRY_ZEROED = 1
+};
+
+static const char *const set_names[] = {
+    [VMDK_PRIMARY] = "GT",
+    [VMDK_REDUNDANT] = "redundant GT",
+};
+
+static int64_t table_bytes(const VmdkMap *map)
+{
+    return bdrv_round_up(map->gtes * ENTRY_BYTES, BDRV_SECTOR_SIZE);
+}
+
+static int64_t gd_bytes(const VmdkMap *map)
+{
+    return map->tables * ENTRY_BYTES;
+}
+
+static int64_t file_size(const VmdkMap *map)
+{
+    return atomic_load_explicit(&map->space->file_size, memory_order_acquire);
+}
+
+int64_t vmdk_map_covered(const VmdkMap *map, int64_t offset)
+{
+    int64_t start = bdrv_round_down(offset, map->grain);
+
+    return bdrv_min(map->grain, map->extent->length - start);
+}
+
+/* ------------------------------------------------------------------ checks */
+
+static int check_table(const VmdkMap *map, VmdkSet set, int64_t table, int64_t offset)
+{
+    int64_t end = offset + table_bytes(map);
+
+    for (int i = 0; i < VMDK_SETS; i++) {
+        if (map->gd[i] != 0 && offset < map->gd[i] + gd_bytes(map) && map->gd[i] < end) {
+            return bdrv_error(map->extent->file, -EIO, "%s %" PRId64 " is said to be at "
+                              "sector %" PRId64 ", inside a directory", set_names[set], table,
+                              offset / BDRV_SECTOR_SIZE);
+        }
+    }
+    if (end > file_size(map)) {
+        return bdrv_error(map->extent->file, -EIO, "%s %" PRId64 " is said to be at sector %"
+                          PRId64 ", but the file has only %" PRId64 " sectors",
+                          set_names[set], table, offset / BDRV_SECTOR_SIZE,
+                          file_size(map) / BDRV_SECTOR_SIZE);
+    }
+    return 0;
+}
+
+static int bad_grain(const VmdkMap *map, int64_t offset, uint32_t entry, const char *why)
+{
+    int64_t grain = offset / map->grain;
+
+    return bdrv_error(map->extent->file, -EIO, "the GTE [%" PRId64 "] in GT [%" PRId64
+                      "] is invalid (%" PRIu32 "): %s", grain % map->gtes, grain / map->gtes,
+                      entry, why);
+}
+
+/* Bytes of the file that the grain at offset occupies at least. */
+static int64_t footprint(const VmdkMap *map, int64_t offset)
+{
+    return map->packed ? BDRV_SECTOR_SIZE : vmdk_map_covered(map, offset);
+}
+
+/* A grain that begins in the file but is cut by its end can be read as far as
+ * it goes; whether that is enough, the caller knows. */
+int vmdk_map_check_grain(VmdkMap *map, int64_t offset, uint32_t entry)
+{
+    int64_t start = (int64_t)entry * BDRV_SECTOR_SIZE;
+
+    if (entry == ENTRY_ZEROED && map->first_data > BDRV_SECTOR_SIZE) {
+        return bad_grain(map, offset, entry, "the header does not allow grains of zeros");
+    }
+    if (start < map->first_data) {
+        return bad_grain(map, offset, entry, "the first grain comes later, behind the tables");
+    }
+    if (vmdk_regions_hit(&map->regions, start, start + footprint(map, offset))) {
+        return bad_grain(map, offset, entry, "a table is there");
+    }
+    if (start >= file_size(map)) {
+        return bad_grain(map, offset, entry, "the file ends before it: it is truncated");
+    }
+    return 0;
+}
+
+/* ----------------------------------------------------------------- reading */
+
+static int read_entry(VmdkMap *map, int64_t offset, uint32_t *entry)
+{
+    uint8_t bytes[ENTRY_BYTES];
+    int ret = bdrv_table_read(map->extent->image->table, map->extent->file, bytes,
+                              sizeof bytes, offset);
+
+    *entry = bdrv_load_le32(bytes);
+    return ret;
+}
+
+int vmdk_map_table(VmdkMap *map, VmdkSet set, int64_t table, int64_t *offset)
+{
+    uint32_t entry = 0;
+    int ret = read_entry(map, map->gd[set] + table * ENTRY_BYTES, &entry);
+
+    *offset = 0;
+    if (ret < 0) {
+        return bdrv_error_prefix(map->extent->file, ret, "reading the directory entry of %s %"
+                                 PRId64, set_names[set], table);
+    }
+    if (entry == 0) {
+        return 0;
+    }
+    *offset = (int64_t)entry * BDRV_SECTOR_SIZE;
+    return check_table(map, set, table, *offset);
+}
+
+/* Some entries of one GT. */
+typedef struct Entries {
+    int64_t table;
+    int64_t first; /* in the table */
+    int64_t count; /* 1 to ENTRIES_MAX */
+    int absent;    /* there is no GT: all are 0 */
+    uint8_t bytes[ENTRIES_MAX * ENTRY_BYTES];
+} Entries;
+
+static uint32_t entry_at(const Entries *entries, int64_t i)
+{
+    return entries->absent ? 0 : bdrv_load_le32(entries->bytes + i * ENTRY_BYTES);
+}
+
+static int read_entries(VmdkMap *map, VmdkSet set, Entries *entries)
+{
+    int64_t offset;
+    int ret = vmdk_map_table(map, set, entries->table, &offset);
+
+    entries->absent = ret == 0 && offset == 0;
+    if (ret < 0 || entries->absent) {
+        return ret;
+    }
+    ret = bdrv_table_read(map->extent->image->table, map->extent->file, entries->bytes,
+                          (size_t)entries->count * ENTRY_BYTES,
+                          offset + entries->first * ENTRY_BYTES);
+    return ret < 0 ? bdrv_error_prefix(map->extent->file, ret, "reading %s %" PRId64,
+                                       set_names[set], entries->table)
+                   : 0;
+}
+
+static BdrvState state_of(VmdkMap *map, uint32_t entry)
+{
+    if (entry == 0) {
+        return BDRV_UNALLOCATED;
+    }
+    if (entry == ENTRY_ZEROED && atomic_load(&map->has_zeroed)) {
+        return BDRV_ZERO;
+    }
+    return BDRV_DATA;
+}
+
+/* How many entries are of the same kind as the first and, if they are grains,
+ * lie one behind the other. */
+static int64_t count_alike(VmdkMap *map, const Entries *entries, int64_t offset)
+{
+    const uint32_t step = (uint32_t)(map->grain / BDRV_SECTOR_SIZE);
+    uint32_t expected = entry_at(entries, 0);
+    BdrvState state = state_of(map, expected);
+    int64_t i = 1;
+
+    if (entries->absent) {
+        return entries->count;
+    }
+    for (; i < entries->count; i++) {
+        expected += state == BDRV_DATA ? step : 0;
+        if (entry_at(entries, i) != expected) {
+            break;
+        }
+        if (state == BDRV_DATA &&
+            (expected < step ||
+             vmdk_map_check_grain(map, offset + i * map->grain, expected) < 0)) {
+            break;
+        }
+    }
+    return i;
+}
+
+/* offset is somewhere in the grain of the first entry. */
+static int describe_run(VmdkMap *map, const Entries *entries, int64_t offset, BdrvExtent *run)
+{
+    const uint32_t entry = entry_at(entries, 0);
+    const int64_t within = offset % map->grain;
+    int ret = 0;
+
+    run->state = state_of(map, entry);
+    if (run->state == BDRV_DATA) {
+        ret = vmdk_map_check_grain(map, offset, entry);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    run->bytes = count_alike(map, entries, offset - within) * map->grain - within;
+    if (run->state == BDRV_DATA) {
+        run->file = map->extent->file;
+        run->file_offset = (int64_t)entry * BDRV_SECTOR_SIZE + within;
+        run->bytes = bdrv_min(run->bytes, file_size(map) - run->file_offset);
+    }
+    return run->bytes > 0 ? 0 : bad_grain(map, offset, entry, "the file's end cuts the grain");
+}
+
+static Entries entries_for(const VmdkMap *map, int64_t offset, int64_t bytes)
+{
+    int64_t grain = offset / map->grain;
+    int64_t count = (offset + bytes - 1) / map->grain - grain + 1;
+    Entries entries = {.table = grain / map->gtes, .first = grain % map->gtes};
+
+    entries.count = bdrv_min(bdrv_min(count, map->gtes - entries.first), ENTRIES_MAX);
+    return entries;
+}
+
+static int lookup_in(VmdkMap *map, VmdkSet set, int64_t offset, int64_t bytes, BdrvExtent *run)
+{
+    Entries entries = entries_for(map, offset, bytes);
+    int ret = read_entries(map, set, &entries);
+
+    if (ret == 0 && entries.absent) {
+        /* Nothing in the whole table, not only in the entries asked for. */
+        entries.count = map->gtes - entries.first;
+    }
+    return ret < 0 ? ret : describe_run(map, &entries, offset, run);
+}
+
+static void complain(VmdkMap *map, int64_t table)
+{
+    if (!atomic_exchange(&map->complained, 1)) {
+        bdrv_log(map->extent->file, "GT %" PRId64 " is unusable (%s); the redundant tables are "
+                 "used where they can help: repair the image", table, bdrv_errmsg());
+    }
+}
+
+/* Is the primary GT missing, and only it?  That is what a crash leaves between
+ * the two writes that make a GT known, or damage. */
+static int only_redundant(VmdkMap *map, int64_t table)
+{
+    int64_t primary, redundant;
+
+    return vmdk_map_table(map, VMDK_PRIMARY, table, &primary) == 0 && primary == 0 &&
+           vmdk_map_table(map, VMDK_REDUNDANT, table, &redundant) == 0 && redundant != 0;
+}
+
+int vmdk_map_lookup(VmdkMap *map, int64_t offset, int64_t bytes, BdrvExtent *run)
+{
+    const int64_t table = offset / map->grain / map->gtes;
+    int ret = lookup_in(map, VMDK_PRIMARY, offset, bytes, run);
+
+    if (map->gd[VMDK_REDUNDANT] != 0) {
+        if (ret < 0) {
+            complain(map, table);
+            ret = lookup_in(map, VMDK_REDUNDANT, offset, bytes, run) == 0 ? 0 : ret;
+        } else if (run->state == BDRV_UNALLOCATED && only_redundant(map, table)) {
+            ret = lookup_in(map, VMDK_REDUNDANT, offset, bytes, run);
+        }
+    }
+    run->bytes = bdrv_min(run->bytes, bytes);
+    return ret;
+}
+
+/* ---------------------------------------------------------------- entering */
+
+static int write_entry(VmdkMap *map, VmdkSet set, int64_t table, uint32_t entry)
+{
+    uint8_t bytes[ENTRY_BYTES];
+
+    bdrv_store_le32(bytes, entry);
+    return bdrv_table_write(map->extent->image->table, map->extent->file, bytes, sizeof bytes,
+                            map->gd[set] + table * ENTRY_BYTES,
+                            set == VMDK_PRIMARY ? BDRV_TABLE_PRIMARY : BDRV_TABLE_REDUNDANT);
+}
+
+/* Fills a new GT with what the other set has, durably: a directory must not
+ * point at it before. */
+static int copy_table(VmdkMap *map, VmdkSet set, int64_t from, int64_t to)
+{
+    uint8_t bytes[BDRV_SECTOR_SIZE];
+    int ret = 0;
+
+    for (int64_t done = 0; ret == 0 && done < table_bytes(map); done += BDRV_SECTOR_SIZE) {
+        ret = bdrv_table_read(map->extent->image->table, map->extent->file, bytes,
+                              sizeof bytes, from + done);
+        if (ret == 0) {
+            ret = bdrv_table_write(map->extent->image->table, map->extent->file, bytes,
+                                   sizeof bytes, to + done,
+                                   set == VMDK_PRIMARY ? BDRV_TABLE_PRIMARY
+                                                       : BDRV_TABLE_REDUNDANT);
+        }
+    }
+    return ret < 0 ? ret : bdrv_table_flush(map->extent->image->table);
+}
+
+/* Makes the GT of one set at the end of the file.  other: the GT of the other
+ * set, 0: none. */
+static int make_table(VmdkMap *map, VmdkSet set, int64_t table, int64_t other)
+{
+    int64_t count = 1, offset;
+    int zeroed;
+    int ret = vmdk_space_take(map->space, table_bytes(map), &count, &offset, &zeroed);
+
+    if (ret == 0) {
+        ret = bdrv_table_fresh(map->extent->image->table, map->extent->file, table_bytes(map),
+                               offset);
+    }
+    if (ret == 0 && other != 0) {
+        ret = copy_table(map, set, other, offset);
+    }
+    return ret < 0 ? ret
+                   : write_entry(map, set, table, (uint32_t)(offset / BDRV_SECTOR_SIZE));
+}
+
+static int find_tables(VmdkMap *map, int64_t table, int64_t *offsets)
+{
+    int ret = 0;
+
+    for (int set = 0; ret == 0 && set < VMDK_SETS; set++) {
+        offsets[set] = 0;
+        if (map->gd[set] != 0) {
+            ret = vmdk_map_table(map, (VmdkSet)set, table, &offsets[set]);
+        }
+    }
+    return ret;
+}
+
+static int is_missing(const VmdkMap *map, const int64_t *offsets, int set)
+{
+    return map->gd[set] != 0 && offsets[set] == 0;
+}
+
+/* The GTs of both sets, made if they are missing.  The redundant one comes
+ * first, as always. */
+static int ensure_tables(VmdkMap *map, int64_t table, int64_t *offsets)
+{
+    int ret = find_tables(map, table, offsets);
+
+    if (ret < 0 || (!is_missing(map, offsets, VMDK_PRIMARY) &&
+                    !is_missing(map, offsets, VMDK_REDUNDANT))) {
+        return ret;
+    }
+    pthread_mutex_lock(&map->lock);
+    ret = find_tables(map, table, offsets); /* another thread may have been here */
+    for (int set = VMDK_SETS - 1; ret == 0 && set >= 0; set--) {
+        if (is_missing(map, offsets, set)) {
+            ret = make_table(map, (VmdkSet)set, table, offsets[!set]);
+        }
+    }
+    if (ret == 0) {
+        ret = find_tables(map, table, offsets);
+    }
+    pthread_mutex_unlock(&map->lock);
+    return ret;
+}
+
+static int write_entries(VmdkMap *map, const Entries *entries, const int64_t *offsets)
+{
+    static const struct {
+        VmdkSet set;
+        BdrvTableOrder order;
+    } steps[] = {{VMDK_REDUNDANT, BDRV_TABLE_REDUNDANT}, {VMDK_PRIMARY, BDRV_TABLE_PRIMARY}};
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < sizeof steps / sizeof *steps; i++) {
+        if (offsets[steps[i].set] != 0) {
+            ret = bdrv_table_write(map->extent->image->table, map->extent->file, entries->bytes,
+                                   (size_t)entries->count * ENTRY_BYTES,
+                                   offsets[steps[i].set] + entries->first * ENTRY_BYTES,
+                                   steps[i].order);
+        }
+    }
+    return ret;
+}
+
+int vmdk_map_enter(VmdkMap *map, int64_t offset, int64_t grains, uint32_t first, uint32_t step)
+{
+    int ret = 0;
+
+    while (ret == 0 && grains > 0) {
+        Entries entries = entries_for(map, offset, grains * map->grain);
+        int64_t offsets[VMDK_SETS];
+
+        for (int64_t i = 0; i < entries.count; i++, first += step) {
+            bdrv_store_le32(entries.bytes + i * ENTRY_BYTES, first);
+        }
+        ret = ensure_tables(map, entries.table, offsets);
+        if (ret == 0) {
+            ret = write_entries(map, &entries, offsets);
+        }
+        offset += entries.count * map->grain;
+        grains -= entries.count;
+    }
+    return ret;
+}
+
+/* -------------------------------------------------------------------- life */
+
+/* Remembers where the tables of one set are.  Entries that make no sense are
+ * left for whoever needs them. */
+static int add_tables(VmdkMap *map, VmdkSet set)
+{
+    int ret = vmdk_regions_add(&map->regions, map->gd[set], map->gd[set] + gd_bytes(map));
+
+    for (int64_t done = 0; ret == 0 && done < map->tables; done += ENTRIES_MAX) {
+        uint8_t bytes[ENTRIES_MAX * ENTRY_BYTES];
+        int64_t count = bdrv_min(map->tables - done, ENTRIES_MAX);
+
+        ret = bdrv_pread(map->extent->file, bytes, (size_t)count * ENTRY_BYTES,
+                         map->gd[set] + done * ENTRY_BYTES);
+        for (int64_t i = 0; ret == 0 && i < count; i++) {
+            int64_t offset = (int64_t)bdrv_load_le32(bytes + i * ENTRY_BYTES) * BDRV_SECTOR_SIZE;
+
+            if (offset != 0 && check_table(map, set, done + i, offset) == 0) {
+                ret = vmdk_regions_add(&map->regions, offset, offset + table_bytes(map));
+            }
+        }
+    }
+    return ret;
+}
+
+int vmdk_map_open(VmdkMap *map)
+{
+    int ret = 0;
+
+    atomic_init(&map->complained, 0);
+    for (int set = 0; ret == 0 && set < VMDK_SETS; set++) {
+        if (map->gd[set] != 0) {
+            ret = add_tables(map, (VmdkSet)set);
+        }
+    }
+    vmdk_regions_sort(&map->regions);
+    return ret;
+}
+
+void vmdk_map_close(VmdkMap *map)
+{
+    vmdk_regions_free(&map->regions);
+    pthread_mutex_destroy(&map->lock);
+}

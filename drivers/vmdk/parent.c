@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * parent.c - finds the parent of a link and proves that it is the right one.
+ *
+ * The name in the descriptor is only a hint: disks are moved, from Windows and
+ * from ESX, and the hint is not changed.  What counts is the CID: a file of the
+ * right name whose CID is not the parentCID has been written to since, or is
+ * something else, and would give garbage.
+ */
+#include "vmdk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int vmdk_cid_of(const BlockDriverState *bs, uint32_t *cid)
+{
+    const Vmdk *image;
+
+    if (strcmp(bdrv_driver_name(bs), "vmdk") != 0) {
+        return 0;
+    }
+    image = bdrv_state(bs);
+    *cid = image->descriptor.cid;
+    return image->descriptor.has_cid;
+}
+
+static void warn_of_length(const Vmdk *image, BlockDriverState *backing)
+{
+    int64_t ours = bdrv_getlength(image->bs), theirs = bdrv_getlength(backing);
+
+    if (ours != theirs) {
+        bdrv_log(image->bs, "the parent '%s' has %" PRId64 " bytes, this link %" PRId64
+                 ": VMware wants all links of a chain to have the same size",
+                 bdrv_filename(backing), theirs, ours);
+    }
+}
+
+static int accept_parent(void *opaque, BlockDriverState *backing)
+{
+    Vmdk *image = opaque;
+    const uint32_t wanted = image->descriptor.parent_cid;
+    uint32_t cid = 0;
+
+    if (!vmdk_cid_of(backing, &cid)) {
+        if (!image->accept_any_parent) {
+            return bdrv_error(image->bs, -EINVAL, "the parent '%s' has no CID to be compared "
+                              "with this link's parentCID %08" PRIx32 "; the option "
+                              "any_parent=on accepts it", bdrv_filename(backing), wanted);
+        }
+    } else if (cid != wanted && !image->accept_any_parent) {
+        return bdrv_error(image->bs, -EINVAL, "the parent '%s' has CID %08" PRIx32 ", this link "
+                          "was made when its parent had %08" PRIx32 ": it was written to since, "
+                          "or is another disk; the option any_parent=on accepts it",
+                          bdrv_filename(backing), cid, wanted);
+    }
+    warn_of_length(image, backing);
+    return 0;
+}
+
+/* What follows the last separator of either kind. */
+static const char *base_name(const char *name)
+{
+    const char *base = name;
+
+    for (; *name; name++) {
+        if (*name == '/' || *name == '\\') {
+            base = name + 1;
+        }
+    }
+    return base;
+}
+
+/* As the hint says; else by its bare name beside this file.  The first failure
+ * is the one to be told, unless the second found a file. */
+static int open_hint(Vmdk *image, const char *hint)
+{
+    const char *base = base_name(hint);
+    int ret = bdrv_open_backing(image->bs, hint, "vmdk", accept_parent, image);
+    char *message;
+
+    if (ret == 0 || base == hint || *base == '\0') {
+        return ret;
+    }
+    message = strdup(bdrv_errmsg());
+    if (!message) {
+        return -ENOMEM;
+    }
+    if (bdrv_open_backing(image->bs, base, "vmdk", accept_parent, image) == 0) {
+        ret = 0;
+    } else {
+        ret = bdrv_error(NULL, ret, "%s (nor is there a usable '%s' beside it)", message, base);
+    }
+    free(message);
+    return ret;
+}
+
+int vmdk_parent_open(Vmdk *image)
+{
+    const VmdkDescriptor *d = &image->descriptor;
+
+    if (d->parent_cid == VMDK_CID_NONE) {
+        if (d->parent_hint) {
+            bdrv_log(image->bs, "parentFileNameHint '%s' is ignored: parentCID says that there "
+                     "is no parent", d->parent_hint);
+        }
+        return 0;
+    }
+    if (bdrv_open_flags(image->bs) & BDRV_O_NO_BACKING) {
+        return 0;
+    }
+    if (!d->parent_hint) {
+        /* The user may have named one. */
+        int ret = bdrv_open_backing(image->bs, "", "vmdk", accept_parent, image);
+
+        return ret == 0 ? 0
+                        : bdrv_error_prefix(image->bs, -EINVAL, "parentCID is %08" PRIx32
+                                            ", but no parentFileNameHint says where the parent "
+                                            "is: name it when opening", d->parent_cid);
+    }
+    return open_hint(image, d->parent_hint);
+}

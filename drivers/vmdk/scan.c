@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * scan.c - are the tables of an extent sound enough to be written to?
+ *
+ * A program that crashed may have left entries that point behind the end of
+ * the file; the next grain would be put just there, and the old entry would
+ * then show it at a second place of the disk.  So before anything is written
+ * all tables are read, once, and any damage means: not before a repair.
+ */
+#include "vmdk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    READ_BYTES = 1024 * 1024,
+    ENTRY_BYTES = 4,
+    ENTRY_ZEROED = 1,
+    /* Places of the file of which is remembered whether a grain is there; in a
+     * larger file, shared grains are not looked for. */
+    SEEN_BYTES_MAX = 64 * 1024 * 1024,
+    /* Hostile directories could make every entry a region of its own. */
+    REGIONS_MAX = 1 << 20
+};
+
+/* ----------------------------------------------------------------- regions */
+
+int vmdk_regions_add(VmdkRegions *regions, int64_t start, int64_t end)
+{
+    if (regions->count > 0 && regions->list[regions->count - 1].end == start) {
+        regions->list[regions->count - 1].end = end;
+        return 0;
+    }
+    if (regions->count == regions->room) {
+        size_t room = regions->room ? 2 * regions->room : 8;
+        VmdkRegion *list = room > REGIONS_MAX ? NULL
+                                              : realloc(regions->list, room * sizeof *list);
+
+        if (!list) {
+            return -ENOMEM;
+        }
+        regions->list = list;
+        regions->room = room;
+    }
+    regions->list[regions->count++] = (VmdkRegion){start, end};
+    return 0;
+}
+
+static int compare_regions(const void *left, const void *right)
+{
+    const VmdkRegion *a = left, *b = right;
+
+    return (a->start > b->start) - (a->start < b->start);
+}
+
+void vmdk_regions_sort(VmdkRegions *regions)
+{
+    size_t kept = 0;
+
+    if (regions->count == 0) {
+        return;
+    }
+    qsort(regions->list, regions->count, sizeof *regions->list, compare_regions);
+    for (size_t i = 1; i < regions->count; i++) {
+        VmdkRegion *last = &regions->list[kept], *next = &regions->list[i];
+
+        if (next->start > last->end) {
+            regions->list[++kept] = *next;
+        } else {
+            regions->overlap |= next->start < last->end;
+            last->end = bdrv_max(last->end, next->end);
+        }
+    }
+    regions->count = kept + 1;
+}
+
+int vmdk_regions_hit(const VmdkRegions *regions, int64_t start, int64_t end)
+{
+    size_t low = 0, high = regions->count;
+
+    while (low < high) { /* the first region that ends behind start */
+        size_t middle = low + (high - low) / 2;
+
+        if (regions->list[middle].end <= start) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < regions->count && regions->list[low].start < end;
+}
+
+void vmdk_regions_free(VmdkRegions *regions)
+{
+    free(regions->list);
+    *regions = (VmdkRegions){0};
+}
+
+/* -------------------------------------------------------------------- scan */
+
+typedef struct Scan {
+    VmdkMap *map;
+    uint8_t *buf; /* READ_BYTES */
+    uint8_t *seen; /* a bit per unit of the file; NULL: too many */
+    int64_t unit; /* the grain, or a sector where grains are not aligned */
+    int unaligned;
+    int64_t used_end;
+} Scan;
+
+static int64_t table_bytes(const VmdkMap *map)
+{
+    return bdrv_round_up(map->gtes * ENTRY_BYTES, BDRV_SECTOR_SIZE);
+}
+
+/* Marks the places of a grain; 1: one was marked already. */
+static int mark_seen(Scan *scan, int64_t start, int64_t end)
+{
+    int shared = 0;
+
+    for (int64_t i = start / scan->unit; scan->seen && i * scan->unit < end; i++) {
+        uint8_t bit = (uint8_t)(1u << i % 8);
+
+        shared |= scan->seen[i / 8] & bit;
+        scan->seen[i / 8] |= bit;
+    }
+    return shared != 0;
+}
+
+static int damaged(const VmdkMap *map, int64_t grain, uint32_t entry, const char *why)
+{
+    return bdrv_error(map->extent->file, -EINVAL, "the GTE [%" PRId64 "] in GT [%" PRId64
+                      "] is invalid (%" PRIu32 "): %s", grain % map->gtes, grain / map->gtes,
+                      entry, why);
+}
+
+static int scan_grain(Scan *scan, int64_t grain, uint32_t entry)
+{
+    VmdkMap *map = scan->map;
+    const int64_t offset = grain * map->grain;
+    const int64_t start = (int64_t)entry * BDRV_SECTOR_SIZE;
+    const int64_t end = start + vmdk_map_covered(map, offset);
+    int ret = vmdk_map_check_grain(map, offset, entry);
+
+    if (ret < 0) {
+        return -EINVAL;
+    }
+    if (end > map->space->file_size) {
+        return damaged(map, grain, entry, "the file's end cuts the grain");
+    }
+    scan->unaligned |= start % map->grain != 0;
+    if (!(scan->unaligned && scan->unit > BDRV_SECTOR_SIZE) && mark_seen(scan, start, end)) {
+        return damaged(map, grain, entry, "another entry points to the same place");
+    }
+    scan->used_end = bdrv_max(scan->used_end, end);
+    return 0;
+}
+
+/* The entries of the tables from first on, of which buf has bytes. */
+static int scan_entries(Scan *scan, int64_t first, int64_t bytes)
+{
+    VmdkMap *map = scan->map;
+    const int64_t grains = bdrv_div_up(map->extent->length, map->grain);
+    const int zeroed = atomic_load(&map->has_zeroed);
+    int ret = 0;
+
+    for (int64_t at = 0; ret == 0 && at < bytes; at += ENTRY_BYTES) {
+        const int64_t table = first + at / table_bytes(map);
+        const int64_t index = at % table_bytes(map) / ENTRY_BYTES;
+        const uint32_t entry = bdrv_load_le32(scan->buf + at);
+
+        if (entry == 0 || (entry == ENTRY_ZEROED && zeroed) || index >= map->gtes ||
+            table * map->gtes + index >= grains) {
+            continue;
+        }
+        ret = scan_grain(scan, table * map->gtes + index, entry);
+    }
+    return ret;
+}
+
+/* The table to be scanned: the one readers use. */
+static int find_table(VmdkMap *map, int64_t table, int64_t *offset)
+{
+    int64_t redundant = 0;
+    int ret = vmdk_map_table(map, VMDK_PRIMARY, table, offset);
+
+    if (ret == 0 && map->gd[VMDK_REDUNDANT] != 0) {
+        ret = vmdk_map_table(map, VMDK_REDUNDANT, table, &redundant);
+    }
+    if (ret == 0 && *offset == 0) {
+        *offset = redundant;
+    }
+    return ret;
+}
+
+/* Reads as many tables as lie one behind the other, and looks at them. */
+static int scan_run(Scan *scan, int64_t first, int64_t *count)
+{
+    VmdkMap *map = scan->map;
+    const int64_t bytes = table_bytes(map);
+    int64_t offset, next;
+    int ret = find_table(map, first, &offset);
+
+    *count = 1;
+    if (ret < 0 || offset == 0) {
+        return ret;
+    }
+    while ((*count + 1) * bytes <= READ_BYTES && first + *count < map->tables &&
+           find_table(map, first + *count, &next) == 0 && next == offset + *count * bytes) {
+        (*count)++;
+    }
+    ret = bdrv_pread(map->extent->file, scan->buf, (size_t)(*count * bytes), offset);
+    return ret < 0 ? ret : scan_entries(scan, first, *count * bytes);
+}
+
+static int scan_all(Scan *scan)
+{
+    const VmdkMap *map = scan->map;
+    const int64_t seen_bytes = map->space->file_size / scan->unit / 8 + 1;
+    int64_t count;
+    int ret = 0;
+
+    scan->seen = seen_bytes <= SEEN_BYTES_MAX ? calloc(1, (size_t)seen_bytes) : NULL;
+    scan->unaligned = 0;
+    scan->used_end = 0;
+    if (map->regions.count > 0) {
+        scan->used_end = map->regions.list[map->regions.count - 1].end;
+    }
+    for (int64_t table = 0; ret == 0 && table < map->tables; table += count) {
+        ret = scan_run(scan, table, &count);
+    }
+    free(scan->seen);
+    return ret;
+}
+
+static int scan_map(VmdkMap *map, int64_t *used_end)
+{
+    Scan scan = {.map = map, .unit = map->grain};
+    int ret;
+
+    if (map->regions.overlap) {
+        return bdrv_error(map->extent->file, -EINVAL, "two tables share the same sectors");
+    }
+    scan.buf = malloc(READ_BYTES);
+    if (!scan.buf) {
+        return -ENOMEM;
+    }
+    ret = scan_all(&scan);
+    if (ret == 0 && scan.unaligned && scan.unit > BDRV_SECTOR_SIZE) {
+        scan.unit = BDRV_SECTOR_SIZE;
+        ret = scan_all(&scan);
+    }
+    free(scan.buf);
+    *used_end = scan.used_end;
+    return ret;
+}
+
+int vmdk_map_scan(VmdkMap *map, int64_t *used_end)
+{
+    int ret = scan_map(map, used_end);
+
+    return ret < 0 && ret != -ENOMEM
+               ? bdrv_error_prefix(map->extent->file, -EINVAL, "the tables are damaged; the "
+                                   "image must be repaired before it is written to")
+               : ret;
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sparse.c - hosted sparse extents ("KDMV"), not compressed.
+ *
+ *     header │ descriptor │ RGD, RGTs │ GD, GTs │ pad │ grain │ grain │ …
+ *                                                ▲
+ *                                             overHead
+ *
+ * Grains are put at the end of the file in the order of their first write.  The
+ * map (map.c) says where they are; here is what only this kind has: the header
+ * that changes with it, and grains of zeros.
+ */
+#include "vmdk.h"
+
+#include <stdlib.h>
+
+enum {
+    VERSION_ZEROED = 2, /* the first that knows grains of zeros */
+    GTE_ZEROED = 1
+};
+
+typedef struct Sparse {
+    VmdkExtent *extent;
+    VmdkHeader header;
+    VmdkMap map;
+    VmdkSpace space;
+    BdrvClusters *clusters;
+    pthread_mutex_t header_lock;
+    atomic_int marked; /* the file says, because of us, that it is not closed */
+} Sparse;
+
+static Sparse *sparse_of(const VmdkExtent *extent)
+{
+    return extent->state;
+}
+
+/* ------------------------------------------------------------------ header */
+
+/* Not flushed here: the barrier before the tables are written makes it durable
+ * before any of them changes, and that is what it has to be before. */
+static int mark_unclean(Sparse *sparse)
+{
+    int ret = 0;
+
+    if (atomic_load_explicit(&sparse->marked, memory_order_acquire)) {
+        return 0;
+    }
+    pthread_mutex_lock(&sparse->header_lock);
+    if (!atomic_load(&sparse->marked)) {
+        sparse->header.unclean_shutdown = 1;
+        ret = vmdk_header_update(sparse->extent->file, &sparse->header);
+        atomic_store(&sparse->marked, ret == 0);
+    }
+    pthread_mutex_unlock(&sparse->header_lock);
+    return ret;
+}
+
+/* Makes the header allow grains of zeros.  Durable before the first of them for
+ * the same reason. */
+static int allow_zeroed(Sparse *sparse)
+{
+    VmdkHeader header;
+    int ret = 0;
+
+    pthread_mutex_lock(&sparse->header_lock);
+    if (!atomic_load(&sparse->map.has_zeroed)) {
+        header = sparse->header;
+        header.flags |= VMDK_FLAG_ZEROED;
+        header.version = header.version < VERSION_ZEROED ? VERSION_ZEROED : header.version;
+        ret = vmdk_header_update(sparse->extent->file, &header);
+        if (ret == 0) {
+            sparse->header = header;
+            atomic_store(&sparse->map.has_zeroed, 1);
+        }
+    }
+    pthread_mutex_unlock(&sparse->header_lock);
+    return ret;
+}
+
+/* ---------------------------------------------------------------- clusters */
+
+static int sparse_lookup(void *opaque, int64_t offset, int64_t bytes, BdrvExtent *run)
+{
+    Sparse *sparse = opaque;
+
+    return vmdk_map_lookup(&sparse->map, offset, bytes, run);
+}
+
+static int sparse_reserve(void *opaque, int64_t *clusters, int64_t *file_offset, int *zeroed)
+{
+    Sparse *sparse = opaque;
+    int ret = mark_unclean(sparse);
+
+    return ret < 0 ? ret : vmdk_space_take(&sparse->space, sparse->map.grain, clusters,
+                                           file_offset, zeroed);
+}
+
+static int sparse_enter(void *opaque, int64_t offset, int64_t clusters, int64_t file_offset)
+{
+    Sparse *sparse = opaque;
+
+    return vmdk_map_enter(&sparse->map, offset, clusters,
+                          (uint32_t)(file_offset / BDRV_SECTOR_SIZE),
+                          (uint32_t)sparse->header.grain_sectors);
+}
+
+/* Not every program reads grains of zeros right, so they are only used where
+ * they are needed, to hide a parent, or were asked for. */
+static int sparse_enter_zero(void *opaque, int64_t offset, int64_t clusters)
+{
+    Sparse *sparse = opaque;
+    int ret;
+
+    if (!atomic_load(&sparse->map.has_zeroed) && !vmdk_extent_has_parent(sparse->extent)) {
+        return 0;
+    }
+    ret = mark_unclean(sparse);
+    if (ret == 0) {
+        ret = allow_zeroed(sparse);
+    }
+    return ret < 0 ? ret : vmdk_map_enter(&sparse->map, offset, clusters, GTE_ZEROED, 0);
+}
+
+static const BdrvClusterOps sparse_cluster_ops = {
+    .lookup = sparse_lookup,
+    .reserve = sparse_reserve,
+    .enter = sparse_enter,
+    .enter_zero = sparse_enter_zero,
+};
+
+/* -------------------------------------------------------------------- open */
+
+static int64_t sectors_to_bytes(uint64_t sectors, int64_t most)
+{
+    int64_t bytes;
+
+    return bdrv_scale(sectors, BDRV_SECTOR_SIZE, &bytes) ? bdrv_min(bytes, most) : most;
+}
+
+/* The redundant set, or 0.  One that cannot be there is no reason not to read. */
+static int find_redundant(Sparse *sparse, int64_t *gd)
+{
+    BlockDriverState *file = sparse->extent->file;
+    const VmdkHeader *header = &sparse->header;
+
+    *gd = 0;
+    if (!(header->flags & VMDK_FLAG_REDUNDANT)) {
+        return 0;
+    }
+    if (vmdk_header_redundant_fits(header, bdrv_getlength(file))) {
+        *gd = (int64_t)header->rgd_sector * BDRV_SECTOR_SIZE;
+        return 0;
+    }
+    if (bdrv_is_writable(file)) {
+        return bdrv_error(file, -EROFS, "sparse header: rgdOffset is sector %" PRIu64 ", where "
+                          "the redundant directory is not inside the file; the image can only "
+                          "be read", header->rgd_sector);
+    }
+    bdrv_log(file, "sparse header: rgdOffset is sector %" PRIu64 ", where the redundant "
+             "directory is not inside the file: ignored", header->rgd_sector);
+    return 0;
+}
+
+static int open_map(Sparse *sparse)
+{
+    const VmdkHeader *header = &sparse->header;
+    VmdkMap *map = &sparse->map;
+    const int64_t size = bdrv_getlength(sparse->extent->file);
+
+    map->extent = sparse->extent;
+    map->space = &sparse->space;
+    map->grain = (int64_t)header->grain_sectors * BDRV_SECTOR_SIZE;
+    map->gtes = header->gtes_per_gt;
+    map->tables = vmdk_header_tables(header);
+    map->gd[VMDK_PRIMARY] = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE;
+    map->first_data = bdrv_max(sectors_to_bytes(header->overhead_sectors, size),
+                               VMDK_HEADER_BYTES);
+    atomic_init(&map->has_zeroed, (header->flags & VMDK_FLAG_ZEROED) != 0);
+    return vmdk_map_open(map);
+}
+
+static int open_clusters(Sparse *sparse)
+{
+    BdrvClustersConfig config = {
+        .bs = sparse->extent->image->bs,
+        .file = sparse->extent->file,
+        .disk_offset = sparse->extent->start,
+        .length = sparse->extent->length,
+        .cluster_size = sparse->map.grain,
+        .ops = &sparse_cluster_ops,
+        .opaque = sparse,
+    };
+
+    return bdrv_clusters_new(&sparse->clusters, &config);
+}
+
+/* Finds where the next grain goes, and that it will disturb nothing there. */
+static int open_for_writing(Sparse *sparse)
+{
+    int64_t used_end;
+    int ret = vmdk_map_scan(&sparse->map, &used_end);
+
+    if (ret == 0) {
+        used_end = bdrv_max(used_end, sparse->map.first_data);
+        vmdk_space_start(&sparse->space,
+                         bdrv_max(used_end, bdrv_getlength(sparse->extent->file)), used_end);
+    }
+    return ret;
+}
+
+static int open_parts(Sparse *sparse)
+{
+    VmdkExtent *extent = sparse->extent;
+    int ret = vmdk_extent_set_capacity(extent, sparse->header.capacity_sectors,
+                                       (int64_t)sparse->header.grain_sectors);
+
+    if (ret == 0) {
+        ret = find_redundant(sparse, &sparse->map.gd[VMDK_REDUNDANT]);
+    }
+    if (ret == 0) {
+        ret = open_map(sparse);
+    }
+    if (ret == 0 && bdrv_is_writable(extent->file)) {
+        ret = open_for_writing(sparse);
+    }
+    return ret < 0 ? ret : open_clusters(sparse);
+}
+
+static int sparse_open(VmdkExtent *extent)
+{
+    VmdkHeader header;
+    int ret = vmdk_header_read(extent->file, &header);
+    Sparse *sparse = ret < 0 ? NULL : calloc(1, sizeof *sparse);
+
+    if (!sparse) {
+        return ret < 0 ? ret : -ENOMEM;
+    }
+    extent->state = sparse;
+    sparse->extent = extent;
+    sparse->header = header;
+    pthread_mutex_init(&sparse->header_lock, NULL);
+    pthread_mutex_init(&sparse->map.lock, NULL);
+    vmdk_space_init(&sparse->space, extent->file,
+                    (int64_t)header.grain_sectors * BDRV_SECTOR_SIZE);
+    extent->cluster_size = (int64_t)header.grain_sectors * BDRV_SECTOR_SIZE;
+    extent->unclean = header.unclean_shutdown != 0;
+    return open_parts(sparse);
+}
+
+/* --------------------------------------------------------------- requests */
+
+static int sparse_read(VmdkExtent *extent, void *buf, size_t bytes, int64_t offset)
+{
+    return bdrv_clusters_read(sparse_of(extent)->clusters, buf, bytes, offset);
+}
+
+static int sparse_write(VmdkExtent *extent, const void *buf, size_t bytes, int64_t offset)
+{
+    return bdrv_clusters_write(sparse_of(extent)->clusters, buf, bytes, offset);
+}
+
+static int sparse_write_zeroes(VmdkExtent *extent, int64_t offset, int64_t bytes)
+{
+    return bdrv_clusters_write_zeroes(sparse_of(extent)->clusters, offset, bytes);
+}
+
+static int sparse_is_allocated(VmdkExtent *extent, int64_t offset, int64_t bytes,
+                               BdrvExtent *run)
+{
+    return vmdk_map_lookup(&sparse_of(extent)->map, offset, bytes, run);
+}
+
+/* ------------------------------------------------------------------- close */
+
+static int sparse_settle(VmdkExtent *extent)
+{
+    Sparse *sparse = sparse_of(extent);
+    int ret;
+
+    if (!atomic_load(&sparse->marked)) {
+        return 0;
+    }
+    ret = vmdk_space_trim(&sparse->space);
+    if (ret == 0) {
+        sparse->header.unclean_shutdown = 0;
+        ret = vmdk_header_update(extent->file, &sparse->header);
+    }
+    return ret;
+}
+
+static void sparse_close(VmdkExtent *extent)
+{
+    Sparse *sparse = sparse_of(extent);
+
+    if (sparse) {
+        bdrv_clusters_free(sparse->clusters);
+        vmdk_map_close(&sparse->map);
+        vmdk_space_destroy(&sparse->space);
+        pthread_mutex_destroy(&sparse->header_lock);
+        free(sparse);
+        extent->state = NULL;
+    }
+}
+
+const VmdkExtentOps vmdk_sparse_extent = {
+    .open = sparse_open,
+    .read = sparse_read,
+    .write = sparse_write,
+    .write_zeroes = sparse_write_zeroes,
+    .is_allocated = sparse_is_allocated,
+    .settle = sparse_settle,
+    .close = sparse_close,
+};

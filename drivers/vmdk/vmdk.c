@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vmdk.c - the table of the vmdk driver: VMware's disks, of one extent or many.
+ * Each request is cut at the borders of extents and handed to their kinds; all
+ * else is in the files that vmdk.h lists.
+ */
+#include "vmdk.h"
+
+/* ------------------------------------------------------------------- probe */
+
+enum {
+    SURE = 100,
+    /* The magic number, but nothing that could be opened: better a message of
+     * ours than a disk full of garbage from raw. */
+    OURS_BUT_BROKEN = 80,
+    TEXT = 60
+};
+
+static int probe_sparse(const BdrvProbe *probe)
+{
+    VmdkHeader header;
+
+    if (probe->head_size < VMDK_HEADER_BYTES) {
+        return OURS_BUT_BROKEN;
+    }
+    vmdk_header_decode(&header, probe->head);
+    return header.version >= 1 && header.version <= 3 ? SURE : OURS_BUT_BROKEN;
+}
+
+static int vmdk_probe(const BdrvProbe *probe)
+{
+    switch (vmdk_magic(probe->head, probe->head_size)) {
+    case VMDK_MAGIC_SPARSE:
+        return probe_sparse(probe);
+    case VMDK_MAGIC_COWD:
+    case VMDK_MAGIC_UNFINISHED:
+    case VMDK_MAGIC_SESPARSE:
+    case VMDK_MAGIC_CHANGES:
+        return OURS_BUT_BROKEN;
+    case VMDK_MAGIC_NONE:
+        break;
+    }
+    return probe->file_size <= VMDK_TEXT_MAX &&
+                   vmdk_descriptor_probe(probe->head, probe->head_size)
+               ? TEXT
+               : 0;
+}
+
+/* -------------------------------------------------------------------- open */
+
+static const BdrvOption open_options[] = {
+    {.name = "any_parent",
+     .type = BDRV_OPTION_BOOL,
+     .help = "accept a parent whose CID is not this image's parentCID",
+     .default_text = "off"},
+    {.name = "cid",
+     .type = BDRV_OPTION_STRING,
+     .help = "the CID that the first write gives the image, in hexadecimal, instead of a "
+             "random one"},
+    {.name = "extent",
+     .type = BDRV_OPTION_BOOL,
+     .help = "read one extent of a disk alone, without its descriptor",
+     .default_text = "off"},
+    {.name = NULL},
+};
+
+static int vmdk_open(BlockDriverState *bs, const BdrvOptions *options)
+{
+    Vmdk *image = bdrv_state(bs);
+    int ret;
+
+    image->bs = bs;
+    pthread_mutex_init(&image->lock, NULL);
+    ret = vmdk_image_open(image, options);
+    if (ret < 0) {
+        vmdk_image_free(image);
+        pthread_mutex_destroy(&image->lock);
+    }
+    return ret;
+}
+
+/* ------------------------------------------------------------------ extents */
+
+/* The extent that offset is in; the disk has one. */
+static VmdkExtent *find_extent(const Vmdk *image, int64_t offset)
+{
+    size_t low = 0, high = image->extent_count - 1;
+
+    while (low < high) { /* the last that begins at or before offset */
+        size_t middle = low + (high - low + 1) / 2;
+
+        if (image->extents[middle].start <= offset) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    return &image->extents[low];
+}
+
+/* How much of the range is in the extent that it begins in. */
+static int64_t bytes_in(const VmdkExtent *extent, int64_t offset, int64_t bytes)
+{
+    return bdrv_min(bytes, extent->start + extent->length - offset);
+}
+
+static int check_extent_writable(const VmdkExtent *extent, int64_t offset)
+{
+    if (extent->line->access == VMDK_RDONLY) {
+        return bdrv_error(vmdk_extent_node(extent), -EROFS, "byte %" PRId64 " of the disk is in "
+                          "an extent that the descriptor marks RDONLY", offset);
+    }
+    return 0;
+}
+
+static int vmdk_read(BlockDriverState *bs, void *buf, size_t bytes, int64_t offset)
+{
+    const Vmdk *image = bdrv_state(bs);
+    const int64_t end = offset + (int64_t)bytes;
+    uint8_t *to = buf;
+    int ret = 0;
+
+    while (ret == 0 && offset < end) {
+        VmdkExtent *extent = find_extent(image, offset);
+        int64_t now = bytes_in(extent, offset, end - offset);
+
+        ret = extent->ops->read(extent, to, (size_t)now, offset - extent->start);
+        to += now;
+        offset += now;
+    }
+    return ret;
+}
+
+static int vmdk_write(BlockDriverState *bs, const void *buf, size_t bytes, int64_t offset)
+{
+    Vmdk *image = bdrv_state(bs);
+    const int64_t end = offset + (int64_t)bytes;
+    const uint8_t *from = buf;
+    int ret = vmdk_session_begin(image);
+
+    while (ret == 0 && offset < end) {
+        VmdkExtent *extent = find_extent(image, offset);
+        int64_t now = bytes_in(extent, offset, end - offset);
+
+        ret = check_extent_writable(extent, offset);
+        if (ret == 0) {
+            ret = extent->ops->write(extent, from, (size_t)now, offset - extent->start);
+        }
+        from += now;
+        offset += now;
+    }
+    return ret;
+}
+
+static int vmdk_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    Vmdk *image = bdrv_state(bs);
+    const int64_t end = offset + bytes;
+    int ret = vmdk_session_begin(image);
+
+    while (ret == 0 && offset < end) {
+        VmdkExtent *extent = find_extent(image, offset);
+        int64_t now = bytes_in(extent, offset, end - offset);
+
+        ret = check_extent_writable(extent, offset);
+        if (ret == 0) {
+            ret = extent->ops->write_zeroes(extent, offset - extent->start, now);
+        }
+        offset += now;
+    }
+    return ret;
+}
+
+static int vmdk_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                             BdrvExtent *run)
+{
+    VmdkExtent *extent = find_extent(bdrv_state(bs), offset);
+
+    return extent->ops->is_allocated(extent, offset - extent->start,
+                                     bytes_in(extent, offset, bytes), run);
+}
+
+/* ------------------------------------------------------------ flush and close */
+
+static int vmdk_flush(BlockDriverState *bs)
+{
+    Vmdk *image = bdrv_state(bs);
+    int ret = bdrv_table_flush(image->table);
+
+    if (ret < 0) {
+        atomic_store(&image->flush_failed, 1);
+    }
+    return ret;
+}
+
+/* An image of which something was lost keeps its unclean marks. */
+static int settle(Vmdk *image)
+{
+    int ret = 0;
+
+    if (!atomic_load(&image->session_begun) || atomic_load(&image->flush_failed)) {
+        return 0;
+    }
+    for (size_t i = 0; ret == 0 && i < image->extent_count; i++) {
+        ret = image->extents[i].ops->settle(&image->extents[i]);
+    }
+    return ret < 0 ? ret : bdrv_flush_children(image->bs);
+}
+
+static int vmdk_close(BlockDriverState *bs)
+{
+    Vmdk *image = bdrv_state(bs);
+    int ret = settle(image);
+
+    vmdk_image_free(image);
+    pthread_mutex_destroy(&image->lock);
+    return ret;
+}
+
+extern const BlockDriver bdrv_driver_vmdk;
+const BlockDriver bdrv_driver_vmdk = {
+    BDRV_DRIVER_HEAD,
+    .name = "vmdk",
+    .description = "VMware virtual disks",
+    .flags = BDRV_DRIVER_PARALLEL | BDRV_DRIVER_BACKING,
+    .instance_size = sizeof(Vmdk),
+    .open_options = open_options,
+    .create_options = vmdk_create_options,
+    .probe = vmdk_probe,
+    .open = vmdk_open,
+    .read = vmdk_read,
+    .write = vmdk_write,
+    .create = vmdk_create,
+    .close = vmdk_close,
+    .flush = vmdk_flush,
+    .is_allocated = vmdk_is_allocated,
+    .write_zeroes = vmdk_write_zeroes,
+    .get_info = vmdk_get_info,
+    .get_details = vmdk_get_details,
+    .get_geometry = vmdk_get_geometry,
+};

@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vmdk.h - what the files of drivers/vmdk share with each other and with
+ * nobody else.
+ *
+ *     vmdk.c        the driver's table; from a request to the extent it falls in
+ *     open.c        what kind of file is it, which extents does it have
+ *     info.c        what an image tells about itself
+ *     session.c     the first modification after an open: a new CID, durable
+ *     parent.c      finding the parent and proving that it is the right one
+ *     create.c compose.c   new images, and the text of their descriptor
+ *     descriptor.c  the text, parsed and checked;  edit.c  the text, changed
+ *     text.c        slices of text, and text that grows
+ *     header.c cowd-header.c   the bytes of headers, decoded and checked
+ *     sparse.c cowd.c stream.c flat.c zero.c   one extent kind each, behind
+ *                   the small table VmdkExtentOps
+ *     inflate.c     zlib streams, for stream.c
+ *     map.c         two levels of sector numbers: what sparse.c and cowd.c share
+ *     scan.c        is that map sound enough to be written to?
+ *     space.c       where the next grain of a growing file goes
+ *
+ * The words are VMware's: a link is one descriptor and its extents, an extent
+ * is one range of the link kept in one file, a grain is the unit of allocation,
+ * GT and GD are the tables of grains and of GTs, RGT and RGD their redundant
+ * copies, GTE and GDE an entry of them.  "sector" is always 512 bytes, and
+ * names that count sectors say so; everything else counts bytes.
+ */
+#ifndef VMDK_H
+#define VMDK_H
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "bdrv-driver.h"
+
+typedef struct Vmdk Vmdk;
+typedef struct VmdkExtent VmdkExtent;
+typedef struct VmdkExtentOps VmdkExtentOps;
+
+/* ------------------------------------------------------------------ text.c */
+
+/* A piece of somebody else's text; not ended by NUL. */
+typedef struct VmdkSlice {
+    const char *start;
+    size_t length;
+} VmdkSlice;
+
+/* Without the blanks, tabs and CRs at both ends. */
+VmdkSlice vmdk_slice_trim(VmdkSlice slice);
+/* ASCII letters of both cases are the same. */
+int vmdk_slice_is(VmdkSlice slice, const char *word);
+int vmdk_slice_begins(VmdkSlice slice, const char *word);
+/* Takes the first word (up to a blank or tab) off *rest; empty: there is none. */
+VmdkSlice vmdk_slice_word(VmdkSlice *rest);
+/* Takes the next line off *rest, without its LF; 0: there is none.  A NUL ends
+ * the text. */
+int vmdk_slice_line(VmdkSlice *rest, VmdkSlice *line);
+/* "key = value": 1 and both trimmed, the value without its quotes; 0: it is
+ * none (a comment, an empty line, an extent).  A missing closing quote leaves
+ * the opening one in the value. */
+int vmdk_slice_option(VmdkSlice line, VmdkSlice *key, VmdkSlice *value);
+/* A copy ended by NUL, to be freed; NULL: no memory. */
+char *vmdk_slice_copy(VmdkSlice slice);
+/* The whole slice is decimal digits: 1, and *number unless it does not fit. */
+int vmdk_slice_is_digits(VmdkSlice slice);
+int vmdk_slice_decimal(VmdkSlice slice, uint64_t *number);
+/* The whole slice is 1 to 8 hexadecimal digits. */
+int vmdk_slice_cid(VmdkSlice slice, uint32_t *cid);
+
+/* Text that grows.  Zeroed is empty.  A failed allocation is remembered: check
+ * failed once, at the end. */
+typedef struct VmdkText {
+    char *bytes; /* ended by NUL unless NULL; to be freed */
+    size_t length;
+    int failed;
+} VmdkText;
+
+void vmdk_text_append(VmdkText *text, VmdkSlice slice);
+void vmdk_text_printf(VmdkText *text, const char *format, ...)
+    BDRV_PRINTF(2, 3);
+
+/* ------------------------------------------------------------ descriptor.c */
+
+/* parentCID of an image without parent; therefore never a CID. */
+#define VMDK_CID_NONE 0xffffffffu
+/* "Content never modified since creation"; never given out by us. */
+#define VMDK_CID_UNTOUCHED 0xfffffffeu
+
+typedef enum VmdkAccess {
+    VMDK_RW,
+    VMDK_RDONLY,
+    VMDK_NOACCESS
+} VmdkAccess;
+
+typedef enum VmdkKind {
+    VMDK_FLAT,
+    VMDK_SPARSE,
+    VMDK_ZERO,
+    VMDK_VMFS,
+    VMDK_VMFSSPARSE,
+    VMDK_VMFSRDM,
+    VMDK_VMFSRAW,
+    VMDK_SESPARSE,
+    VMDK_VSANSPARSE
+} VmdkKind;
+
+/* As the descriptor writes it: "SPARSE". */
+const char *vmdk_kind_name(VmdkKind kind);
+
+typedef struct VmdkExtentLine {
+    VmdkAccess access;
+    VmdkKind kind;
+    int64_t sectors; /* > 0; 0 only where there is no line: see the header */
+    int64_t offset_sectors;
+    char *name; /* NULL: none */
+} VmdkExtentLine;
+
+typedef struct VmdkDescriptor {
+    /* As stored, up to the first NUL: every line that is not known here lives
+     * on in it.  NULL: the image has no descriptor. */
+    char *text;
+    size_t text_size;
+
+    unsigned version;
+    int has_cid;
+    uint32_t cid;
+    uint32_t parent_cid; /* VMDK_CID_NONE: no parent */
+    char *create_type;
+    char *parent_hint; /* NULL: none */
+    /* What forbids writing the image, as the option that says so; NULL: nothing. */
+    const char *read_only_reason;
+    int tracks_changes; /* has a changeTrackPath */
+    VmdkExtentLine *extents;
+    size_t extent_count;
+} VmdkDescriptor;
+
+enum {
+    /* A 62 TB disk in 2 GiB pieces needs 31,800 extent lines, 1.5 MiB. */
+    VMDK_TEXT_MAX = 8 * 1024 * 1024,
+    VMDK_EMBEDDED_TEXT_MAX = 1024 * 1024,
+    VMDK_EXTENTS_MAX = 65536,
+    VMDK_LINE_MAX = 4096,
+    VMDK_NAME_MAX = 1024
+};
+
+/* Is this the beginning of a descriptor?  Wants a line of an option that only
+ * descriptors begin with, behind nothing but comments. */
+int vmdk_descriptor_probe(const uint8_t *head, size_t size);
+
+/* Parses and checks size bytes of text.  -EINVAL: malformed, named in the
+ * message of bs.  In any case *descriptor is to be freed. */
+int vmdk_descriptor_parse(const BlockDriverState *bs, const void *text, size_t size,
+                          VmdkDescriptor *descriptor);
+void vmdk_descriptor_free(VmdkDescriptor *descriptor);
+
+/* ------------------------------------------------------------------ edit.c */
+
+/* The value of an option, found as the parser finds it: 1, or 0: absent.  Of
+ * ddb options the last line counts, of others the first. */
+int vmdk_option_find(const char *text, const char *key, VmdkSlice *value);
+
+/* *text, a malloced string, with one line changed; all other bytes stay.  An
+ * absent option is added as a line of its own behind the last header option.
+ * -ENOMEM. */
+int vmdk_option_set(char **text, const char *key, const char *value);
+/* Drops the lines of an option, if there are any. */
+int vmdk_option_remove(char **text, const char *key);
+
+/* ---------------------------------------------------------------- header.c */
+
+enum {
+    VMDK_FLAG_NEWLINES = 1u << 0,  /* the newline bytes are to be checked */
+    VMDK_FLAG_REDUNDANT = 1u << 1, /* there is an RGD */
+    VMDK_FLAG_ZEROED = 1u << 2,    /* GTE 1 is a grain of zeros */
+    VMDK_FLAG_COMPRESSED = 1u << 16,
+    VMDK_FLAG_MARKERS = 1u << 17
+};
+
+/* The value of gd_sector that says: see the footer. */
+#define VMDK_GD_AT_END UINT64_MAX
+
+enum {
+    VMDK_HEADER_BYTES = 512,
+    VMDK_GRAIN_SECTORS_MAX = 65536, /* 32 MiB: bounds buffers */
+    VMDK_GTES_MIN = 128,            /* one sector */
+    VMDK_GTES_MAX = 65536
+};
+
+/* The header of a hosted sparse extent. */
+typedef struct VmdkHeader {
+    uint32_t version;
+    uint32_t flags;
+    uint64_t capacity_sectors;
+    uint64_t grain_sectors;
+    uint64_t descriptor_sector; /* 0: none */
+    uint64_t descriptor_sectors;
+    uint32_t gtes_per_gt;
+    uint64_t rgd_sector;
+    uint64_t gd_sector;
+    uint64_t overhead_sectors; /* before the first grain */
+    uint8_t unclean_shutdown;
+    uint8_t newlines[4];
+    uint16_t compression; /* 0 none, 1 deflate */
+} VmdkHeader;
+
+/* Of a file that begins with magic: what it is.  -1: none of these. */
+typedef enum VmdkMagic {
+    VMDK_MAGIC_NONE,
+    VMDK_MAGIC_SPARSE,     /* KDMV */
+    VMDK_MAGIC_UNFINISHED, /* kdmv: a stream whose writer was interrupted */
+    VMDK_MAGIC_COWD,
+    VMDK_MAGIC_SESPARSE,
+    VMDK_MAGIC_CHANGES /* a change-tracking file */
+} VmdkMagic;
+
+VmdkMagic vmdk_magic(const uint8_t *head, size_t size);
+
+void vmdk_header_decode(VmdkHeader *header, const uint8_t *bytes);
+void vmdk_header_encode(const VmdkHeader *header, uint8_t *bytes);
+
+/* Reads the header (and the footer, where that counts) and checks all that can
+ * be told without the tables.  -EINVAL with the field in the message. */
+int vmdk_header_read(BlockDriverState *file, VmdkHeader *header);
+
+/* Changes the stored header to say what *header says in version, flags and
+ * unclean_shutdown, in one sector, keeping bytes that we do not know. */
+int vmdk_header_update(BlockDriverState *file, const VmdkHeader *header);
+
+/* How many GTs the extent has; sectors of one GT; sectors of the GD. */
+int64_t vmdk_header_tables(const VmdkHeader *header);
+int64_t vmdk_header_gt_sectors(const VmdkHeader *header);
+int64_t vmdk_header_gd_sectors(const VmdkHeader *header);
+/* Is the RGD where a file of that length can have it? */
+int vmdk_header_redundant_fits(const VmdkHeader *header, int64_t file_size);
+
+enum {
+    VMDK_COWD_HEADER_BYTES = 2048,
+    VMDK_COWD_GTES = 4096,
+    VMDK_COWD_GRAIN_SECTORS_MAX = 2048 /* 1 MiB, the most that ESX documents */
+};
+
+/* What the union at byte 32 of a COWD header holds. */
+typedef enum VmdkCowdRole {
+    VMDK_COWD_DELTA, /* nothing: an ESX extent, described by a text descriptor */
+    VMDK_COWD_ROOT,  /* geometry: a disk of its own */
+    VMDK_COWD_CHILD  /* the name of a parent: Workstation 2/3 */
+} VmdkCowdRole;
+
+typedef struct VmdkCowdHeader {
+    uint32_t version;
+    uint32_t flags;
+    uint32_t capacity_sectors;
+    uint32_t grain_sectors;
+    uint32_t gd_sector;
+    uint32_t gd_entries;
+    uint32_t free_sector; /* the first that is not used */
+    VmdkCowdRole role;
+    uint32_t cylinders, heads, sectors; /* role ROOT */
+    uint32_t unclean_shutdown;
+    /* Of Workstation 2 or 3: smaller GTs, and only read here. */
+    int legacy;
+} VmdkCowdHeader;
+
+void vmdk_cowd_header_decode(VmdkCowdHeader *header, const uint8_t *bytes);
+void vmdk_cowd_header_encode(const VmdkCowdHeader *header, uint8_t *bytes);
+int vmdk_cowd_header_read(BlockDriverState *file, VmdkCowdHeader *header);
+/* GTEs of one GT. */
+int64_t vmdk_cowd_gtes(const VmdkCowdHeader *header);
+
+/* Where freeSector and uncleanShutdown are, to be changed in place. */
+enum {
+    VMDK_COWD_FREE_OFFSET = 28,
+    VMDK_COWD_UNCLEAN_OFFSET = 1648
+};
+
+/* ----------------------------------------------------------------- extents */
+
+struct VmdkExtent {
+    const VmdkExtentOps *ops;
+    Vmdk *image;
+    BlockDriverState *file; /* NULL: ZERO and NOACCESS have none */
+    const VmdkExtentLine *line;
+    int64_t start;  /* in the link */
+    int64_t length; /* as the line says; 0 until open, where there is no line */
+    /* Set by open: */
+    int64_t cluster_size; /* 0: none */
+    int compressed;
+    int unclean; /* was not closed properly */
+    void *state;
+};
+
+/* One kind of extent.  Offsets count from the extent's beginning, ranges lie
+ * inside it and are not empty; rules and results as in struct BlockDriver. */
+struct VmdkExtentOps {
+    /* Reads and checks what it needs, may set length if that is 0. */
+    int (*open)(VmdkExtent *extent);
+    int (*read)(VmdkExtent *extent, void *buf, size_t bytes, int64_t offset);
+    int (*write)(VmdkExtent *extent, const void *buf, size_t bytes, int64_t offset);
+    int (*write_zeroes)(VmdkExtent *extent, int64_t offset, int64_t bytes);
+    int (*is_allocated)(VmdkExtent *extent, int64_t offset, int64_t bytes, BdrvExtent *run);
+    /* All is flushed and the file goes to rest: trims it, says that it was
+     * closed properly. */
+    int (*settle)(VmdkExtent *extent);
+    /* Frees state, which may be NULL. */
+    void (*close)(VmdkExtent *extent);
+};
+
+extern const VmdkExtentOps vmdk_sparse_extent;
+extern const VmdkExtentOps vmdk_stream_extent;
+extern const VmdkExtentOps vmdk_cowd_extent;
+extern const VmdkExtentOps vmdk_flat_extent;
+extern const VmdkExtentOps vmdk_zero_extent;
+extern const VmdkExtentOps vmdk_noaccess_extent;
+
+/* The node of the extent's file, or of the image: for messages. */
+const BlockDriverState *vmdk_extent_node(const VmdkExtent *extent);
+/* Is there, or could there be, something that shows through? */
+int vmdk_extent_has_parent(const VmdkExtent *extent);
+/* Sets the length from a header that says capacity_sectors, or compares it
+ * with the line's. */
+int vmdk_extent_set_capacity(VmdkExtent *extent, uint64_t capacity_sectors,
+                             int64_t grain_sectors);
+/* settle for those that have nothing to do. */
+int vmdk_extent_settled(VmdkExtent *extent);
+
+/* ----------------------------------------------------------------- space.c
+ *
+ * The end of a growing file.  Room is taken there in order and never given
+ * back; the file is extended ahead of it, in large steps, so that it reads as
+ * zeros and small writes need not fill a grain, and trimmed at the end.
+ *
+ *     ├── used ──┼── taken in this session ──┼── ahead ──┤
+ *                                            next        file's end           */
+
+typedef struct VmdkSpace {
+    BlockDriverState *file;
+    pthread_mutex_t lock;
+    int64_t next;
+    int64_t unit;      /* what is taken begins at a multiple of this */
+    int64_t used_end;  /* where the last thing in use ends */
+    int64_t zero_from; /* beyond it, nothing was ever written */
+    int fixed;         /* the file cannot change its length */
+    _Atomic int64_t file_size;
+} VmdkSpace;
+
+/* unit: bytes, a multiple of 512.  Modifies nothing. */
+void vmdk_space_init(VmdkSpace *space, BlockDriverState *file, int64_t unit);
+void vmdk_space_destroy(VmdkSpace *space);
+
+/* Before the first take: room begins at next, or, in a file that turns out to
+ * have a fixed length, at used_end; both are rounded up to the unit. */
+void vmdk_space_start(VmdkSpace *space, int64_t next, int64_t used_end);
+
+/* Takes up to *count pieces of bytes each, at least one, in one run.  *zeroed: they read as zeros.  -ENOSPC: no piece can begin in
+ * the first 2^32 sectors of the file, or it cannot grow. */
+int vmdk_space_take(VmdkSpace *space, int64_t bytes, int64_t *count, int64_t *offset,
+                    int *zeroed);
+
+/* Where the next piece would begin. */
+int64_t vmdk_space_next(VmdkSpace *space);
+
+/* Cuts off what was extended ahead. */
+int vmdk_space_trim(VmdkSpace *space);
+
+/* ------------------------------------------------------------------- map.c
+ *
+ *       GD                     GT                       grains
+ *     ┌──────┐  sector of   ┌──────┐  sector of the  ┌─────────┐
+ *     │ GDE ─┼─────────────▶│ GTE ─┼────────────────▶│  bytes  │
+ *     └──────┘  the GT      └──────┘  grain, or 0    └─────────┘
+ *
+ * All entries are 32-bit sector numbers; 0 is "none" in both.                */
+
+/* Which of the two sets of tables. */
+typedef enum VmdkSet {
+    VMDK_PRIMARY,
+    VMDK_REDUNDANT
+} VmdkSet;
+
+enum {
+    VMDK_SETS = 2
+};
+
+/* A range of the file that holds metadata. */
+typedef struct VmdkRegion {
+    int64_t start, end;
+} VmdkRegion;
+
+typedef struct VmdkRegions {
+    VmdkRegion *list; /* after vmdk_regions_sort: by start, apart from each other */
+    size_t count, room;
+    int overlap; /* two of them shared bytes */
+} VmdkRegions;
+
+typedef struct VmdkMap {
+    VmdkExtent *extent;
+    VmdkSpace *space;
+    int64_t grain;        /* bytes */
+    int64_t gtes;         /* per GT */
+    int64_t tables;       /* GTs */
+    int64_t gd[VMDK_SETS]; /* bytes; 0: there is no such set */
+    int64_t first_data;   /* no grain begins before this byte */
+    int packed;           /* grains are compressed: shorter than a grain */
+    atomic_int has_zeroed; /* GTE 1 is a grain of zeros */
+    atomic_int complained; /* the use of the redundant set was logged */
+    pthread_mutex_t lock;  /* while GTs are made */
+    VmdkRegions regions;
+} VmdkMap;
+
+/* Reads the directories to know where tables are.  All members but regions and
+ * complained are set, the lock is made. */
+int vmdk_map_open(VmdkMap *map);
+void vmdk_map_close(VmdkMap *map);
+
+/* As BdrvClusterOps.lookup. */
+int vmdk_map_lookup(VmdkMap *map, int64_t offset, int64_t bytes, BdrvExtent *run);
+
+/* Sets the entries of grains clusters from offset on to first, first + step, …
+ * in both sets, making GTs that are missing. */
+int vmdk_map_enter(VmdkMap *map, int64_t offset, int64_t grains, uint32_t first,
+                   uint32_t step);
+/* The GDE of a table, checked.  *offset (bytes) 0: there is no such GT. */
+int vmdk_map_table(VmdkMap *map, VmdkSet set, int64_t table, int64_t *offset);
+/* Is entry, of the grain at offset, a place where a grain can begin? */
+int vmdk_map_check_grain(VmdkMap *map, int64_t offset, uint32_t entry);
+/* Bytes of the grain at offset that belong to the disk: less than a grain only
+ * for the last one. */
+int64_t vmdk_map_covered(const VmdkMap *map, int64_t offset);
+
+/* ------------------------------------------------------------------ scan.c */
+
+int vmdk_regions_add(VmdkRegions *regions, int64_t start, int64_t end);
+void vmdk_regions_sort(VmdkRegions *regions);
+/* Does any region share bytes with [start, end)? */
+int vmdk_regions_hit(const VmdkRegions *regions, int64_t start, int64_t end);
+void vmdk_regions_free(VmdkRegions *regions);
+
+/* Looks at all tables.  0: sound, and *used_end is the end of the last table or
+ * grain.  -EINVAL: damaged, with the first damage in the message: nothing may
+ * be written before a repair, for new grains would be mixed up with it. */
+int vmdk_map_scan(VmdkMap *map, int64_t *used_end);
+
+/* --------------------------------------------------------------- inflate.c */
+
+/* Decompressors, kept between uses; for any number of threads. */
+typedef struct VmdkInflater VmdkInflater;
+
+/* -ENOTSUP: the library was built without libdeflate. */
+int vmdk_inflater_new(VmdkInflater **inflater);
+void vmdk_inflater_free(VmdkInflater *inflater);
+
+/* Decompresses one zlib stream of in_bytes to at most out_bytes; *got becomes
+ * how many there are.  1: done; 0: the stream is damaged, cut short or longer
+ * than out_bytes; -ENOMEM. */
+int vmdk_inflate(VmdkInflater *inflater, const void *in, size_t in_bytes, void *out,
+                 size_t out_bytes, size_t *got);
+
+/* ------------------------------------------------------------------- image */
+
+struct Vmdk {
+    BlockDriverState *bs;
+    VmdkDescriptor descriptor;
+    /* Where the descriptor is.  room is the size of an embedded one's sectors;
+     * 0: a text file of its own, which can change its length. */
+    BlockDriverState *descriptor_file;
+    int64_t descriptor_offset;
+    int64_t descriptor_room;
+
+    VmdkExtent *extents; /* in the order of their start, without gaps */
+    size_t extent_count;
+    BdrvTable *table;
+
+    /* Options of open. */
+    int accept_any_parent;
+    int has_next_cid;
+    uint32_t next_cid; /* what the first write makes the CID */
+
+    pthread_mutex_t lock; /* of the descriptor, which the first write changes */
+    atomic_int session_begun;
+    atomic_int flush_failed;
+};
+
+/* ------------------------------------------------------------------ open.c */
+
+/* Fills the descriptor and the extent table of an image, opening its files.
+ * What failed half-way is left to vmdk_image_free(). */
+int vmdk_image_open(Vmdk *image, const BdrvOptions *options);
+void vmdk_image_free(Vmdk *image);
+
+/* --------------------------------------------------------------- session.c */
+
+/* To be called before anything is modified: on return, the CID is not what it
+ * was when the image was opened, durably, so that a child made from the old
+ * content will not be mistaken for one of the new. */
+int vmdk_session_begin(Vmdk *image);
+
+/* bytes random bytes from the system. */
+int vmdk_random(void *buf, size_t bytes);
+/* A random CID, none of the reserved ones. */
+int vmdk_random_cid(uint32_t *cid);
+
+/* ---------------------------------------------------------------- parent.c */
+
+/* Opens the parent that the descriptor names. */
+int vmdk_parent_open(Vmdk *image);
+
+/* ------------------------------------------------- create.c and compose.c */
+
+/* What a new descriptor says. */
+typedef struct VmdkPlan {
+    const char *create_type;
+    uint32_t cid;
+    uint32_t parent_cid;
+    const char *parent_hint; /* NULL: none */
+    int64_t sectors;
+    VmdkKind extent_kind;
+    const char *extent_name;
+    const char *adapter;
+    char long_id[25]; /* the part of longContentID before the CID */
+    char hw_version[24];
+    char tools_version[24];
+} VmdkPlan;
+
+void vmdk_compose(VmdkText *text, const VmdkPlan *plan);
+/* The geometry that a disk of that size has at that kind of adapter. */
+void vmdk_choose_geometry(const char *adapter, int64_t sectors, BdrvGeometry *geometry);
+
+extern const BdrvOption vmdk_create_options[];
+int vmdk_create(BlockDriverState *file, const BdrvCreateParams *params);
+
+/* The CID of an open image: 1, or 0: it is no vmdk or records none. */
+int vmdk_cid_of(const BlockDriverState *bs, uint32_t *cid);
+
+/* ------------------------------------------------------------------ info.c */
+
+int vmdk_get_info(BlockDriverState *bs, BdrvInfo *info);
+int vmdk_get_details(BlockDriverState *bs, BdrvDetails *details);
+int vmdk_get_geometry(BlockDriverState *bs, BdrvGeometry *geometry);
+
+#endif
