@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: MIT
+#
+# The whole build of libbdrv: GNU Make, a C11 compiler and pkg-config.
+# `make help` lists the targets, `make B=dir` builds elsewhere, V=1 shows the
+# commands.  CC, CFLAGS, CPPFLAGS, LDFLAGS, prefix and DESTDIR belong to you;
+# what the sources themselves need is in the variables in small letters.
+
+# The built-in drivers, in the order they are listed to users.  A driver is
+# drivers/NAME.c or drivers/NAME/*.c; its table is bdrv_driver_NAME.
+DRIVERS := file raw mem null overlay vmdk
+
+B ?= build
+prefix ?= /usr/local
+bindir ?= $(prefix)/bin
+libdir ?= $(prefix)/lib
+includedir ?= $(prefix)/include
+mandir ?= $(prefix)/share/man
+completiondir ?= $(prefix)/share/bash-completion/completions
+IMAGES ?= ../shared/images
+CFLAGS ?= -O2 -g
+PKG_CONFIG ?= pkg-config
+OBJCOPY ?= objcopy
+
+# The version is written once, in the header.
+version := $(shell awk '/^\#define BDRV_VERSION_/ { v = v dot $$3; dot = "." } \
+                        END { print v }' include/bdrv.h)
+soname := libbdrv.so.$(firstword $(subst ., ,$(version)))
+
+warnings := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes \
+            -Wmissing-prototypes -Wundef -Wvla -Wswitch-enum -Wconversion \
+            $(if $(WERROR),-Werror)
+cflags := -std=c11 -pthread $(warnings)
+cppflags := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude
+libs := -pthread
+
+# libdeflate is optional: `make LIBDEFLATE=` builds without it.
+LIBDEFLATE ?= $(shell $(PKG_CONFIG) --exists libdeflate 2>/dev/null && echo yes)
+ifneq ($(LIBDEFLATE),)
+cppflags += -DBDRV_HAVE_LIBDEFLATE $(shell $(PKG_CONFIG) --cflags libdeflate)
+libs += $(shell $(PKG_CONFIG) --libs libdeflate)
+endif
+
+# ---------------------------------------------------------------- what exists
+
+driver_source = $(wildcard drivers/$(1).c drivers/$(1)/*.c)
+drivers := $(foreach d,$(DRIVERS),$(if $(call driver_source,$d),$d))
+objects_of = $(patsubst %.c,$(B)/obj/%.o,$(1))
+
+library := $(call objects_of,$(wildcard block/*.c)) \
+           $(drivers:%=$(B)/drivers/%.o)
+tool := $(call objects_of,$(wildcard tools/*.c))
+manuals := $(wildcard tools/man/*.1)
+commands := $(patsubst tools/cmd-%.c,img-%,$(wildcard tools/cmd-*.c))
+test_library := $(call objects_of,$(wildcard tests/lib/*.c drivers/template.c))
+test_programs := $(patsubst tests/%.c,%,$(wildcard tests/t-*.c \
+                   tests/conformance.c tests/*/t-*.c))
+examples := $(patsubst tests/%.c,%,$(wildcard tests/examples/*.c))
+test_scripts := $(patsubst tests/%,%,$(filter-out %/lib.sh,$(wildcard \
+    $(addsuffix /*.sh,tests/cli tests/headers tests/abi tests/examples))))
+SUITES ?= $(test_programs) $(test_scripts) \
+    $(filter-out $(test_scripts:.sh=),$(examples))
+
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all FORCE
+
+say = @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,echo "  $(1) $@" &&)
+
+## all: the library, static and shared, and the tools (the default)
+all: $(B)/libbdrv.a $(B)/libbdrv.so $(B)/bdrv.pc $(B)/bin/img \
+     $(commands:%=$(B)/bin/%)
+
+# ---------------------------------------------------------------- compilation
+
+# What each part of the tree may see.  A driver gets no more than an
+# out-of-tree driver would, a tool no more than any program.
+$(B)/obj/block/%.o: part := -Iblock -I$(B)
+$(B)/obj/block/%.o $(B)/obj/drivers/%.o: pic := -fPIC
+$(B)/obj/tests/%.o: part = -Itests/lib $(check_cflags) \
+    -DBDRV_IMAGES='"$(abspath $(IMAGES))"' -DBDRV_BUILD='"$(abspath $(B))"'
+$(B)/obj/tests/examples/%.o: part :=
+$(B)/obj/tests/fuzz/fuzz-%.o: part := -DFUZZ_LIBFUZZER
+check_cflags := $(shell $(PKG_CONFIG) --cflags check 2>/dev/null)
+check_libs := $(shell $(PKG_CONFIG) --libs check 2>/dev/null)
+
+$(B)/obj/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,CC )$(CC) $(cppflags) $(part) $(CPPFLAGS) $(cflags) $(pic) \
+	    $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/obj/block/registry.o: | $(B)/drivers.inc
+
+# A driver's files become one object that shows its table and nothing else.
+.SECONDEXPANSION:
+$(B)/drivers/%.o: $$(call objects_of,$$(call driver_source,$$*))
+	@mkdir -p $(@D)
+	$(call say,LD )$(CC) $(CFLAGS) -r -nostdlib -o $@ $^ && \
+	    $(OBJCOPY) --keep-global-symbol=bdrv_driver_$* $@
+
+# Files whose content depends on variables: rewritten only when they change.
+write_if_changed = @mkdir -p $(@D); { $(1); } > $@.new; \
+    if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(B)/flags: FORCE
+	$(call write_if_changed,echo '$(CC) $(cppflags) $(CPPFLAGS) $(cflags) $(CFLAGS) $(LDFLAGS)')
+
+$(B)/drivers.inc: FORCE
+	$(call write_if_changed,for d in $(drivers); do echo "BDRV_BUILTIN($$d)"; done)
+
+$(B)/libbdrv.a: $(library)
+	$(call say,AR )rm -f $@ && $(AR) qcs $@ $(library)
+
+# The shared library exports what the public headers declare and nothing else.
+$(B)/exports.map: include/bdrv.h include/bdrv-driver.h
+	@mkdir -p $(@D)
+	@{ echo '{ global:'; \
+	   sed -n 's/^[a-zA-Z].*[ *]\(bdrv_[a-z0-9_]*\)(.*/\1;/p' $^; \
+	   echo 'local: *; };'; } > $@
+
+$(B)/$(soname): $(library) $(B)/exports.map
+	$(call say,LD )$(CC) -shared $(CFLAGS) $(LDFLAGS) -Wl,-soname,$(soname) \
+	    -Wl,-Bsymbolic-functions -Wl,--version-script,$(B)/exports.map -o $@ $(library) $(libs)
+
+$(B)/libbdrv.so: $(B)/$(soname)
+	@ln -sf $(soname) $@
+
+$(B)/bdrv.pc: FORCE
+	$(call write_if_changed,sed -e 's|@prefix@|$(prefix)|' \
+	    -e 's|@libdir@|$(libdir)|' -e 's|@includedir@|$(includedir)|' \
+	    -e 's|@version@|$(version)|' \
+	    -e 's|@private@|$(if $(LIBDEFLATE),libdeflate)|' bdrv.pc.in)
+
+$(B)/bin/img: $(tool) $(B)/libbdrv.a
+	@mkdir -p $(@D)
+	$(call say,LD )$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(libs)
+
+$(B)/bin/img-%: $(B)/bin/img
+	@ln -sf img $@
+
+# ---------------------------------------------------------------------- tests
+#
+# A suite is a Check program (tests/t-*.c, tests/conformance.c, tests/*/t-*.c),
+# a shell script (one test; 77 means skipped, the last line it prints is the
+# reason), or an example (run by the script of its name if there is one).  All of them
+# find in the environment: B and IMAGES (absolute), the built tools first in
+# PATH, and TMPDIR, a fresh directory of their own, which is also where they
+# start.  LARGE=1 is set by check-large.  A Check program counts one test as
+# skipped for each line "skipped: reason" that it prints.
+
+$(B)/tests/%: $(B)/obj/tests/%.o $(test_library) $(B)/libbdrv.a
+	@mkdir -p $(@D)
+	$(call say,LD )$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(check_libs) $(libs)
+
+$(B)/tests/examples/%: $(B)/obj/tests/examples/%.o $(B)/libbdrv.a
+	@mkdir -p $(@D)
+	$(call say,LD )$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(libs)
+
+run_suite = @PATH="$(abspath $(B))/bin:$$PATH" B="$(abspath $(B))" \
+    IMAGES="$(abspath $(IMAGES))" CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" \
+    LDFLAGS="$(LDFLAGS)" LIBS="$(libs)" LARGE="$(LARGE)" MAKE="$(MAKE)" \
+    MAKEFLAGS="-- $(MAKEOVERRIDES)" tests/run.sh $* $@ $(abspath $<)
+
+$(B)/results/%.sh: tests/%.sh all $(examples:%=$(B)/tests/%) FORCE
+	$(run_suite)
+
+$(B)/results/%: $(B)/tests/% FORCE
+	$(run_suite)
+
+## check: install what is missing (see deps), run all tests; SUITES="t-io …" chooses
+check: deps
+	@$(MAKE) --no-print-directory check-suites
+
+.PHONY: check check-suites
+check-suites: $(SUITES:%=$(B)/results/%)
+	@cat $^ | awk '{ p += $$1; f += $$2; s += $$3 } END { \
+	    printf "\n%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 }'
+
+## build-tests: all test programs, without running them
+build-tests: all $(patsubst %,$(B)/tests/%,$(test_programs) $(examples))
+
+## check-large: the same with the tests that need gigabytes or minutes
+check-large: deps
+	@$(MAKE) --no-print-directory check-suites LARGE=1
+
+sanitize = $(MAKE) --no-print-directory check-suites B=$(B)-$(1) \
+    CFLAGS="-O1 -g -fno-omit-frame-pointer $(2)"
+
+## check-asan: the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+check-asan: export CK_FORK := no
+check-asan: deps
+	@+$(call sanitize,asan,-fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all)
+
+## check-tsan: the tests under ThreadSanitizer
+check-tsan: export CK_FORK := no
+check-tsan: deps
+	@+$(call sanitize,tsan,-fsanitize=thread)
+
+## check-valgrind: the test programs under valgrind
+check-valgrind: export CK_FORK := no
+check-valgrind: export RUNNER := valgrind -q --leak-check=full --error-exitcode=99
+check-valgrind: deps
+	@$(MAKE) --no-print-directory check-suites SUITES="$(test_programs)"
+
+## fuzz: libFuzzer on images of every format for SECONDS=60 (needs clang)
+SECONDS ?= 60
+fuzz: deps
+	@+$(MAKE) --no-print-directory fuzz-run B=$(B)-fuzz CC=clang CFLAGS="-O1 -g \
+	    -fsanitize=fuzzer-no-link -fsanitize=address -fsanitize=undefined"
+
+fuzz-run: $(B)/tests/fuzz/t-corpus $(B)/obj/tests/fuzz/fuzz-open.o $(B)/libbdrv.a
+	@mkdir -p $(B)/corpus
+	FUZZ_CORPUS=$(B)/corpus $(B)/tests/fuzz/t-corpus
+	$(CC) $(CFLAGS) -fsanitize=fuzzer -o $(B)/fuzz-open $(filter-out %/t-corpus,$^) $(libs)
+	$(B)/fuzz-open -max_total_time=$(SECONDS) $(B)/corpus
+
+## demo: convert a real VMware image to raw and back, and compare
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@B="$(abspath $(B))" IMAGES="$(abspath $(IMAGES))" tests/examples/demo.sh
+
+## bench: measure against plain pread and other tools
+bench: all
+	@PATH="$(abspath $(B))/bin:$$PATH" B="$(abspath $(B))" \
+	    IMAGES="$(abspath $(IMAGES))" tests/bench/run.sh
+
+## lint: functions of at most 60 lines, files of at most 600, no forbidden includes
+lint:
+	@tests/lint.sh
+
+## symbols: every global symbol starts with bdrv_, every declared function exists
+symbols: $(B)/results/abi/symbols.sh
+
+## deps: install what building and testing needs, or say what that is
+deps:
+	@.ci/deps
+
+## deps-peers: the same for the other tools that images are exchanged with
+deps-peers:
+	@.ci/deps peers
+
+# --------------------------------------------------------------- installation
+
+## install: into $(DESTDIR)$(prefix)
+install: all
+	install -d $(addprefix $(DESTDIR),$(bindir) $(libdir)/pkgconfig \
+	    $(includedir) $(mandir)/man1 $(completiondir))
+	install -m 644 include/*.h $(DESTDIR)$(includedir)
+	install -m 644 $(B)/libbdrv.a $(DESTDIR)$(libdir)
+	install -m 755 $(B)/$(soname) $(DESTDIR)$(libdir)/libbdrv.so.$(version)
+	ln -sf libbdrv.so.$(version) $(DESTDIR)$(libdir)/$(soname)
+	ln -sf $(soname) $(DESTDIR)$(libdir)/libbdrv.so
+	install -m 644 $(B)/bdrv.pc $(DESTDIR)$(libdir)/pkgconfig
+	install -m 755 $(B)/bin/img $(DESTDIR)$(bindir)
+	install -m 644 tools/completion/img.bash $(DESTDIR)$(completiondir)/img
+	for c in $(commands); do \
+	    ln -sf img $(DESTDIR)$(bindir)/$$c && \
+	    ln -sf img $(DESTDIR)$(completiondir)/$$c || exit; \
+	done
+	install -m 644 $(manuals) $(DESTDIR)$(mandir)/man1
+
+## uninstall: remove what install put there
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(includedir)/,$(notdir $(wildcard include/*.h))) \
+	    $(addprefix $(DESTDIR)$(libdir)/,libbdrv.a libbdrv.so $(soname) \
+	        libbdrv.so.$(version) pkgconfig/bdrv.pc) \
+	    $(addprefix $(DESTDIR)$(bindir)/,img $(commands)) \
+	    $(addprefix $(DESTDIR)$(completiondir)/,img $(commands)) \
+	    $(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(manuals)))
+
+## dist: a tar file of what is committed
+dist:
+	@mkdir -p $(B)
+	git archive --prefix=libbdrv-$(version)/ -o $(B)/libbdrv-$(version).tar.gz HEAD
+
+## clean: remove what was built
+clean:
+	rm -rf $(B) $(B)-asan $(B)-tsan $(B)-fuzz
+
+## help: this list
+help:
+	@sed -n 's/^## \([a-z-]*\): /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: build-tests fuzz fuzz-run check-large check-asan check-tsan check-valgrind demo bench lint symbols \
+        deps deps-peers install uninstall dist clean help
+-include $(wildcard $(B)/obj/*/*.d $(B)/obj/*/*/*.d)
