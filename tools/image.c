@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * image.c - how the commands open and describe images: the options they share,
+ * the creation options, and the question whether two names are one file.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tool.h"
+
+static void log_warning(void *opaque, const char *line)
+{
+    (void)opaque;
+    tool_error("warning: %s", line);
+}
+
+/* ------------------------------------------------------------------ opening */
+
+static int add_allow_path(ImageHow *how, const char *directory)
+{
+    const char **paths;
+    size_t count = 0;
+
+    while (how->allow_paths != NULL && how->allow_paths[count] != NULL) {
+        count++;
+    }
+    paths = realloc(how->allow_paths, (count + 2) * sizeof(*paths));
+    if (paths == NULL) {
+        tool_error("--allow-path: out of memory");
+        return -1;
+    }
+    paths[count] = directory;
+    paths[count + 1] = NULL;
+    how->allow_paths = paths;
+    return 0;
+}
+
+int image_take(ImageHow *how, int letter, const char *value)
+{
+    switch (letter) {
+    case 'f':
+        how->format = value;
+        return 0;
+    case 'U':
+        how->flags |= BDRV_O_NO_LOCK;
+        return 0;
+    case 'q':
+        how->quiet = 1;
+        return 0;
+    case TOOL_ALLOW_PATH:
+        return add_allow_path(how, value);
+    default:
+        return -1; /* not in any table */
+    }
+}
+
+void image_how_free(ImageHow *how)
+{
+    free(how->allow_paths);
+    how->allow_paths = NULL;
+}
+
+BlockDriverState *image_open(const char *filename, const ImageHow *how)
+{
+    BlockDriverState *bs;
+    BdrvOpenOptions options = {
+        .struct_size = sizeof(options),
+        .flags = how->flags,
+        .allow_paths = how->allow_paths,
+        .log = how->quiet ? NULL : log_warning,
+    };
+
+    if (bdrv_open(&bs, filename, how->format, &options) < 0) {
+        tool_library_error();
+        return NULL;
+    }
+    return bs;
+}
+
+void image_close(BlockDriverState *bs)
+{
+    bdrv_close(bs); /* nothing was written, so nothing can be lost */
+}
+
+/* ----------------------------------------------------------------- creating */
+
+int image_new_add(ImageNew *image, const char *value)
+{
+    size_t used = image->options != NULL ? strlen(image->options) : 0;
+    size_t length = strlen(value);
+    char *joined = realloc(image->options, used + length + 2);
+
+    if (joined == NULL) {
+        tool_error("-o: out of memory");
+        return -1;
+    }
+    if (used > 0) {
+        joined[used++] = ',';
+    }
+    memcpy(joined + used, value, length + 1);
+    image->options = joined;
+    return 0;
+}
+
+/* The end of the "key=value" at text: a comma that is not doubled, or NUL. */
+static const char *option_end(const char *text)
+{
+    while (*text != '\0' && (text[0] != ',' || text[1] == ',')) {
+        text += text[0] == ',' ? 2 : 1;
+    }
+    return text;
+}
+
+/* The value in [text, end) with doubled commas made single.  NULL: no memory. */
+static char *option_value(const char *text, const char *end)
+{
+    char *value = malloc((size_t)(end - text) + 1);
+    size_t length = 0;
+
+    if (value == NULL) {
+        return NULL;
+    }
+    while (text < end) {
+        value[length++] = *text;
+        text += text[0] == ',' ? 2 : 1;
+    }
+    value[length] = '\0';
+    return value;
+}
+
+/* Takes the last key=… out of the options.  *value stays as it is if there is
+ * none; owned by the caller. */
+static int take_option(char *options, const char *key, char **value)
+{
+    size_t key_length = strlen(key);
+    char *text = options;
+
+    while (text != NULL && *text != '\0') {
+        char *end = text + (option_end(text) - text);
+        char *next = *end == ',' ? end + 1 : end;
+
+        if (strncmp(text, key, key_length) != 0 || text[key_length] != '=') {
+            text = next;
+            continue;
+        }
+        free(*value);
+        *value = option_value(text + key_length + 1, end);
+        if (*value == NULL) {
+            tool_error("-o: out of memory");
+            return -1;
+        }
+        memmove(text, next, strlen(next) + 1);
+    }
+    return 0;
+}
+
+static void print_create_options(const BdrvDriverInfo *driver)
+{
+    const char *const *choice;
+
+    printf("Supported %s options:\n", driver->name);
+    for (const BdrvOption *o = driver->create_options; o->name != NULL; o++) {
+        printf("  %-20s %s", o->name, o->help != NULL ? o->help : "");
+        choice = o->type == BDRV_OPTION_CHOICE ? o->choices : NULL;
+        for (int i = 0; choice != NULL && choice[i] != NULL; i++) {
+            printf("%s%s", i == 0 ? ": " : ", ", choice[i]);
+        }
+        if (o->default_text != NULL) {
+            printf(" (default: %s)", o->default_text);
+        }
+        printf("\n");
+    }
+    if (driver->can_back) {
+        printf("  %-20s %s\n", "backing_file", "same as -b");
+        printf("  %-20s %s\n", "backing_fmt", "same as -F");
+    }
+    printf("  %-20s %s\n", "size", "size of the disk");
+}
+
+/* Whether "help" or "?" stands among the options. */
+static int wants_help(const char *options)
+{
+    while (options != NULL && *options != '\0') {
+        const char *end = option_end(options);
+        size_t length = (size_t)(end - options);
+
+        if ((length == 4 && strncmp(options, "help", 4) == 0) ||
+            (length == 1 && *options == '?')) {
+            return 1;
+        }
+        options = *end == ',' ? end + 1 : end;
+    }
+    return 0;
+}
+
+static int find_driver(const char *name, BdrvDriverInfo *info)
+{
+    const BlockDriver *driver = bdrv_find(name);
+
+    memset(info, 0, sizeof(*info));
+    info->struct_size = sizeof(*info);
+    if (driver == NULL || bdrv_driver_describe(driver, info) < 0) {
+        tool_error("unknown format '%s' (img --help lists them)", name);
+        return -1;
+    }
+    return 0;
+}
+
+int image_new_settle(ImageNew *image, BdrvDriverInfo *driver)
+{
+    static const char *const words[] = {"backing_file", "backing_fmt", "size"};
+    const char **places[] = {&image->backing, &image->backing_format,
+                             &image->size};
+
+    if (find_driver(image->format, driver) < 0) {
+        return -1;
+    }
+    if (wants_help(image->options)) {
+        print_create_options(driver);
+        return 1;
+    }
+    for (int i = 0; i < 3; i++) {
+        if (take_option(image->options, words[i], &image->values[i]) < 0) {
+            return -1;
+        }
+        if (*places[i] == NULL) {
+            *places[i] = image->values[i];
+        }
+    }
+    if (image->options != NULL) {
+        size_t length = strlen(image->options);
+
+        if (length > 0 && image->options[length - 1] == ',') {
+            image->options[length - 1] = '\0'; /* what it divided was taken */
+        }
+    }
+    return 0;
+}
+
+void image_new_free(ImageNew *image)
+{
+    free(image->options);
+    for (int i = 0; i < 3; i++) {
+        free(image->values[i]);
+    }
+    memset(image, 0, sizeof(*image));
+}
+
+/* ------------------------------------------------------------ the same file */
+
+int image_same_file(const char *one, const char *other)
+{
+    struct stat a;
+    struct stat b;
+
+    if (stat(one, &a) < 0 || stat(other, &b) < 0) {
+        return 0;
+    }
+    if (S_ISBLK(a.st_mode) && S_ISBLK(b.st_mode)) {
+        return a.st_rdev == b.st_rdev; /* two nodes may stand for one device */
+    }
+    return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+int image_uses_file(BlockDriverState *bs, const char *filename)
+{
+    for (; bs != NULL; bs = bdrv_backing(bs)) {
+        for (BlockDriverState *node = bs; node; node = bdrv_file(node)) {
+            if (image_same_file(bdrv_filename(node), filename)) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * img.c - main() of all tools: which command is meant.
+ *
+ *     img convert a b         the first argument says it
+ *     img-convert a b         a link's name says it, after the last '-'
+ *     qemu-img convert a b    a link of any other name: the first argument
+ *
+ * Messages start with the name that was called.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool.h"
+
+static const Tool *const tools[] = {
+    &tool_compare, &tool_convert, &tool_create,
+    &tool_info,    &tool_io,      &tool_map,
+};
+
+enum { TOOLS = sizeof(tools) / sizeof(tools[0]) };
+
+static const Tool *find_tool(const char *name)
+{
+    for (int i = 0; i < TOOLS; i++) {
+        if (strcmp(tools[i]->name, name) == 0) {
+            return tools[i];
+        }
+    }
+    return NULL;
+}
+
+static void print_formats(void)
+{
+    printf("Supported formats:");
+    for (const BlockDriver *d = bdrv_next(NULL); d != NULL; d = bdrv_next(d)) {
+        BdrvDriverInfo info = {.struct_size = sizeof(info)};
+
+        if (bdrv_driver_describe(d, &info) == 0) {
+            printf(" %s", info.name);
+        }
+    }
+    printf("\n");
+}
+
+static void print_help(const char *program)
+{
+    printf("usage: %s COMMAND [OPTION]... FILE...\n"
+           "Works on disk images of virtual machines.\n\n", program);
+    for (int i = 0; i < TOOLS; i++) {
+        printf("  %-10s %s\n", tools[i]->name, tools[i]->help);
+    }
+    printf("\n%s COMMAND --help tells more, and so does man img-COMMAND.\n",
+           program);
+    print_formats();
+}
+
+/* The exit status of a command whose output did not get through (a full disk,
+ * a closed pipe) is not success. */
+static int finish_output(int status)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        tool_error("standard output: %s", strerror(errno));
+        return status == 0 ? 1 : status;
+    }
+    return status;
+}
+
+static int run_tool(const Tool *tool, int argc, char **argv)
+{
+    void *request = calloc(1, tool->request_size);
+    int status = tool->usage_status;
+
+    if (request == NULL) {
+        tool_error("%s", strerror(ENOMEM));
+    } else {
+        status = tool_invoke(tool, request, argc, argv);
+    }
+    free(request);
+    return finish_output(status);
+}
+
+/* argv[1] is the command, or an option of img itself. */
+static int run_named(const char *program, int argc, char **argv)
+{
+    char command[256];
+    const Tool *tool;
+
+    if (argc < 2) {
+        tool_error("no command given (--help lists them)");
+        return 1;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_help(program);
+        return finish_output(0);
+    }
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+        printf("%s %s\n", program, bdrv_version());
+        return finish_output(0);
+    }
+    tool = find_tool(argv[1]);
+    if (tool == NULL) {
+        tool_error("no such command '%s' (--help lists them)", argv[1]);
+        return 1;
+    }
+    snprintf(command, sizeof(command), "%s %s", program, tool->name);
+    tool_set_command(command);
+    return run_tool(tool, argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+    const char *path = argc > 0 ? argv[0] : "img";
+    const char *slash = strrchr(path, '/');
+    const char *program = slash != NULL ? slash + 1 : path;
+    const char *dash = strrchr(program, '-');
+    const Tool *tool = dash != NULL ? find_tool(dash + 1) : NULL;
+
+    tool_set_program(program);
+    if (tool != NULL) {
+        return run_tool(tool, argc, argv);
+    }
+    return run_named(program, argc, argv);
+}

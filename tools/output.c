@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * output.c - where a new image lies while it is being written.
+ *
+ *     dir/disk.vmdk                    what the user asked for
+ *     dir/.img-XXXXXX/disk.vmdk        what is written until it is whole
+ *
+ * Killed at any point, the half-made image is not where anybody looks for it,
+ * and a whole one that was there before is still there.  A device, a pipe, or
+ * an image that records the place of another one cannot be written that way;
+ * they are written in place.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+/* "before/after" in memory of its own; NULL: no memory. */
+static char *join_path(const char *before, const char *after)
+{
+    size_t size = strlen(before) + strlen(after) + 2;
+    char *path = malloc(size);
+
+    if (path != NULL) {
+        snprintf(path, size, "%s/%s", before, after);
+    }
+    return path;
+}
+
+/* The part before the last '/', in memory of its own. */
+static char *directory_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (slash == NULL) {
+        return strdup(".");
+    }
+    return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+}
+
+static const char *base_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash != NULL ? slash + 1 : path;
+}
+
+static int output_error(const Output *output, int error)
+{
+    tool_error("%s: %s", output->name, strerror(error));
+    return -1;
+}
+
+/* ------------------------------------------------------------------- moving */
+
+/* What is done to each file in the temporary directory; 0 or an errno. */
+typedef int FileFn(const Output *output, const char *from, const char *name);
+
+static int remove_file(const Output *output, const char *from, const char *name)
+{
+    (void)output;
+    (void)name;
+    return unlink(from) < 0 ? errno : 0;
+}
+
+/* The file the image is opened by comes last, when the others are in place. */
+static int move_other(const Output *output, const char *from, const char *name)
+{
+    char *directory;
+    char *to;
+    int error = 0;
+
+    if (strcmp(name, base_of(output->path)) == 0) {
+        return 0;
+    }
+    directory = directory_of(output->target);
+    to = directory != NULL ? join_path(directory, name) : NULL;
+    if (to == NULL) {
+        error = ENOMEM;
+    } else if (rename(from, to) < 0) {
+        error = errno;
+    }
+    free(to);
+    free(directory);
+    return error;
+}
+
+/* Names are taken before anything changes, as readdir() promises nothing about
+ * a directory that does. */
+static int for_each_file(const Output *output, FileFn *act)
+{
+    struct dirent **entries = NULL;
+    int count = scandir(output->directory, &entries, NULL, alphasort);
+    int error = count < 0 ? errno : 0;
+
+    for (int i = 0; i < count; i++) {
+        const char *name = entries[i]->d_name;
+
+        if (error == 0 && strcmp(name, ".") != 0 && strcmp(name, "..") != 0) {
+            char *from = join_path(output->directory, name);
+
+            error = from != NULL ? act(output, from, name) : ENOMEM;
+            free(from);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    return error;
+}
+
+/* A name in a directory is durable when the directory is. */
+static int sync_directory(const char *path)
+{
+    char *directory = directory_of(path);
+    int fd = directory != NULL ? open(directory, O_RDONLY | O_DIRECTORY) : -1;
+    int error = 0;
+
+    if (directory == NULL) {
+        error = ENOMEM;
+    } else if (fd < 0 || (fsync(fd) < 0 && errno != EINVAL)) {
+        error = errno; /* EINVAL: a file system that has nothing to sync */
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    free(directory);
+    return error;
+}
+
+/* ---------------------------------------------------------------- beginning */
+
+/* An image that will be replaced: nobody may be writing to it, and we must be
+ * allowed to.  Opening it for writing asks both. */
+static int check_replaceable(const Output *output)
+{
+    BlockDriverState *bs;
+    BdrvOpenOptions options = {
+        .struct_size = sizeof(options),
+        .flags = BDRV_O_RDWR,
+    };
+
+    if (bdrv_open(&bs, output->name, "raw", &options) < 0) {
+        tool_library_error();
+        return -1;
+    }
+    bdrv_close(bs);
+    return 0;
+}
+
+static int make_directory(Output *output)
+{
+    char *beside = directory_of(output->target);
+
+    output->directory = beside ? join_path(beside, ".img-XXXXXX") : NULL;
+    free(beside);
+    if (output->directory == NULL) {
+        return ENOMEM;
+    }
+    if (mkdtemp(output->directory) == NULL) {
+        int error = errno;
+
+        free(output->directory);
+        output->directory = NULL;
+        return error;
+    }
+    output->path_memory = join_path(output->directory, base_of(output->target));
+    output->path = output->path_memory;
+    return output->path != NULL ? 0 : ENOMEM;
+}
+
+static int begin_aside(Output *output, int exists)
+{
+    int error;
+
+    if (exists && check_replaceable(output) < 0) {
+        return -1;
+    }
+    error = make_directory(output);
+    if (error != 0 && exists && output->directory == NULL) {
+        return 0; /* the file may be written, its directory not: in place */
+    }
+    return error != 0 ? output_error(output, error) : 0;
+}
+
+int output_begin(Output *output, const char *name, OutputPlace place)
+{
+    struct stat status;
+    int exists = stat(name, &status) == 0;
+
+    memset(output, 0, sizeof(*output));
+    output->name = name;
+    output->target = exists ? realpath(name, NULL) : strdup(name);
+    if (output->target == NULL) {
+        return output_error(output, errno);
+    }
+    output->path = name;
+    output->removable = !exists || S_ISREG(status.st_mode);
+    if (place == OUTPUT_IN_PLACE || !output->removable ||
+        *base_of(name) == '\0') {
+        return 0;
+    }
+    if (exists ? status.st_nlink > 1 : lstat(name, &status) == 0) {
+        return 0; /* its other names, or the link that leads here, stay true */
+    }
+    return begin_aside(output, exists);
+}
+
+void output_created(Output *output)
+{
+    output->made = output->removable;
+}
+
+/* ------------------------------------------------------------------- ending */
+
+/* A file that replaces another one belongs to whom that belonged, as far as we
+ * may say so. */
+static void keep_owner(const Output *output)
+{
+    struct stat old;
+
+    if (stat(output->target, &old) == 0) {
+        if (chown(output->path, old.st_uid, old.st_gid) < 0) {
+            /* Not ours to give away, so it stays ours. */
+        }
+        (void)chmod(output->path, old.st_mode & 0777);
+    }
+}
+
+int output_finish(Output *output, int durable)
+{
+    int error = 0;
+
+    if (output->directory != NULL) {
+        keep_owner(output);
+        error = for_each_file(output, move_other);
+        if (error == 0 && rename(output->path, output->target) < 0) {
+            error = errno;
+        }
+    }
+    if (error == 0 && durable && output->removable) {
+        error = sync_directory(output->target);
+    }
+    if (error != 0) {
+        return output_error(output, error);
+    }
+    output->made = 0;
+    return 0;
+}
+
+void output_end(Output *output)
+{
+    if (output->directory != NULL) {
+        (void)for_each_file(output, remove_file);
+        (void)rmdir(output->directory);
+    } else if (output->made && output->path != NULL) {
+        (void)unlink(output->path);
+    }
+    free(output->directory);
+    free(output->path_memory);
+    free(output->target);
+    memset(output, 0, sizeof(*output));
+}
+
+void output_library_error(const Output *output)
+{
+    const char *text = bdrv_errmsg();
+    const char *found =
+        output->directory != NULL ? strstr(text, output->path) : NULL;
+
+    if (found == NULL) {
+        tool_error("%s", text);
+    } else {
+        tool_error("%.*s%s%s", (int)(found - text), text, output->name,
+                   found + strlen(output->path));
+    }
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tool.h - what the subcommands of img share: how a command is described, how
+ * it opens images, how it prints.
+ *
+ * A command is one file cmd-NAME.c with one table at its bottom.  From the
+ * table come the parsing of its arguments, its --help and its usage errors;
+ * img.c lists the tables.  All of it sees the library through bdrv.h alone.
+ *
+ *     main (img.c) ──▶ tool_invoke (options.c) ──▶ take, take, … ──▶ run
+ */
+#ifndef TOOL_H
+#define TOOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "bdrv.h"
+
+#if defined(__GNUC__)
+#define TOOL_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#else
+#define TOOL_PRINTF(text, first)
+#endif
+
+/* ------------------------------------------------- commands (options.c) */
+
+/* One option of a command.  A table of them ends with letter 0. */
+typedef struct ToolOption {
+    int letter;           /* 'f' for -f; from TOOL_LONG_ONLY up: has no letter */
+    const char *name;     /* "format" for --format; NULL: has only the letter */
+    const char *argument; /* how help calls its argument; NULL: takes none */
+    const char *help;     /* one line */
+} ToolOption;
+
+enum {
+    TOOL_ALLOW_PATH = 256, /* --allow-path, see image_take() */
+    TOOL_LONG_ONLY /* the first number that a command may use for its own */
+};
+
+enum { TOOL_ANY_NUMBER = -1 };
+
+/* A command: a subcommand of img, or a command within img-io. */
+typedef struct Tool {
+    const char *name;
+    const char *help;     /* one line: what it does */
+    const char *operands; /* as the usage line shows them; "" if none */
+    const char *details;  /* lines after the options in --help, or NULL */
+    const ToolOption *options;
+    int least_operands;
+    int most_operands;   /* or TOOL_ANY_NUMBER */
+    int usage_status;    /* exit status when the arguments make no sense */
+    size_t request_size; /* of what take fills and run reads; starts zeroed */
+    /* Notes one option.  value is NULL for one that takes none, else it lives
+     * as long as argv.  0, or -1 with the message printed. */
+    int (*take)(void *request, int letter, const char *value);
+    /* Does the work; what it returns is the exit status. */
+    int (*run)(void *request, int count, char **operands);
+} Tool;
+
+/* Parses argv (argv[0] is the command's name) into *request and runs the
+ * command.  --help and --version print and return 0. */
+int tool_invoke(const Tool *tool, void *request, int argc, char **argv);
+
+/* Prints the help of a command. */
+void tool_print_help(const Tool *tool, FILE *out);
+
+/* What messages start with: the name that was called.  Kept, not copied. */
+void tool_set_program(const char *name);
+/* What the user typed to get to the command, for usage lines: "img convert"
+ * (without it, the program's name).  Kept, not copied. */
+void tool_set_command(const char *name);
+
+/* "PROGRAM: text" as one line on stderr, whatever bytes the text has. */
+void tool_error(const char *format, ...) TOOL_PRINTF(1, 2);
+
+/* The same with the library's message for its last failure. */
+void tool_library_error(void);
+
+/* The value of an option (or operand) as bytes.  what names it in the message.
+ * 0, or -1 with the message printed. */
+int tool_parse_size(const char *what, const char *text, int64_t *bytes);
+
+/* The value of --output: 0 for human, 1 for json; -1 with the message. */
+int tool_parse_output(const char *text);
+
+/* -------------------------------------------------------- images (image.c) */
+
+/* How to open an image, as -f, -U and --allow-path say. */
+typedef struct ImageHow {
+    const char *format; /* NULL: look at the content */
+    unsigned flags;     /* BDRV_O_… */
+    int quiet;          /* not 0: no warnings about tolerated oddities */
+    const char **allow_paths; /* ended by NULL, or NULL */
+} ImageHow;
+
+/* The rows that most commands share, and what notes them. */
+#define IMAGE_OPTION_FORCE_SHARE                 \
+    {                                            \
+        'U', "force-share", NULL,                \
+        "open it even while another program writes it" \
+    }
+#define IMAGE_OPTION_ALLOW_PATH                  \
+    {                                            \
+        TOOL_ALLOW_PATH, "allow-path", "DIR",    \
+        "let an image name files below DIR as well (repeatable)" \
+    }
+int image_take(ImageHow *how, int letter, const char *value);
+
+/* Frees what image_take() has allocated. */
+void image_how_free(ImageHow *how);
+
+/* Opens an image.  NULL: failed, and the message is printed. */
+BlockDriverState *image_open(const char *filename, const ImageHow *how);
+
+/* Closes an image that was only read. */
+void image_close(BlockDriverState *bs);
+
+/* What an image is to be created as: -o, -b and -F, where -o backing_file=… and
+ * backing_fmt=… are other words for the last two, and size=… for the operand. */
+typedef struct ImageNew {
+    const char *format;         /* a driver's name */
+    char *options;              /* all -o, joined; NULL: none */
+    const char *backing;        /* NULL: none */
+    const char *backing_format; /* NULL: probe */
+    const char *size;           /* NULL: none */
+    char *values[3];            /* owns what came out of options */
+} ImageNew;
+
+/* Adds the value of one -o.  0, or -1 with the message printed. */
+int image_new_add(ImageNew *image, const char *value);
+
+/* To be called when all arguments are parsed: finds the driver, and takes the
+ * three words above out of the options.  1 if they ask for help, which is
+ * printed then; -1 with the message printed. */
+int image_new_settle(ImageNew *image, BdrvDriverInfo *driver);
+
+void image_new_free(ImageNew *image);
+
+/* Whether two names lead to one file or device (0 if either does not exist). */
+int image_same_file(const char *one, const char *other);
+
+/* Whether filename is among the files of bs and its backing chain. */
+int image_uses_file(BlockDriverState *bs, const char *filename);
+
+/* ------------------------------------------------------- output (output.c)
+ *
+ * A new image gets its name only when it is whole: it is made in a directory of
+ * its own beside its destination, and moved there at the end.  (In a directory
+ * and not under another name, because images record their own names.) */
+
+typedef struct Output {
+    const char *name;   /* as the user gave it */
+    char *target;       /* the same with links followed */
+    char *directory;    /* the temporary one; NULL: written in place */
+    const char *path;   /* where to create the image */
+    char *path_memory;
+    int removable;      /* not 0: a file, neither device nor pipe */
+    int made;           /* not 0: name itself has to go on failure */
+} Output;
+
+/* Where may the image be written until it is whole? */
+typedef enum OutputPlace {
+    OUTPUT_ASIDE,   /* in a directory of its own, where that can be done */
+    OUTPUT_IN_PLACE /* only under its own name */
+} OutputPlace;
+
+/* Finds out where to write.  0, or -1 with the message printed. */
+int output_begin(Output *output, const char *name, OutputPlace place);
+
+/* To be called when the image has been created at path: from then on it is
+ * removed by output_end(). */
+void output_created(Output *output);
+
+/* Gives the image, which must be closed, its name.  0, or -1 with the message
+ * printed.  If durable is not 0 the name survives a power loss too. */
+int output_finish(Output *output, int durable);
+
+/* Removes what was made, unless it was finished, and frees. */
+void output_end(Output *output);
+
+/* Prints the library's message, speaking of the name the user knows. */
+void output_library_error(const Output *output);
+
+/* --------------------------------------------------------- print (print.c) */
+
+/* Text of foreign origin: control characters and what is not UTF-8 appear as
+ * \xNN, so that an image's strings cannot drive the terminal. */
+void print_text(FILE *out, const char *text);
+
+/* The length of the UTF-8 character at text, 1 to 4; 0 if it is none. */
+size_t print_utf8_length(const char *text);
+
+enum { PRINT_SIZE_MAX = 32 };
+
+/* "99.8 MiB": three digits, for humans.  Returns text. */
+const char *print_size(char text[PRINT_SIZE_MAX], int64_t bytes);
+
+/* "99.812 MiB", "512 bytes": three decimals where needed, as img-io says it. */
+const char *print_size_exact(char text[PRINT_SIZE_MAX], double bytes);
+
+/* What the driver knows of the image, indented by four blanks per level, under
+ * a title.  Nothing at all if it knows nothing. */
+int print_details(BlockDriverState *bs, const char *title);
+
+/* A bar of "    (12.34/100%)" on a terminal. */
+typedef struct Progress {
+    int enabled;
+    int64_t shown_at; /* in milliseconds; when the bar was last drawn */
+} Progress;
+
+/* Draws nothing unless wanted is not 0 and stdout is a terminal. */
+void progress_begin(Progress *progress, int wanted);
+void progress_show(Progress *progress, int64_t done, int64_t total);
+/* Shows 100 % if whole is not 0, and goes to the next line. */
+void progress_end(Progress *progress, int whole);
+
+/* ----------------------------------------------------------- JSON (json.c) */
+
+enum { JSON_DEPTH_MAX = 32 };
+
+/* How the members of an object or list are laid out. */
+typedef enum JsonLayout {
+    JSON_INDENTED, /* one per line */
+    JSON_ROWS,     /* a list: one item per line, not indented */
+    JSON_ONE_LINE  /* all on the line it started on */
+} JsonLayout;
+
+typedef struct JsonLevel {
+    char end; /* '}' or ']' */
+    JsonLayout layout;
+    int items;
+} JsonLevel;
+
+/* Writes one JSON value piece by piece.  key is NULL inside lists and at the
+ * top. */
+typedef struct Json {
+    FILE *out;
+    int depth;
+    int indented; /* how many of the open levels are JSON_INDENTED */
+    JsonLevel levels[JSON_DEPTH_MAX];
+} Json;
+
+void json_begin(Json *json, FILE *out);
+void json_object(Json *json, const char *key, JsonLayout layout);
+void json_list(Json *json, const char *key, JsonLayout layout);
+void json_end(Json *json); /* of the innermost object or list */
+void json_string(Json *json, const char *key, const char *value);
+void json_number(Json *json, const char *key, int64_t value);
+void json_bool(Json *json, const char *key, int value);
+
+/* ------------------------------------- commands of img-io (io-commands.c) */
+
+/* The request of each of them: what its options say. */
+typedef struct IoRequest {
+    BlockDriverState *bs; /* what to work on; borrowed */
+    int quit;             /* set by quit */
+    int quiet;
+    int dump;
+    int zeroes;
+    int durable;
+    int pattern; /* 0 to 255; -1: none given */
+    int64_t pattern_offset;
+    int64_t pattern_length; /* -1: up to the end */
+} IoRequest;
+
+/* NULL if there is none. */
+const Tool *io_find_command(const char *name);
+
+/* -------------------------------------------------------------- the tables */
+
+extern const Tool tool_compare; /* cmd-compare.c */
+extern const Tool tool_convert; /* cmd-convert.c */
+extern const Tool tool_create;  /* cmd-create.c */
+extern const Tool tool_info;    /* cmd-info.c */
+extern const Tool tool_io;      /* cmd-io.c */
+extern const Tool tool_map;     /* cmd-map.c */
+
+#endif
