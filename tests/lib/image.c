@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * image.c - see image.h.  The list of kinds is in kinds.c.
+ */
+#include "image.h"
+
+#include "host.h"
+#include "pattern.h"
+#include "suite.h"
+
+enum { PIECE = 1 << 20 };
+
+static const char child_name[] = "image";
+static const char parent_name[] = "parent";
+
+/* ------------------------------------------------------------ mem nodes */
+
+BlockDriverState *image_memory(int64_t length)
+{
+    BdrvOpenOptions options = {
+        .struct_size = sizeof(options), .flags = BDRV_O_RDWR,
+    };
+    BlockDriverState *memory;
+    assert_ok(bdrv_open(&memory, "memory", "mem", &options));
+    if (length > 0) {
+        assert_ok(bdrv_truncate(memory, length));
+    }
+    return memory;
+}
+
+BlockDriverState *image_memory_from(const void *bytes, int64_t length)
+{
+    BlockDriverState *memory = image_memory(length);
+    assert_ok(bdrv_pwrite(memory, bytes, (size_t)length, 0));
+    return memory;
+}
+
+uint8_t *image_memory_bytes(BlockDriverState *memory)
+{
+    size_t length = (size_t)bdrv_getlength(memory);
+    uint8_t *bytes = malloc(length + 1);
+    ck_assert_ptr_nonnull(bytes);
+    assert_ok(bdrv_pread(memory, bytes, length, 0));
+    return bytes;
+}
+
+BlockDriverState *image_memory_copy(BlockDriverState *from)
+{
+    uint8_t *bytes = image_memory_bytes(from);
+    BlockDriverState *copy = image_memory_from(bytes, bdrv_getlength(from));
+    free(bytes);
+    return copy;
+}
+
+/* --------------------------------------------------------------- parents */
+
+/* The parent's data comes in stripes that match no cluster, with holes. */
+enum {
+    STRIPE = 45 * 1024 + 512,
+    STRIPES_TO_A_HOLE = 3
+};
+
+static void write_parent(BlockDriverState *bs, int64_t length)
+{
+    for (int64_t at = 0, i = 0; at < length; at += STRIPE, i++) {
+        int64_t bytes = length - at < STRIPE ? length - at : STRIPE;
+        if (i % STRIPES_TO_A_HOLE != 0) {
+            assert_ok(pattern_write(bs, at, bytes, IMAGE_PARENT_GENERATION));
+        }
+    }
+}
+
+/* Makes the parent file and reads what of it shows in the child. */
+static void make_parent(Image *image, const char *path)
+{
+    const ImageKind *kind = image->kind;
+    int64_t length = image->size + kind->parent_growth;
+    BdrvCreateOptions create = {
+        .struct_size = sizeof(create), .size = length,
+        .options = kind->parent_options,
+    };
+    BdrvOpenOptions open = {
+        .struct_size = sizeof(open), .flags = BDRV_O_RDWR,
+    };
+    BlockDriverState *bs;
+    assert_ok(bdrv_create(path, kind->parent_format, &create));
+    assert_ok(bdrv_open(&bs, path, kind->parent_format, &open));
+    write_parent(bs, length);
+    int64_t shown = length < image->size ? length : image->size;
+    assert_ok(bdrv_pread(bs, image->initial, (size_t)shown, 0));
+    assert_ok(bdrv_close(bs));
+}
+
+/* ---------------------------------------------------------- making images */
+
+static void make_in_memory(Image *image)
+{
+    BdrvCreateOptions options = {
+        .struct_size = sizeof(options), .size = image->size,
+        .options = image->kind->create_options,
+    };
+    image->storage = image_memory(0);
+    assert_ok(bdrv_create_node(image->storage, image->kind->format, &options));
+}
+
+static void make_in_directory(Image *image)
+{
+    const ImageKind *kind = image->kind;
+    BdrvCreateOptions options = {
+        .struct_size = sizeof(options), .size = image->size,
+        .options = kind->create_options,
+    };
+    image->directory = host_directory_new();
+    image->path = host_path(image->directory, child_name);
+    if (kind->parent_format != NULL) {
+        char *parent = host_path(image->directory, parent_name);
+        make_parent(image, parent);
+        free(parent);
+        options.backing = parent_name;
+        options.backing_format = kind->parent_format;
+    }
+    assert_ok(bdrv_create(image->path, kind->create_format != NULL
+                          ? kind->create_format : kind->format, &options));
+    if ((kind->facts & IMAGE_SNAPSHOT) != 0) {
+        BdrvOpenOptions open = {
+            .struct_size = sizeof(open), .flags = BDRV_O_RDWR,
+        };
+        BlockDriverState *bs;
+        assert_ok(bdrv_open(&bs, image->path, kind->format, &open));
+        write_parent(bs, image->size);
+        assert_ok(bdrv_pread(bs, image->initial, (size_t)image->size, 0));
+        assert_ok(bdrv_close(bs));
+    }
+}
+
+Image *image_new(const ImageKind *kind, int64_t size)
+{
+    Image *image = calloc(1, sizeof(*image));
+    ck_assert_ptr_nonnull(image);
+    image->kind = kind;
+    image->size = size;
+    image->initial = calloc(1, (size_t)size + 1);
+    image->expected = malloc((size_t)size + 1);
+    ck_assert(image->initial != NULL && image->expected != NULL);
+    if ((kind->facts & IMAGE_IN_MEMORY) != 0) {
+        make_in_memory(image);
+    } else if (strcmp(kind->format, "mem") != 0 &&
+               strcmp(kind->format, "null") != 0) {
+        make_in_directory(image);
+    }
+    memcpy(image->expected, image->initial, (size_t)size);
+    return image;
+}
+
+void image_free(Image *image)
+{
+    assert_ok(bdrv_close(image->storage));
+    if (image->directory != NULL) {
+        host_directory_remove(image->directory);
+    }
+    free(image->path);
+    free(image->initial);
+    free(image->expected);
+    free(image);
+}
+
+/* --------------------------------------------------------------- handles */
+
+int image_try_open_on(const Image *image, BlockDriverState *storage,
+                      unsigned flags, BlockDriverState **bs)
+{
+    BdrvOpenOptions options = {
+        .struct_size = sizeof(options), .flags = flags,
+        .options = image->kind->open_options,
+    };
+    return bdrv_open_node(bs, storage, image->kind->format, &options);
+}
+
+/* mem and null: nothing but a label, and a length to be given. */
+static int open_label(const Image *image, unsigned flags, BlockDriverState **bs)
+{
+    char size[64];
+    snprintf(size, sizeof(size), "size=%lld", (long long)image->size);
+    BdrvOpenOptions options = {
+        .struct_size = sizeof(options), .flags = flags, .options = size,
+    };
+    return bdrv_open(bs, "label", image->kind->format, &options);
+}
+
+int image_try_open(Image *image, unsigned flags, BlockDriverState **bs)
+{
+    if (image->storage != NULL) {
+        return image_try_open_on(image, image->storage, flags, bs);
+    }
+    if (image->path == NULL) {
+        return open_label(image, flags, bs);
+    }
+    if ((image->kind->facts & IMAGE_SNAPSHOT) != 0 &&
+        (flags & BDRV_O_RDWR) != 0) {
+        flags |= BDRV_O_SNAPSHOT;
+    }
+    BdrvOpenOptions options = {
+        .struct_size = sizeof(options), .flags = flags,
+        .options = image->kind->open_options,
+        .snapshot_directory = image->directory,
+    };
+    return bdrv_open(bs, image->path, image->kind->format, &options);
+}
+
+BlockDriverState *image_open(Image *image, unsigned flags)
+{
+    BlockDriverState *bs;
+    int result = image_try_open(image, flags, &bs);
+    ck_assert_msg(result == 0, "%s: cannot open: %s", image->kind->name,
+                  bdrv_errmsg());
+    return bs;
+}
+
+void image_close(Image *image, BlockDriverState *bs)
+{
+    int result = bdrv_close(bs);
+    ck_assert_msg(result == 0, "%s: close: %s", image->kind->name,
+                  bdrv_errmsg());
+    if ((image->kind->facts & IMAGE_FORGETS) != 0) {
+        memcpy(image->expected, image->initial, (size_t)image->size);
+    }
+}
+
+/* --------------------------------------------------------------- content */
+
+void image_expect(Image *image, int64_t offset, const void *buf, size_t bytes)
+{
+    if ((image->kind->facts & IMAGE_EMPTY) == 0) {
+        memcpy(image->expected + offset, buf, bytes);
+    }
+}
+
+void image_write(Image *image, BlockDriverState *bs, int64_t offset,
+                 int64_t bytes, unsigned generation)
+{
+    uint8_t *buf = malloc((size_t)bytes + 1);
+    ck_assert_ptr_nonnull(buf);
+    pattern_fill(buf, (size_t)bytes, offset, generation);
+    int result = bdrv_pwrite(bs, buf, (size_t)bytes, offset);
+    ck_assert_msg(result == 0, "%s: write of %lld bytes at %lld: %s",
+                  image->kind->name, (long long)bytes, (long long)offset,
+                  bdrv_errmsg());
+    image_expect(image, offset, buf, (size_t)bytes);
+    free(buf);
+}
+
+void image_write_zeroes(Image *image, BlockDriverState *bs, int64_t offset,
+                        int64_t bytes)
+{
+    int result = bdrv_write_zeroes(bs, offset, bytes);
+    ck_assert_msg(result == 0, "%s: write_zeroes of %lld bytes at %lld: %s",
+                  image->kind->name, (long long)bytes, (long long)offset,
+                  bdrv_errmsg());
+    memset(image->expected + offset, 0, (size_t)bytes);
+}
+
+/* NULL if the range reads as the model says; *result is the read's. */
+static const char *compare(const Image *image, BlockDriverState *bs,
+                           int64_t offset, int64_t bytes, int *result)
+{
+    uint8_t *buf = malloc((size_t)bytes + 1);
+    ck_assert_ptr_nonnull(buf);
+    const char *text = NULL;
+    *result = bdrv_pread(bs, buf, (size_t)bytes, offset);
+    if (*result == 0) {
+        text = pattern_compare(buf, image->expected + offset, (size_t)bytes,
+                               offset);
+    }
+    free(buf);
+    return text;
+}
+
+void image_assert_range(const Image *image, BlockDriverState *bs,
+                        int64_t offset, int64_t bytes)
+{
+    while (bytes > 0) {
+        int64_t piece = bytes < PIECE ? bytes : PIECE;
+        int result;
+        const char *text = compare(image, bs, offset, piece, &result);
+        ck_assert_msg(result == 0, "%s: read of %lld bytes at %lld: %s",
+                      image->kind->name, (long long)piece, (long long)offset,
+                      bdrv_errmsg());
+        ck_assert_msg(text == NULL, "%s: %s", image->kind->name, text);
+        offset += piece;
+        bytes -= piece;
+    }
+}
+
+void image_assert(const Image *image, BlockDriverState *bs)
+{
+    ck_assert_int_eq(bdrv_getlength(bs), image->size);
+    image_assert_range(image, bs, 0, image->size);
+}
+
+int image_is_honest(const Image *image, BlockDriverState *bs)
+{
+    for (int64_t at = 0; at < image->size; at += IMAGE_CLUSTER) {
+        int64_t bytes = image->size - at;
+        int result;
+        if (bytes > IMAGE_CLUSTER) {
+            bytes = IMAGE_CLUSTER;
+        }
+        if (compare(image, bs, at, bytes, &result) != NULL) {
+            return 0;
+        }
+    }
+    return 1;
+}

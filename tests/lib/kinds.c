@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kinds.c - the list of image kinds (image.h) that the conformance suite and
+ * the accident suites run on.  A new driver, or a new shape of one, gets a line
+ * here and is tested.
+ */
+#include "bdrv-driver.h"
+#include "fault.h"
+#include "image.h"
+#include "powercut.h"
+#include "suite.h"
+#include "trace.h"
+
+extern const BlockDriver bdrv_driver_template;
+
+enum {
+    KIB = 1024,
+    GRAIN = 64 * KIB,
+    GROWTH = 100 * KIB + 512 /* of a parent; no multiple of a grain */
+};
+
+static const ImageKind kinds[] = {
+    { .name = "file", .format = "file", .create_format = "raw",
+      .cluster = IMAGE_CLUSTER,
+      .facts = IMAGE_GROWS | IMAGE_TRUNCATES | IMAGE_PLAIN },
+    { .name = "mem", .format = "mem", .cluster = IMAGE_CLUSTER,
+      .facts = IMAGE_GROWS | IMAGE_TRUNCATES | IMAGE_FORGETS },
+    { .name = "null", .format = "null", .cluster = IMAGE_CLUSTER,
+      .facts = IMAGE_EMPTY | IMAGE_FORGETS | IMAGE_TRUNCATES | IMAGE_GROWS },
+    { .name = "raw", .format = "raw", .cluster = IMAGE_CLUSTER,
+      .facts = IMAGE_IN_MEMORY | IMAGE_TRUNCATES | IMAGE_PLAIN },
+    { .name = "raw on a file", .format = "raw", .cluster = IMAGE_CLUSTER,
+      .facts = IMAGE_TRUNCATES | IMAGE_PLAIN },
+    { .name = "template", .format = "template", .cluster = GRAIN,
+      .facts = IMAGE_IN_MEMORY | IMAGE_MAPS },
+    { .name = "snapshot of raw", .format = "raw", .cluster = IMAGE_CLUSTER,
+      .facts = IMAGE_SNAPSHOT | IMAGE_FORGETS },
+    { .name = "vmdk", .format = "vmdk", .cluster = GRAIN,
+      .facts = IMAGE_IN_MEMORY | IMAGE_MAPS },
+    { .name = "vmdk, zeroed grains", .format = "vmdk", .cluster = GRAIN,
+      .create_options = "zeroed_grain=on",
+      .facts = IMAGE_IN_MEMORY | IMAGE_MAPS },
+    /* A disk of 4 MiB needs two tables then. */
+    { .name = "vmdk, small grains", .format = "vmdk", .cluster = 8 * KIB,
+      .create_options = "grain_size=8k",
+      .facts = IMAGE_IN_MEMORY | IMAGE_MAPS },
+    { .name = "vmdk, small tables", .format = "vmdk", .cluster = 8 * KIB,
+      .create_options = "grain_size=8k,gtes_per_table=128,zeroed_grain=on",
+      .facts = IMAGE_IN_MEMORY | IMAGE_MAPS },
+    { .name = "vmdk, large grains", .format = "vmdk", .cluster = 1024 * KIB,
+      .create_options = "grain_size=1M",
+      .facts = IMAGE_IN_MEMORY | IMAGE_MAPS },
+    { .name = "cowd", .format = "vmdk", .cluster = 512,
+      .create_options = "subformat=cowd",
+      .facts = IMAGE_IN_MEMORY | IMAGE_MAPS },
+    { .name = "cowd, large grains", .format = "vmdk", .cluster = GRAIN,
+      .create_options = "subformat=cowd,grain_size=64k",
+      .facts = IMAGE_IN_MEMORY | IMAGE_MAPS },
+    { .name = "vmfsSparse", .format = "vmdk", .cluster = 512,
+      .create_options = "subformat=vmfsSparse", .facts = IMAGE_MAPS },
+    { .name = "vmdk child", .format = "vmdk", .cluster = GRAIN,
+      .parent_format = "vmdk", .facts = IMAGE_MAPS },
+    { .name = "vmdk child, zeroed grains", .format = "vmdk", .cluster = GRAIN,
+      .create_options = "zeroed_grain=on", .parent_format = "vmdk",
+      .facts = IMAGE_MAPS },
+    { .name = "vmdk child of a shorter parent", .format = "vmdk",
+      .cluster = GRAIN, .parent_format = "vmdk", .parent_growth = -GROWTH,
+      .facts = IMAGE_MAPS },
+    { .name = "vmdk child of a longer parent", .format = "vmdk",
+      .cluster = GRAIN, .parent_format = "vmdk", .parent_growth = GROWTH,
+      .facts = IMAGE_MAPS },
+    { .name = "vmdk child of one with other grains", .format = "vmdk",
+      .cluster = GRAIN, .parent_format = "vmdk",
+      .parent_options = "grain_size=8k", .facts = IMAGE_MAPS },
+    { .name = "vmfsSparse child", .format = "vmdk", .cluster = 512,
+      .create_options = "subformat=vmfsSparse", .parent_format = "vmdk",
+      .facts = IMAGE_MAPS },
+    { .name = "snapshot of vmdk", .format = "vmdk", .cluster = IMAGE_CLUSTER,
+      .facts = IMAGE_SNAPSHOT | IMAGE_FORGETS },
+};
+
+enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
+
+const ImageKind *image_kind(size_t index)
+{
+    return &kinds[index];
+}
+
+const ImageKind *image_kind_named(const char *name)
+{
+    for (size_t i = 0; i < KINDS; i++) {
+        if (strcmp(kinds[i].name, name) == 0) {
+            return &kinds[i];
+        }
+    }
+    ck_abort_msg("no image kind is named %s", name);
+    return NULL;
+}
+
+void image_register_drivers(void)
+{
+    fault_register();
+    trace_register();
+    powercut_register();
+    suite_register(&bdrv_driver_template, "template");
+}
+
+TCase *image_add_loops(Suite *suite, const char *name,
+                       const TTest *const *tests, double seconds)
+{
+    TCase *tcase = tcase_create(name);
+    tcase_set_timeout(tcase, seconds);
+    for (; *tests != NULL; tests++) {
+        tcase_add_loop_test(tcase, *tests, 0, KINDS);
+    }
+    suite_add_tcase(suite, tcase);
+    return tcase;
+}
