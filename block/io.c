@@ -173,9 +173,12 @@ static int check_sectors(const BlockDriverState *bs, int64_t sector_num, int nb_
     int ret = 0;
 
     bdrv_call_begin();
-    if (nb_sectors < 0 || sector_num < 0 || sector_num > INT64_MAX / BDRV_SECTOR_SIZE) {
-        ret = bdrv_error(bs, -EINVAL, "%d sectors at sector %lld: out of any disk's range",
+    if (nb_sectors < 0 || sector_num < 0) {
+        ret = bdrv_error(bs, -EINVAL, "%d sectors at sector %lld: neither may be negative",
                          nb_sectors, (long long)sector_num);
+    } else if (sector_num > INT64_MAX / BDRV_SECTOR_SIZE) {
+        ret = bdrv_error(bs, -ERANGE, "sector %lld is beyond the end of any disk",
+                         (long long)sector_num);
     }
     return bdrv_call_end(bs, ret, "sectors");
 }
