@@ -48,7 +48,7 @@ static void compose_header(VmdkText *text, const VmdkPlan *plan)
     }
 }
 
-static void compose_data_base(VmdkText *text, const VmdkPlan *plan)
+static void compose_adapter(VmdkText *text, const VmdkPlan *plan)
 {
     BdrvGeometry geometry;
 
@@ -57,10 +57,22 @@ static void compose_data_base(VmdkText *text, const VmdkPlan *plan)
     vmdk_text_printf(text, "ddb.geometry.cylinders = \"%" PRIu32 "\"\n", geometry.cylinders);
     vmdk_text_printf(text, "ddb.geometry.heads = \"%" PRIu32 "\"\n", geometry.heads);
     vmdk_text_printf(text, "ddb.geometry.sectors = \"%" PRIu32 "\"\n", geometry.sectors);
+}
+
+/* What a child does not say, its parent does. */
+static void compose_data_base(VmdkText *text, const VmdkPlan *plan)
+{
+    if (plan->adapter) {
+        compose_adapter(text, plan);
+    }
     vmdk_text_printf(text, "ddb.longContentID = \"%s%08" PRIx32 "\"\n", plan->long_id,
                      plan->cid);
-    vmdk_text_printf(text, "ddb.toolsVersion = \"%s\"\n", plan->tools_version);
-    vmdk_text_printf(text, "ddb.virtualHWVersion = \"%s\"\n", plan->hw_version);
+    if (plan->tools_version[0]) {
+        vmdk_text_printf(text, "ddb.toolsVersion = \"%s\"\n", plan->tools_version);
+    }
+    if (plan->hw_version[0]) {
+        vmdk_text_printf(text, "ddb.virtualHWVersion = \"%s\"\n", plan->hw_version);
+    }
 }
 
 void vmdk_compose(VmdkText *text, const VmdkPlan *plan)

@@ -19,7 +19,6 @@
 enum {
     VERSION_ESX = 1,
     VERSION_LEGACY = 3,
-    FLAGS_USUAL = 3, /* the meaning of the bits was never published */
     GD_SECTOR_MIN = 4, /* behind the header */
     GD_ENTRIES_MAX = 1 << 20, /* 2^32 sectors of the smallest grain */
     UNION_OFFSET = 32,
@@ -108,9 +107,6 @@ static int check_units(const BlockDriverState *file, const VmdkCowdHeader *h)
     if (h->version != VERSION_ESX && h->version != VERSION_LEGACY) {
         return bdrv_error(file, -EINVAL, "COWD header: version is %" PRIu32 "; known are 1 and "
                           "3", h->version);
-    }
-    if (h->flags != FLAGS_USUAL) {
-        bdrv_log(file, "COWD header: flags are %" PRIu32 " instead of 3: ignored", h->flags);
     }
     if (!bdrv_is_power_of_two(h->grain_sectors) ||
         h->grain_sectors > VMDK_COWD_GRAIN_SECTORS_MAX) {

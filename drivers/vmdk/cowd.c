@@ -15,6 +15,10 @@
 
 #include <stdlib.h>
 
+enum {
+    FLAGS_USUAL = 3 /* the meaning of the bits was never published */
+};
+
 typedef struct Cowd {
     VmdkExtent *extent;
     VmdkCowdHeader header;
@@ -177,7 +181,7 @@ static int open_parts(Cowd *cowd)
     if (ret == 0) {
         ret = open_map(cowd);
     }
-    if (ret == 0 && bdrv_is_writable(extent->file)) {
+    if (ret == 0 && bdrv_is_writable(extent->image->bs)) {
         ret = open_for_writing(cowd);
     }
     return ret < 0 ? ret : bdrv_clusters_new(&cowd->clusters, &config);
@@ -185,7 +189,7 @@ static int open_parts(Cowd *cowd)
 
 static int check_kind(const VmdkExtent *extent, const VmdkCowdHeader *header)
 {
-    if (header->legacy && bdrv_is_writable(extent->file)) {
+    if (header->legacy && bdrv_is_writable(extent->image->bs)) {
         return bdrv_error(extent->file, -EROFS, "this is a disk of Workstation 2 or 3, which "
                           "can only be read; convert it to write it");
     }
@@ -208,6 +212,10 @@ static int cowd_open(VmdkExtent *extent)
     cowd = ret < 0 ? NULL : calloc(1, sizeof *cowd);
     if (!cowd) {
         return ret < 0 ? ret : -ENOMEM;
+    }
+    if (header.flags != FLAGS_USUAL) {
+        bdrv_log(extent->image->bs, "COWD header: flags are %" PRIu32 " instead of 3: ignored",
+                 header.flags);
     }
     extent->state = cowd;
     cowd->extent = extent;
@@ -252,7 +260,14 @@ static int cowd_settle(VmdkExtent *extent)
     if (!atomic_load(&cowd->marked)) {
         return 0;
     }
-    ret = vmdk_space_trim(&cowd->space);
+    /* A write that failed may have left it behind. */
+    ret = keep_free_sector(cowd);
+    if (ret == 0) {
+        ret = bdrv_table_flush(extent->image->table);
+    }
+    if (ret == 0) {
+        ret = vmdk_space_trim(&cowd->space);
+    }
     return ret < 0 ? ret : write_unclean(cowd, 0);
 }
 

@@ -21,6 +21,9 @@ enum {
     DIRECTORY_CHUNK = 16384 /* entries written at a time */
 };
 
+/* What VMware writes for tools that it does not know. */
+#define TOOLS_UNKNOWN "2147483647"
+
 /* Sector numbers in tables have 32 bits. */
 static const int64_t table_sector_max = UINT32_MAX;
 /* 2^26 GTs, as header.c accepts them. */
@@ -49,8 +52,7 @@ const BdrvOption vmdk_create_options[] = {
      .default_text = "off"},
     {.name = "toolsversion",
      .type = BDRV_OPTION_NUMBER,
-     .help = "version of the guest's tools",
-     .default_text = "2147483647"},
+     .help = "version of the guest's tools (" TOOLS_UNKNOWN ", unknown, if not given)"},
     {.name = "zeroed_grain",
      .type = BDRV_OPTION_BOOL,
      .help = "store zeros as table entries, which not every program can read",
@@ -103,19 +105,33 @@ static int choose_long_id(const BdrvOptions *options, VmdkPlan *plan)
     return ret;
 }
 
-static int choose_versions(const BlockDriverState *file, const BdrvOptions *options,
-                           VmdkPlan *plan)
+static void choose_number(char *text, size_t size, const BdrvOptions *options, const char *name,
+                          const char *normal)
 {
-    const int given = bdrv_option_given(options, "hwversion");
+    if (bdrv_option_given(options, name)) {
+        snprintf(text, size, "%" PRId64, bdrv_option_number(options, name));
+    } else {
+        snprintf(text, size, "%s", normal);
+    }
+}
+
+/* A child says only what its user says: the rest is as in its parent. */
+static int choose_data_base(const BlockDriverState *file, const BdrvOptions *options,
+                            VmdkPlan *plan)
+{
+    const int is_child = plan->parent_hint != NULL;
     const int compat6 = bdrv_option_bool(options, "compat6");
 
-    if (given && compat6) {
+    if (compat6 && bdrv_option_given(options, "hwversion")) {
         return bdrv_error(file, -EINVAL, "hwversion and compat6 exclude each other");
     }
-    snprintf(plan->hw_version, sizeof plan->hw_version, "%" PRId64,
-             given ? bdrv_option_number(options, "hwversion") : compat6 ? 6 : 4);
-    snprintf(plan->tools_version, sizeof plan->tools_version, "%" PRId64,
-             bdrv_option_number(options, "toolsversion"));
+    if (!is_child || bdrv_option_given(options, "adapter_type")) {
+        plan->adapter = bdrv_option_string(options, "adapter_type");
+    }
+    choose_number(plan->hw_version, sizeof plan->hw_version, options, "hwversion",
+                  compat6 ? "6" : is_child ? "" : "4");
+    choose_number(plan->tools_version, sizeof plan->tools_version, options, "toolsversion",
+                  is_child ? "" : TOOLS_UNKNOWN);
     return 0;
 }
 
@@ -167,10 +183,9 @@ static int make_plan(const BlockDriverState *file, const BdrvCreateParams *param
     }
     plan->sectors = bdrv_div_up(params->size, BDRV_SECTOR_SIZE);
     plan->create_type = bdrv_option_string(params->options, "subformat");
-    plan->adapter = bdrv_option_string(params->options, "adapter_type");
     ret = choose_parent(file, params, plan);
     if (ret == 0) {
-        ret = choose_versions(file, params->options, plan);
+        ret = choose_data_base(file, params->options, plan);
     }
     if (ret == 0) {
         ret = choose_cid(file, params->options, plan);
@@ -377,7 +392,8 @@ static int create_cowd(BlockDriverState *file, const BdrvCreateParams *params,
         return ret;
     }
     tables = bdrv_div_up(plan->sectors, VMDK_COWD_GTES * grain_sectors);
-    vmdk_choose_geometry(plan->adapter, plan->sectors, &geometry);
+    vmdk_choose_geometry(bdrv_option_string(params->options, "adapter_type"), plan->sectors,
+                         &geometry);
     header.capacity_sectors = (uint32_t)plan->sectors;
     header.grain_sectors = (uint32_t)grain_sectors;
     header.gd_sector = COWD_GD_SECTOR;

@@ -144,10 +144,6 @@ static int check_compression(const BlockDriverState *file, const VmdkHeader *h)
         return bdrv_error(file, -EINVAL, "sparse header: compressAlgorithm is %u; known is 1, "
                           "deflate", h->compression);
     }
-    if (!(h->flags & VMDK_FLAG_COMPRESSED) && h->compression != 0) {
-        bdrv_log(file, "sparse header: compressAlgorithm is %u, but no flag says that grains "
-                 "are compressed: ignored", h->compression);
-    }
     return 0;
 }
 
@@ -217,10 +213,6 @@ static int check_directory(const BlockDriverState *file, const VmdkHeader *h, in
         overlaps(h->gd_sector, gd_sectors, h->rgd_sector, gd_sectors)) {
         return bdrv_error(file, -EINVAL, "sparse header: the directories at gdOffset %" PRIu64
                           " and rgdOffset %" PRIu64 " overlap", h->gd_sector, h->rgd_sector);
-    }
-    if (h->overhead_sectors > (uint64_t)size / BDRV_SECTOR_SIZE) {
-        bdrv_log(file, "sparse header: overHead is %" PRIu64 " sectors, more than the file "
-                 "has: it was truncated", h->overhead_sectors);
     }
     return 0;
 }
@@ -347,6 +339,19 @@ int vmdk_header_read(BlockDriverState *file, VmdkHeader *header)
         ret = read_footer(file, header);
     }
     return ret < 0 ? ret : check_all(file, header, size);
+}
+
+void vmdk_header_remark(const BlockDriverState *bs, const VmdkHeader *h, int64_t file_size)
+{
+    if (!(h->flags & VMDK_FLAG_COMPRESSED) && h->compression != 0) {
+        bdrv_log(bs, "sparse header: compressAlgorithm is %u, but no flag says that grains "
+                 "are compressed: ignored", h->compression);
+    }
+    if (!(h->flags & VMDK_FLAG_COMPRESSED) &&
+        h->overhead_sectors > (uint64_t)file_size / BDRV_SECTOR_SIZE) {
+        bdrv_log(bs, "sparse header: overHead is %" PRIu64 " sectors, more than the file has: "
+                 "it was truncated", h->overhead_sectors);
+    }
 }
 
 int vmdk_header_update(BlockDriverState *file, const VmdkHeader *header)

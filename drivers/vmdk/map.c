@@ -250,7 +250,7 @@ static int lookup_in(VmdkMap *map, VmdkSet set, int64_t offset, int64_t bytes, B
 static void complain(VmdkMap *map, int64_t table)
 {
     if (!atomic_exchange(&map->complained, 1)) {
-        bdrv_log(map->extent->file, "GT %" PRId64 " is unusable (%s); the redundant tables are "
+        bdrv_log(map->extent->image->bs, "GT %" PRId64 " is unusable (%s); the redundant tables are "
                  "used where they can help: repair the image", table, bdrv_errmsg());
     }
 }

@@ -151,13 +151,13 @@ static int find_redundant(Sparse *sparse, int64_t *gd)
         *gd = (int64_t)header->rgd_sector * BDRV_SECTOR_SIZE;
         return 0;
     }
-    if (bdrv_is_writable(file)) {
+    if (bdrv_is_writable(sparse->extent->image->bs)) {
         return bdrv_error(file, -EROFS, "sparse header: rgdOffset is sector %" PRIu64 ", where "
                           "the redundant directory is not inside the file; the image can only "
                           "be read", header->rgd_sector);
     }
-    bdrv_log(file, "sparse header: rgdOffset is sector %" PRIu64 ", where the redundant "
-             "directory is not inside the file: ignored", header->rgd_sector);
+    bdrv_log(sparse->extent->image->bs, "sparse header: rgdOffset is sector %" PRIu64 ", where "
+             "the redundant directory is not inside the file: ignored", header->rgd_sector);
     return 0;
 }
 
@@ -220,7 +220,7 @@ static int open_parts(Sparse *sparse)
     if (ret == 0) {
         ret = open_map(sparse);
     }
-    if (ret == 0 && bdrv_is_writable(extent->file)) {
+    if (ret == 0 && bdrv_is_writable(extent->image->bs)) {
         ret = open_for_writing(sparse);
     }
     return ret < 0 ? ret : open_clusters(sparse);
@@ -235,6 +235,7 @@ static int sparse_open(VmdkExtent *extent)
     if (!sparse) {
         return ret < 0 ? ret : -ENOMEM;
     }
+    vmdk_header_remark(extent->image->bs, &header, bdrv_getlength(extent->file));
     extent->state = sparse;
     sparse->extent = extent;
     sparse->header = header;

@@ -271,7 +271,7 @@ static int open_clusters(Stream *stream)
 
 static int check_stream(const VmdkExtent *extent, const VmdkHeader *header)
 {
-    if (bdrv_is_writable(extent->file)) {
+    if (bdrv_is_writable(extent->image->bs)) {
         return bdrv_error(extent->file, -EROFS, "streamOptimized images can only be read; "
                           "convert it to one that can be written: img-convert -O vmdk");
     }

@@ -224,6 +224,9 @@ void vmdk_header_encode(const VmdkHeader *header, uint8_t *bytes);
  * be told without the tables.  -EINVAL with the field in the message. */
 int vmdk_header_read(BlockDriverState *file, VmdkHeader *header);
 
+/* Logs what is odd in a header that passed, for the image bs. */
+void vmdk_header_remark(const BlockDriverState *bs, const VmdkHeader *header, int64_t file_size);
+
 /* Changes the stored header to say what *header says in version, flags and
  * unclean_shutdown, in one sector, keeping bytes that we do not know. */
 int vmdk_header_update(BlockDriverState *file, const VmdkHeader *header);
@@ -517,8 +520,9 @@ typedef struct VmdkPlan {
     int64_t sectors;
     VmdkKind extent_kind;
     const char *extent_name;
-    const char *adapter;
     char long_id[25]; /* the part of longContentID before the CID */
+    /* Left out where they are NULL or empty: */
+    const char *adapter;
     char hw_version[24];
     char tools_version[24];
 } VmdkPlan;
