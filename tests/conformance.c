@@ -2,14 +2,14 @@
 /*
  * conformance.c - the contract of bdrv.h as test cases, each of which runs on
  * every kind of image (tests/lib/kinds.c).  What a user may rely on whatever
- * the format is stands here; what happens when things go wrong is in
- * t-faults.c, t-powercut.c and t-threads.c; what only one format knows is in
- * that format's own suite.
+ * the format is stands here; what is_allocated tells is in t-extents.c, what
+ * happens when things go wrong in t-faults.c, t-powercut.c and t-threads.c, a
+ * long random session in t-random.c; what only one format knows is in that
+ * format's own suite.
  *
- * A driver is finished when its kinds pass here.
+ * A driver is finished when its kinds pass here and there.
  */
 #include <inttypes.h>
-#include <limits.h>
 
 #include "bdrv-bytes.h"
 #include "image.h"
@@ -369,76 +369,6 @@ END_TEST
 
 /* ---------------------------------------------------------------- looking */
 
-typedef int Lookup(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                   BdrvExtent *extent);
-
-static int is_zero(const uint8_t *buf, int64_t bytes)
-{
-    return bytes == 0 || (buf[0] == 0 &&
-                          memcmp(buf, buf + 1, (size_t)bytes - 1) == 0);
-}
-
-/* The bytes that the extent points at must be the disk's bytes. */
-static void check_place(const BdrvExtent *extent, int64_t offset)
-{
-    if (extent->file == NULL) {
-        return;
-    }
-    ck_assert_int_eq(extent->state, BDRV_DATA);
-    ck_assert_int_eq(extent->compressed, 0);
-    uint8_t *buf = malloc((size_t)extent->bytes);
-    ck_assert_ptr_nonnull(buf);
-    /* The last cluster may reach beyond the end of a fresh file. */
-    if (bdrv_pread(extent->file, buf, (size_t)extent->bytes,
-                   extent->file_offset) == 0) {
-        const char *text = pattern_compare(buf, image->expected + offset,
-                                           (size_t)extent->bytes, offset);
-        ck_assert_msg(text == NULL, "%s: where the extent points: %s",
-                      kind->name, text);
-    }
-    free(buf);
-}
-
-static void check_extent(const BdrvExtent *extent, int64_t offset,
-                         int64_t asked, Lookup *lookup)
-{
-    ck_assert_msg(extent->bytes >= 1 && extent->bytes <= asked,
-                  "%s: asked %" PRId64 " bytes at %" PRId64 ", got a run of %"
-                  PRId64, kind->name, asked, offset, extent->bytes);
-    const uint8_t *expected = image->expected + offset;
-    int zero = is_zero(expected, extent->bytes);
-    int shown = memcmp(expected, image->initial + offset,
-                       (size_t)extent->bytes) == 0;
-    switch (extent->state) {
-    case BDRV_ZERO:
-        ck_assert_msg(zero, "%s: run at %" PRId64 " is told as ZERO and is not",
-                      kind->name, offset);
-        break;
-    case BDRV_UNALLOCATED:
-        ck_assert_msg(lookup == bdrv_map ? zero : shown,
-                      "%s: run at %" PRId64 " is told as UNALLOCATED and has "
-                      "content of its own", kind->name, offset);
-        break;
-    case BDRV_DATA:
-        check_place(extent, offset);
-        break;
-    }
-    ck_assert_int_eq(extent->reserved[0], 0);
-    ck_assert_int_eq(extent->reserved[1], 0);
-}
-
-static void check_tiling(Lookup *lookup, int64_t most)
-{
-    for (int64_t at = 0; at < image->size;) {
-        BdrvExtent extent;
-        memset(&extent, 0x5a, sizeof(extent));
-        int64_t asked = bdrv_min(image->size - at, most);
-        assert_ok(lookup(disk, at, asked, &extent));
-        check_extent(&extent, at, asked, lookup);
-        at += extent.bytes;
-    }
-}
-
 static void write_islands(void)
 {
     image_write(image, disk, 100, 5, 1);
@@ -447,38 +377,6 @@ static void write_islands(void)
     image_write(image, disk, 3 * MIB - 1, 513, 3);
     image_write(image, disk, image->size - 1, 1, 4);
 }
-
-START_TEST(extents_tile_the_disk_and_tell_the_truth)
-{
-    begin(_i, BDRV_O_RDWR);
-    check_tiling(bdrv_is_allocated, INT64_MAX);
-    check_tiling(bdrv_map, INT64_MAX);
-    write_islands();
-    check_tiling(bdrv_is_allocated, INT64_MAX);
-    check_tiling(bdrv_is_allocated, 1000);
-    check_tiling(bdrv_map, INT64_MAX);
-    check_tiling(bdrv_map, 1000);
-    end();
-}
-END_TEST
-
-START_TEST(fresh_cluster_is_unallocated_and_a_written_one_is_not)
-{
-    begin(_i, BDRV_O_RDWR);
-    BdrvExtent extent;
-    if ((kind->facts & IMAGE_MAPS) != 0) {
-        assert_ok(bdrv_is_allocated(disk, 0, image->size, &extent));
-        ck_assert_int_eq(extent.state, BDRV_UNALLOCATED);
-        image_write(image, disk, kind->cluster, 1, 1);
-        assert_ok(bdrv_is_allocated(disk, kind->cluster, 1, &extent));
-        ck_assert_int_eq(extent.state, BDRV_DATA);
-        assert_ok(bdrv_is_allocated(disk, 0, kind->cluster, &extent));
-        ck_assert_int_eq(extent.state, BDRV_UNALLOCATED);
-        ck_assert_int_eq(extent.bytes, kind->cluster);
-    }
-    end();
-}
-END_TEST
 
 static void count_nesting(void *opaque, const BdrvDetail *detail)
 {
@@ -635,8 +533,6 @@ Suite *test_suite(void)
         write_zeroes_makes_exactly_the_range_zero,
         write_zeroes_on_a_fresh_image_hides_the_parent,
         discard_leaves_old_bytes_or_zeros_and_keeps_the_rest,
-        extents_tile_the_disk_and_tell_the_truth,
-        fresh_cluster_is_unallocated_and_a_written_one_is_not,
         info_geometry_and_details_make_sense,
         content_survives_close_and_open,
         flushed_content_is_in_the_file_while_the_handle_is_open,

@@ -125,7 +125,9 @@ static int64_t run_accident(const ImageKind *kind, BlockDriverState *fresh,
     int64_t calls = fault_calls(fault);
     has_failed(bdrv_close(fault), "close of the fault node");
 
-    assert_ok(image_try_open_on(&image, storage, BDRV_O_RDWR, &disk));
+    int result = image_try_open_on(&image, storage, BDRV_O_RDWR, &disk);
+    assert_promise(result == 0 ? NULL : bdrv_errmsg(), kind, plan, "reopening");
+    assert_promise(image_find_damage(disk), kind, plan, "after reopening");
     assert_promise(ledger_check(ledger->stored, ledger->sectors, disk, NULL),
                    kind, plan, "after reopening");
     assert_ok(bdrv_close(disk));

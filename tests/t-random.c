@@ -96,6 +96,8 @@ START_TEST(disk_behaves_like_an_array_of_bytes)
     image_assert(image, disk);
     image_close(image, disk);
     disk = image_open(image, 0);
+    const char *found = image_find_damage(disk);
+    ck_assert_msg(found == NULL, "%s: %s", image->kind->name, found);
     image_assert(image, disk);
     image_close(image, disk);
     image_free(image);

@@ -195,6 +195,8 @@ START_TEST(sixteen_threads_share_one_handle)
     image_close(image, disk);
     if ((image->kind->facts & IMAGE_FORGETS) == 0) {
         disk = image_open(image, 0);
+        const char *found = image_find_damage(disk);
+        ck_assert_msg(found == NULL, "%s: %s", image->kind->name, found);
         image_assert(image, disk);
         image_close(image, disk);
     }

@@ -11,6 +11,6 @@ truncate -s 1000000 a.vmdk
 status=0
 img-compare -f raw -F vmdk a.raw a.vmdk >output 2>message || status=$?
 [ "$status" -ge 2 ] || fail "status $status: $(cat output message)"
-equal "lines" "$(wc -l <message)" 1
-refused 1 'a.vmdk*' img-convert a.vmdk out.raw
+equal "lines" "$(grep -vc ': warning: ' message)" 1
+refused 1 'a.vmdk*' img-convert -q a.vmdk out.raw
 [ ! -e out.raw ] || fail "a target was left"

@@ -14,6 +14,7 @@ interrupt()
     pid=$!
     while [ -z "$(leftovers)" ] && kill -0 "$pid" 2>/dev/null; do :; done
     kill -STOP "$pid" 2>/dev/null && kill -s "$1" "$pid" && kill -CONT "$pid"
+    kill -s "$1" "$pid" 2>/dev/null || : # twice is the same as once
     status=0
     wait "$pid" || status=$?
     [ "$status" -ne 0 ]

@@ -15,11 +15,11 @@ int main(int argc, char **argv)
     }
     printf("%s: %lld bytes\n", argv[1], (long long)bdrv_getlength(disk));
 
-    if (bdrv_read(disk, 0, sector, 1) < 0 ||  /* sector 0, one sector */
-        bdrv_pwrite(disk, "hello", 5, 1000) < 0) { /* 5 bytes at offset 1000 */
+    /* One sector at sector 0; five bytes at offset 1000. */
+    if (bdrv_read(disk, 0, sector, 1) < 0 || bdrv_pwrite(disk, "hello", 5, 1000) < 0) {
         fprintf(stderr, "%s\n", bdrv_errmsg());
     } else {
-        printf("boot sector: %s\n", sector[510] == 0x55 && sector[511] == 0xaa ? "yes" : "no");
+        printf("bootable: %s\n", sector[510] == 0x55 && sector[511] == 0xaa ? "yes" : "no");
     }
     return bdrv_close(disk) < 0;
 }

@@ -71,22 +71,23 @@ static void write_parent(BlockDriverState *bs, int64_t length)
 }
 
 /* Makes the parent file and reads what of it shows in the child. */
-static void make_parent(Image *image, const char *path)
+static void make_parent(Image *image, const char *path, int64_t length)
 {
     const ImageKind *kind = image->kind;
-    int64_t length = image->size + kind->parent_growth;
     BdrvCreateOptions create = {
         .struct_size = sizeof(create), .size = length,
         .options = kind->parent_options,
     };
     BdrvOpenOptions open = {
         .struct_size = sizeof(open), .flags = BDRV_O_RDWR,
+        .options = kind->parent_open_options,
     };
     BlockDriverState *bs;
     assert_ok(bdrv_create(path, kind->parent_format, &create));
     assert_ok(bdrv_open(&bs, path, kind->parent_format, &open));
     write_parent(bs, length);
     int64_t shown = length < image->size ? length : image->size;
+    memset(image->initial, 0, (size_t)image->size);
     assert_ok(bdrv_pread(bs, image->initial, (size_t)shown, 0));
     assert_ok(bdrv_close(bs));
 }
@@ -103,33 +104,49 @@ static void make_in_memory(Image *image)
     assert_ok(bdrv_create_node(image->storage, image->kind->format, &options));
 }
 
-static void make_in_directory(Image *image)
+static void create_file(Image *image, const char *backing)
 {
     const ImageKind *kind = image->kind;
     BdrvCreateOptions options = {
         .struct_size = sizeof(options), .size = image->size,
-        .options = kind->create_options,
+        .options = kind->create_options, .backing = backing,
+        .backing_format = kind->parent_format,
     };
-    image->directory = host_directory_new();
-    image->path = host_path(image->directory, child_name);
-    if (kind->parent_format != NULL) {
-        char *parent = host_path(image->directory, parent_name);
-        make_parent(image, parent);
-        free(parent);
-        options.backing = parent_name;
-        options.backing_format = kind->parent_format;
-    }
     assert_ok(bdrv_create(image->path, kind->create_format != NULL
                           ? kind->create_format : kind->format, &options));
+}
+
+/* What a snapshot is taken of has content too. */
+static void fill_base(Image *image)
+{
+    BdrvOpenOptions options = {
+        .struct_size = sizeof(options), .flags = BDRV_O_RDWR,
+    };
+    BlockDriverState *bs;
+    assert_ok(bdrv_open(&bs, image->path, image->kind->format, &options));
+    write_parent(bs, image->size);
+    assert_ok(bdrv_pread(bs, image->initial, (size_t)image->size, 0));
+    assert_ok(bdrv_close(bs));
+}
+
+static void make_in_directory(Image *image)
+{
+    const ImageKind *kind = image->kind;
+    image->directory = host_directory_new();
+    image->path = host_path(image->directory, child_name);
+    if (kind->parent_format == NULL) {
+        create_file(image, NULL);
+    } else {
+        char *parent = host_path(image->directory, parent_name);
+        make_parent(image, parent, image->size);
+        create_file(image, parent_name);
+        if (kind->parent_growth != 0) {
+            make_parent(image, parent, image->size + kind->parent_growth);
+        }
+        free(parent);
+    }
     if ((kind->facts & IMAGE_SNAPSHOT) != 0) {
-        BdrvOpenOptions open = {
-            .struct_size = sizeof(open), .flags = BDRV_O_RDWR,
-        };
-        BlockDriverState *bs;
-        assert_ok(bdrv_open(&bs, image->path, kind->format, &open));
-        write_parent(bs, image->size);
-        assert_ok(bdrv_pread(bs, image->initial, (size_t)image->size, 0));
-        assert_ok(bdrv_close(bs));
+        fill_base(image);
     }
 }
 
@@ -310,4 +327,36 @@ int image_is_honest(const Image *image, BlockDriverState *bs)
         }
     }
     return 1;
+}
+
+/* --------------------------------------------------------------- checking */
+
+static char damage[512];
+
+static void note_damage(void *opaque, const BdrvFinding *finding)
+{
+    (void)opaque;
+    int harmless = finding->kind == BDRV_FINDING_LEAK ||
+                   finding->kind == BDRV_FINDING_MISMATCH;
+    if (!harmless && damage[0] == '\0') {
+        snprintf(damage, sizeof(damage), "check finds: %s", finding->text);
+    }
+}
+
+const char *image_find_damage(BlockDriverState *bs)
+{
+    BdrvCheckOptions options = {
+        .struct_size = sizeof(options), .finding = note_damage,
+    };
+    BdrvCheckResult found = { .struct_size = sizeof(found) };
+    damage[0] = '\0';
+    int result = bdrv_check(bs, &options, &found);
+    if (result != 0 && result != -ENOTSUP) {
+        snprintf(damage, sizeof(damage), "check fails: %s", bdrv_errmsg());
+    }
+    if (damage[0] == '\0' && found.corruptions + found.unrecoverable > 0) {
+        snprintf(damage, sizeof(damage), "check counts %lld corruptions",
+                 (long long)(found.corruptions + found.unrecoverable));
+    }
+    return damage[0] != '\0' ? damage : NULL;
 }

@@ -47,8 +47,11 @@ typedef struct ImageKind {
     unsigned facts;             /* IMAGE_… */
     int64_t cluster;            /* where its inner borders lie */
     const char *parent_format;  /* NULL: no parent */
-    const char *parent_options;
-    int64_t parent_growth; /* how much longer the parent is; < 0: shorter */
+    const char *parent_options;      /* to create it */
+    const char *parent_open_options; /* to write it */
+    /* How much longer the parent is, < 0: shorter.  Formats do not make such
+     * pairs; the parent is exchanged once the child is there. */
+    int64_t parent_growth;
 } ImageKind;
 
 /* The kinds; the index is what a loop test of image_add_loops() gets. */
@@ -109,6 +112,11 @@ void image_expect(Image *image, int64_t offset, const void *buf, size_t bytes);
 void image_assert_range(const Image *image, BlockDriverState *bs,
                         int64_t offset, int64_t bytes);
 void image_assert(const Image *image, BlockDriverState *bs);
+
+/* NULL if bdrv_check() finds nothing wrong in the image (leaks and records that
+ * disagree are not wrong), or the format has nothing to check; else what it
+ * finds, in a text that lives until the next call. */
+const char *image_find_damage(BlockDriverState *bs);
 
 /* Not 0 if the whole disk reads as the model says, or fails to be read; 0, and
  * pattern_message(), if it reads as something else. */
