@@ -43,11 +43,12 @@ endif
 # ---------------------------------------------------------------- what exists
 
 driver_source = $(wildcard drivers/$(1).c drivers/$(1)/*.c)
-drivers := $(foreach d,$(DRIVERS),$(if $(call driver_source,$d),$d))
+$(foreach d,$(DRIVERS),$(if $(call driver_source,$d),,\
+    $(error DRIVERS names $d: there is neither drivers/$d.c nor drivers/$d/)))
 objects_of = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 library := $(call objects_of,$(wildcard block/*.c)) \
-           $(drivers:%=$(B)/drivers/%.o)
+           $(DRIVERS:%=$(B)/drivers/%.o)
 tool := $(call objects_of,$(wildcard tools/*.c))
 manuals := $(wildcard tools/man/*.1)
 commands := $(patsubst tools/cmd-%.c,img-%,$(wildcard tools/cmd-*.c))
@@ -63,9 +64,10 @@ SUITES ?= $(test_programs) $(test_scripts) \
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all FORCE
 
-say = @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,echo "  $(1) $@" &&)
+silent := $(findstring s,$(firstword -$(MAKEFLAGS)))
+say = $(if $(V),,@$(if $(silent),,echo "  $(1) $@" &&))
+link = $(call say,LD )mkdir -p $(@D) && $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 ## all: the library, static and shared, and the tools (the default)
 all: $(B)/libbdrv.a $(B)/libbdrv.so $(B)/bdrv.pc $(B)/bin/img \
@@ -95,7 +97,7 @@ $(B)/obj/block/registry.o: | $(B)/drivers.inc
 .SECONDEXPANSION:
 $(B)/drivers/%.o: $$(call objects_of,$$(call driver_source,$$*))
 	@mkdir -p $(@D)
-	$(call say,LD )$(CC) $(CFLAGS) -r -nostdlib -o $@ $^ && \
+	$(call say,LD )$(CC) $(CFLAGS) -fno-sanitize=all -r -nostdlib -o $@ $^ && \
 	    $(OBJCOPY) --keep-global-symbol=bdrv_driver_$* $@
 
 # Files whose content depends on variables: rewritten only when they change.
@@ -106,7 +108,7 @@ $(B)/flags: FORCE
 	$(call write_if_changed,echo '$(CC) $(cppflags) $(CPPFLAGS) $(cflags) $(CFLAGS) $(LDFLAGS)')
 
 $(B)/drivers.inc: FORCE
-	$(call write_if_changed,for d in $(drivers); do echo "BDRV_BUILTIN($$d)"; done)
+	$(call write_if_changed,for d in $(DRIVERS); do echo "BDRV_BUILTIN($$d)"; done)
 
 $(B)/libbdrv.a: $(library)
 	$(call say,AR )rm -f $@ && $(AR) qcs $@ $(library)
@@ -132,8 +134,7 @@ $(B)/bdrv.pc: FORCE
 	    -e 's|@private@|$(if $(LIBDEFLATE),libdeflate)|' bdrv.pc.in)
 
 $(B)/bin/img: $(tool) $(B)/libbdrv.a
-	@mkdir -p $(@D)
-	$(call say,LD )$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(libs)
+	$(link) $(libs)
 
 $(B)/bin/img-%: $(B)/bin/img
 	@ln -sf img $@
@@ -142,19 +143,17 @@ $(B)/bin/img-%: $(B)/bin/img
 #
 # A suite is a Check program (tests/t-*.c, tests/conformance.c, tests/*/t-*.c),
 # a shell script (one test; 77 means skipped, the last line it prints is the
-# reason), or an example (run by the script of its name if there is one).  All of them
+# reason), or an example (run by the script of its name if there is one).  All
 # find in the environment: B and IMAGES (absolute), the built tools first in
 # PATH, and TMPDIR, a fresh directory of their own, which is also where they
 # start.  LARGE=1 is set by check-large.  A Check program counts one test as
-# skipped for each line "skipped: reason" that it prints.
+# skipped for each line "skipped: reason" that it prints.  run.sh does the rest.
 
 $(B)/tests/%: $(B)/obj/tests/%.o $(test_library) $(B)/libbdrv.a
-	@mkdir -p $(@D)
-	$(call say,LD )$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(check_libs) $(libs)
+	$(link) $(check_libs) $(libs)
 
 $(B)/tests/examples/%: $(B)/obj/tests/examples/%.o $(B)/libbdrv.a
-	@mkdir -p $(@D)
-	$(call say,LD )$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(libs)
+	$(link) $(libs)
 
 run_suite = @PATH="$(abspath $(B))/bin:$$PATH" B="$(abspath $(B))" \
     IMAGES="$(abspath $(IMAGES))" CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" \
@@ -171,36 +170,33 @@ $(B)/results/%: $(B)/tests/% FORCE
 check: deps
 	@$(MAKE) --no-print-directory check-suites
 
-.PHONY: check check-suites
 check-suites: $(SUITES:%=$(B)/results/%)
 	@cat $^ | awk '{ p += $$1; f += $$2; s += $$3 } END { \
 	    printf "\n%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 }'
-
-## build-tests: all test programs, without running them
-build-tests: all $(patsubst %,$(B)/tests/%,$(test_programs) $(examples))
 
 ## check-large: the same with the tests that need gigabytes or minutes
 check-large: deps
 	@$(MAKE) --no-print-directory check-suites LARGE=1
 
-sanitize = $(MAKE) --no-print-directory check-suites B=$(B)-$(1) \
+# In its own directory, and with Check in one process, so that leaks are seen.
+sanitize = CK_FORK=no $(MAKE) --no-print-directory check-suites B=$(B)-$(1) \
     CFLAGS="-O1 -g -fno-omit-frame-pointer $(2)"
 
 ## check-asan: the tests under AddressSanitizer and UndefinedBehaviorSanitizer
-check-asan: export CK_FORK := no
 check-asan: deps
 	@+$(call sanitize,asan,-fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all)
 
 ## check-tsan: the tests under ThreadSanitizer
-check-tsan: export CK_FORK := no
 check-tsan: deps
 	@+$(call sanitize,tsan,-fsanitize=thread)
 
 ## check-valgrind: the test programs under valgrind
-check-valgrind: export CK_FORK := no
-check-valgrind: export RUNNER := valgrind -q --leak-check=full --error-exitcode=99
 check-valgrind: deps
-	@$(MAKE) --no-print-directory check-suites SUITES="$(test_programs)"
+	@CK_FORK=no RUNNER="valgrind -q --leak-check=full --error-exitcode=99" \
+	    $(MAKE) --no-print-directory check-suites SUITES="$(test_programs)"
+
+## build-tests: all test programs, without running them
+build-tests: all $(patsubst %,$(B)/tests/%,$(test_programs) $(examples))
 
 ## fuzz: libFuzzer on images of every format for SECONDS=60 (needs clang)
 SECONDS ?= 60
@@ -281,6 +277,7 @@ clean:
 help:
 	@sed -n 's/^## \([a-z-]*\): /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-.PHONY: build-tests fuzz fuzz-run check-large check-asan check-tsan check-valgrind demo bench lint symbols \
-        deps deps-peers install uninstall dist clean help
+.PHONY: all check check-suites check-large check-asan check-tsan check-valgrind \
+        build-tests fuzz fuzz-run demo bench lint symbols deps deps-peers install \
+        uninstall dist clean help FORCE
 -include $(wildcard $(B)/obj/*/*.d $(B)/obj/*/*/*.d)

@@ -10,6 +10,7 @@
  * the half-made target goes.  The copying itself is bdrv_convert().
  */
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,15 +44,18 @@ typedef struct Job {
 
 /* ------------------------------------------------------------------- signals */
 
-/* The signal that asked us to stop; 0: none. */
-static volatile sig_atomic_t stop_signal;
+/* The signal that asked us to stop; 0: none.  Atomic, and not only volatile,
+ * because the progress is reported from any thread. */
+static atomic_int stop_signal;
 
 static void note_signal(int number)
 {
     stop_signal = number;
 }
 
-/* A signal that was ignored when we started (nohup) stays ignored. */
+/* A signal that was ignored when we started (nohup) stays ignored.  The second
+ * one does no more than the first, since it often comes by itself (timeout(1)
+ * sends two), and would leave half an image; SIGQUIT ends at once. */
 static void catch_signal(int number)
 {
     struct sigaction action;
@@ -59,9 +63,6 @@ static void catch_signal(int number)
     if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN) {
         memset(&action, 0, sizeof(action));
         action.sa_handler = note_signal;
-        /* One time each: the second Ctrl-C ends us even if a slow disk does
-         * not let us come to look at the first. */
-        action.sa_flags = (int)SA_RESETHAND;
         sigaction(number, &action, NULL);
     }
 }

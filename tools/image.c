@@ -9,10 +9,41 @@
 
 #include "tool.h"
 
-static void log_warning(void *opaque, const char *line)
+/* ----------------------------------------------------------------- warnings */
+
+/* While an image is being opened its warnings wait: if it is refused, the one
+ * line that says why is all there is to say. */
+static struct {
+    int hold;
+    char *lines[16]; /* what does not fit is shown at once */
+    int count;
+} warnings;
+
+static void take_warning(void *opaque, const char *line)
 {
+    char *copy = NULL;
+
     (void)opaque;
-    tool_error("warning: %s", line);
+    if (warnings.hold && warnings.count < 16) {
+        copy = strdup(line);
+    }
+    if (copy != NULL) {
+        warnings.lines[warnings.count++] = copy;
+    } else {
+        tool_error("warning: %s", line);
+    }
+}
+
+static void release_warnings(int show)
+{
+    for (int i = 0; i < warnings.count; i++) {
+        if (show) {
+            tool_error("warning: %s", warnings.lines[i]);
+        }
+        free(warnings.lines[i]);
+    }
+    warnings.count = 0;
+    warnings.hold = 0;
 }
 
 /* ------------------------------------------------------------------ opening */
@@ -68,14 +99,15 @@ BlockDriverState *image_open(const char *filename, const ImageHow *how)
         .struct_size = sizeof(options),
         .flags = how->flags,
         .allow_paths = how->allow_paths,
-        .log = how->quiet ? NULL : log_warning,
+        .log = how->quiet ? NULL : take_warning,
     };
 
+    warnings.hold = 1;
     if (bdrv_open(&bs, filename, how->format, &options) < 0) {
         tool_library_error();
-        return NULL;
     }
-    return bs;
+    release_warnings(bs != NULL);
+    return bs; /* NULL after a failure */
 }
 
 void image_close(BlockDriverState *bs)
@@ -136,7 +168,7 @@ static int take_option(char *options, const char *key, char **value)
     size_t key_length = strlen(key);
     char *text = options;
 
-    while (text != NULL && *text != '\0') {
+    while (*text != '\0') {
         char *end = text + (option_end(text) - text);
         char *next = *end == ',' ? end + 1 : end;
 
@@ -220,7 +252,7 @@ int image_new_settle(ImageNew *image, BdrvDriverInfo *driver)
         print_create_options(driver);
         return 1;
     }
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; image->options != NULL && i < 3; i++) {
         if (take_option(image->options, words[i], &image->values[i]) < 0) {
             return -1;
         }
