@@ -12,7 +12,7 @@
  *                     BDRV_O_SNAPSHOT: an overlay node over all that (chain.c)
  *
  * Nodes are counted: a file node may carry several format nodes.  Nothing here
- * transfers data; that is io.c.
+ * transfers data; that is io.c.  Further files of a node are children.c's.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -101,7 +101,8 @@ static int context_fill(OpenContext *context, const BdrvOpenOptions *options)
 int bdrv_context_new(OpenContext **context, const BdrvOpenOptions *options)
 {
     const unsigned known = BDRV_O_RDWR | BDRV_O_NO_BACKING | BDRV_O_SNAPSHOT |
-                           BDRV_O_NO_LOCK | BDRV_O_NO_FLUSH | BDRV_O_CHECK;
+                           BDRV_O_NO_LOCK | BDRV_O_NO_FLUSH | BDRV_O_CHECK |
+                           BDRV_O_FORWARD;
     BdrvOpenOptions ours;
     int ret = bdrv_copy_struct(&ours, sizeof ours, options, sizeof ours);
 
@@ -188,8 +189,10 @@ int bdrv_node_new(BlockDriverState **bs, const BlockDriver *driver, const char *
     atomic_init(&node->references, 1);
     atomic_init(&node->length, 0);
     atomic_init(&node->unflushed, 0);
+    atomic_init(&node->abandoned, 0);
     pthread_mutex_init(&node->flush_lock, NULL);
     pthread_mutex_init(&node->serial, NULL);
+    pthread_mutex_init(&node->children_lock, NULL);
     *bs = node;
     return 0;
 }
@@ -203,32 +206,17 @@ BlockDriverState *bdrv_node_ref(BlockDriverState *bs)
 void bdrv_node_free(BlockDriverState *bs)
 {
     bdrv_error_keep(); /* often called because of a failure: its text stays */
-    for (size_t i = 0; i < bs->child_count; i++) {
-        bdrv_close(bs->children[i]);
-    }
+    bdrv_children_free(bs);
     bdrv_close(bs->file);
     bdrv_close(bs->backing);
     bdrv_error_restore();
+    pthread_mutex_destroy(&bs->children_lock);
     pthread_mutex_destroy(&bs->serial);
     pthread_mutex_destroy(&bs->flush_lock);
     bdrv_context_unref(bs->context);
-    free(bs->children);
     free(bs->filename);
     free(bs->state);
     free(bs);
-}
-
-int bdrv_node_adopt(BlockDriverState *bs, BlockDriverState *child)
-{
-    BlockDriverState **children =
-        realloc(bs->children, (bs->child_count + 1) * sizeof *children);
-
-    if (!children) {
-        return -ENOMEM;
-    }
-    children[bs->child_count++] = child;
-    bs->children = children;
-    return 0;
 }
 
 int bdrv_node_open(BlockDriverState **bs, const char *text)
@@ -356,6 +344,21 @@ static int open_upwards(BlockDriverState **bs, BlockDriverState *file, const cha
     return ret;
 }
 
+/* Storage as the disk itself. */
+static int open_storage(BlockDriverState **bs, const BlockDriver *driver, const char *filename,
+                        OpenContext *context)
+{
+    int ret = bdrv_node_new(bs, driver, filename, image_flags(context), context);
+
+    if (ret == 0) {
+        ret = bdrv_node_open(bs, context->options);
+    }
+    if (ret == 0 && context->flags & BDRV_O_SNAPSHOT) {
+        ret = bdrv_open_snapshot(bs, context);
+    }
+    return ret;
+}
+
 static int open_by_name(BlockDriverState **bs, const char *filename, const char *format,
                         OpenContext *context)
 {
@@ -364,8 +367,7 @@ static int open_by_name(BlockDriverState **bs, const char *filename, const char 
     int ret;
 
     if (driver && driver->flags & BDRV_DRIVER_PROTOCOL) {
-        ret = bdrv_node_new(bs, driver, filename, context->flags, context);
-        return ret < 0 ? ret : bdrv_node_open(bs, context->options);
+        return open_storage(bs, driver, filename, context);
     }
     ret = bdrv_require_driver(&protocol, "file");
     if (ret == 0) {
@@ -438,70 +440,6 @@ int bdrv_open_node(BlockDriverState **bs, BlockDriverState *file, const char *fo
         bdrv_context_unref(context);
     }
     return bdrv_call_end(NULL, ret, "cannot open");
-}
-
-/* ---------------------------------------------------------------- children */
-
-/* A node for a further file, by the protocol that knows the names: that of the
- * file below bs, through filters. */
-static int open_other(BlockDriverState **child, BlockDriverState *from, const char *name,
-                      unsigned flags)
-{
-    int ret;
-
-    while (from->driver->flags & BDRV_DRIVER_FILTER && from->file) {
-        from = from->file;
-    }
-    ret = bdrv_node_new(child, from->driver, name, flags, from->context);
-    if (ret < 0) {
-        return ret;
-    }
-    ret = from->driver->open_other(*child, from, name);
-    if (ret < 0) {
-        bdrv_call_failed(from, ret, name);
-        bdrv_node_free(*child);
-        *child = NULL;
-    }
-    return ret;
-}
-
-int bdrv_open_beside(BlockDriverState **child, BlockDriverState *file, const char *name,
-                     unsigned flags)
-{
-    return open_other(child, file, name, flags);
-}
-
-int bdrv_open_child(BlockDriverState *bs, const char *name, BlockDriverState **child)
-{
-    int ret;
-
-    bdrv_call_begin();
-    ret = open_other(child, bs->file, name, bs->flags & ~(unsigned)BDRV_O_CREATE);
-    if (ret == 0) {
-        ret = bdrv_node_adopt(bs, *child);
-        if (ret < 0) {
-            bdrv_close(*child);
-            *child = NULL;
-        }
-    }
-    return bdrv_call_end(bs, ret, "cannot open a file of the image");
-}
-
-int bdrv_create_child(BlockDriverState *file, const char *name, BlockDriverState **child)
-{
-    int ret;
-
-    bdrv_call_begin();
-    ret = open_other(child, file, name, file->flags | BDRV_O_CREATE | BDRV_O_RDWR);
-    if (ret == 0) {
-        ret = bdrv_node_adopt(file, *child);
-        if (ret < 0) {
-            (*child)->driver->remove(*child);
-            bdrv_close(*child);
-            *child = NULL;
-        }
-    }
-    return bdrv_call_end(file, ret, "cannot create a file of the image");
 }
 
 /* ----------------------------------------------------------------- closing */

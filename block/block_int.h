@@ -3,12 +3,14 @@
  * block_int.h - what the files of block/ share with each other and with nobody
  * else: the node, the context its open came with, and the seams between files.
  *
- *   block.c    life of a node: open, children, references, close
+ *   block.c    life of a node: open, references, close
+ *   children.c the further files of a node: opened, made, closed again
  *   chain.c    backing images: opening, reading through, snapshots
  *   rebase.c   moving content along a chain: commit, rebase
  *   check.c    bdrv_check and bdrv_amend
  *   create.c   bdrv_create and its removal of half-made files
  *   io.c       the front door of every data call
+ *   packing.c  clusters on their way into a format that compresses them
  *   info.c     what a node tells about itself
  *   registry.c the driver table;  defaults.c  the named default of each hole
  *   userio.c   the protocol driver behind bdrv_open_io
@@ -49,11 +51,21 @@ struct BlockDriverState {
     BlockDriverState *backing;
     BlockDriverState **children; /* further files; not file, not backing */
     size_t child_count;
+    pthread_mutex_t children_lock; /* of these two: drivers open and close children at any time */
+    char *made_as; /* of a child that bdrv_create_child() made: its name; else NULL */
+    /* Names of children that bdrv_create_child() made and that are closed again,
+     * until the creation has succeeded. */
+    char **made;
+    size_t made_count;
 
     /* Who is being opened on top of this node; valid during open only, it is
      * how a chain finds that it contains itself. */
     const BlockDriverState *opener;
     unsigned depth; /* images above this one in its chain */
+
+    int64_t packing_cluster; /* see bdrv_set_packing(); 0: none */
+    size_t packing_room;
+    atomic_int abandoned; /* not 0: a conversion into the node has failed */
 
     _Atomic int64_t length;
     atomic_int unflushed;       /* not 0: written since the last good flush */
@@ -97,9 +109,6 @@ int bdrv_node_new(BlockDriverState **bs, const BlockDriver *driver,
 BlockDriverState *bdrv_node_ref(BlockDriverState *bs);
 /* Frees a node whose driver is not open, closing its children. */
 void bdrv_node_free(BlockDriverState *bs);
-/* Adds to the children of bs, which then owns child. */
-int bdrv_node_adopt(BlockDriverState *bs, BlockDriverState *child);
-
 /* Opens driver->open with options parsed from text (NULL: none); frees the node
  * and sets *bs NULL when it fails. */
 int bdrv_node_open(BlockDriverState **bs, const char *options);
@@ -114,10 +123,6 @@ int bdrv_open_format(BlockDriverState **bs, BlockDriverState *file,
                      const char *format, unsigned flags, OpenContext *context,
                      const BlockDriverState *opener);
 
-/* Another file by the protocol below file, not owned by it. */
-int bdrv_open_beside(BlockDriverState **child, BlockDriverState *file,
-                     const char *name, unsigned flags);
-
 int bdrv_context_new(OpenContext **context, const BdrvOpenOptions *options);
 /* The context for a parent: the same without what was said of the child. */
 OpenContext *bdrv_context_for_backing(OpenContext *context);
@@ -130,6 +135,24 @@ void bdrv_context_unref(OpenContext *context);
 int bdrv_copy_struct(void *dst, size_t size, const void *src,
                      size_t first_version);
 
+/* ---- children.c ---- */
+
+/* Another file by the protocol below file, not owned by it. */
+int bdrv_open_beside(BlockDriverState **child, BlockDriverState *file,
+                     const char *name, unsigned flags);
+
+/* Calls act on each child, stopping at the first that fails, while none can
+ * come or go. */
+typedef int ChildFn(BlockDriverState *child, void *opaque);
+int bdrv_children_each(BlockDriverState *bs, ChildFn *act, void *opaque);
+
+/* Removes the files of all children that were made for file, also of those
+ * that are closed again. */
+void bdrv_children_remove(BlockDriverState *file);
+
+/* Closes the children of a node that goes. */
+void bdrv_children_free(BlockDriverState *bs);
+
 /* ---- chain.c ---- */
 
 int bdrv_open_snapshot(BlockDriverState **bs, OpenContext *context);
@@ -138,6 +161,36 @@ int bdrv_open_snapshot(BlockDriverState **bs, OpenContext *context);
 
 /* Nodes that may be written past their end. */
 int bdrv_can_grow(const BlockDriverState *bs);
+
+/* The callbacks pack and write_packed; see packing.c. */
+int bdrv_pack(BlockDriverState *bs, const void *cluster, int64_t offset, void *packed,
+              size_t *packed_bytes);
+int bdrv_write_packed(BlockDriverState *bs, const void *packed, size_t packed_bytes,
+                      int64_t offset);
+
+/* ---- packing.c ---- */
+
+/* Clusters of one stretch of a disk, packed.  Of one thread. */
+typedef struct Packing {
+    int64_t cluster; /* bytes; 0: the target does not pack */
+    size_t room;     /* for one packed cluster */
+    size_t used;     /* of bytes */
+    size_t *sizes;   /* of the packed clusters; 0: nothing is stored */
+    uint8_t *bytes;  /* one behind the other */
+} Packing;
+
+/* Room for what packs into target out of stretches of at most bytes, a multiple
+ * of the cluster.  Does nothing if target does not pack. */
+int bdrv_packing_new(Packing *packing, const BlockDriverState *target, int64_t bytes);
+void bdrv_packing_free(Packing *packing);
+
+/* Packs the i-th cluster of a stretch; cluster NULL: it is zeros. */
+int bdrv_packing_add(Packing *packing, BlockDriverState *target, size_t i, const void *cluster,
+                     int64_t offset);
+/* Writes the first count clusters of the stretch that begins at offset.  Zeros
+ * are written as such up to end, unless end is 0. */
+int bdrv_packing_write(const Packing *packing, BlockDriverState *target, size_t count,
+                       int64_t offset, int64_t end);
 
 /* ---- registry.c ---- */
 

@@ -12,8 +12,9 @@
  * Every thread, the caller's too, goes round this loop.  Windows are cut at fixed
  * places of the disk and written in their order, so a target that allocates
  * does so in the same order always; what runs in parallel is everything else.
- * Memory is one window per thread.  A long run of nothing is one window
- * without data, however long.
+ * Memory is one window per thread, and as much again where the target compresses
+ * (packing.c): then filling includes that, and whole clusters are written.  A
+ * long run of nothing is one window without data, however long.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,7 @@ typedef struct Window {
     Piece *pieces;
     size_t piece_count;
     uint8_t *data; /* WINDOW_BYTES */
+    Packing packing;
 } Window;
 
 typedef struct Conversion {
@@ -76,6 +78,9 @@ static int look_ahead(const Conversion *c, Window *w)
     }
     w->zero = run.state != BDRV_DATA && w->offset + run.bytes >= bdrv_min(edge, c->length);
     w->bytes = w->zero ? run.bytes : bdrv_min(edge, c->length) - w->offset;
+    if (w->packing.cluster > 0 && w->offset + w->bytes < c->length) {
+        w->bytes = bdrv_round_down(w->bytes, w->packing.cluster); /* the next begins with one */
+    }
     return 0;
 }
 
@@ -173,6 +178,66 @@ static int fill_window(const Conversion *c, Window *w)
     return ret;
 }
 
+/* ----------------------------------------------------------------- packing */
+
+static size_t cluster_count(const Window *w)
+{
+    return (size_t)bdrv_div_up(w->bytes, w->packing.cluster);
+}
+
+static int has_data(const Window *w, int64_t offset, int64_t bytes)
+{
+    for (size_t i = 0; i < w->piece_count; i++) {
+        const Piece *piece = &w->pieces[i];
+
+        if (!piece->zero && piece->offset < offset + bytes &&
+            offset < piece->offset + piece->bytes) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* A cluster is compressed as a whole: what of it was not read is zeros. */
+static void clear_gaps(Window *w)
+{
+    const int64_t filled = bdrv_round_up(w->bytes, w->packing.cluster);
+
+    for (size_t i = 0; i < w->piece_count; i++) {
+        if (w->pieces[i].zero) {
+            memset(w->data + (w->pieces[i].offset - w->offset), 0, (size_t)w->pieces[i].bytes);
+        }
+    }
+    memset(w->data + w->bytes, 0, (size_t)(filled - w->bytes));
+}
+
+static int pack_window(const Conversion *c, Window *w)
+{
+    int ret = 0;
+
+    if (w->zero || w->packing.cluster == 0) {
+        return 0;
+    }
+    clear_gaps(w);
+    for (size_t i = 0; ret == 0 && i < cluster_count(w); i++) {
+        int64_t at = (int64_t)i * w->packing.cluster;
+        int data = has_data(w, w->offset + at, w->packing.cluster);
+
+        ret = bdrv_packing_add(&w->packing, c->target, i, data ? w->data + at : NULL,
+                               c->asked.target_offset + w->offset + at);
+    }
+    return ret;
+}
+
+static int write_packed(const Conversion *c, const Window *w)
+{
+    int64_t offset = c->asked.target_offset + w->offset;
+    int is_zero_already = c->asked.flags & BDRV_CONVERT_TARGET_IS_ZERO;
+
+    return bdrv_packing_write(&w->packing, c->target, cluster_count(w), offset,
+                              is_zero_already ? 0 : offset + w->bytes);
+}
+
 /* ----------------------------------------------------------------- writing */
 
 static int write_piece(const Conversion *c, const Window *w, const Piece *piece)
@@ -200,9 +265,10 @@ static int report(const Conversion *c, int64_t done)
 
 static int write_window(const Conversion *c, const Window *w)
 {
-    int ret = 0;
+    const int packed = w->packing.cluster > 0 && !w->zero;
+    int ret = packed ? write_packed(c, w) : 0;
 
-    for (size_t i = 0; ret == 0 && i < w->piece_count; i++) {
+    for (size_t i = 0; ret == 0 && !packed && i < w->piece_count; i++) {
         ret = write_piece(c, w, &w->pieces[i]);
     }
     return ret < 0 ? ret : report(c, w->offset + w->bytes);
@@ -235,26 +301,41 @@ static void write_in_turn(Conversion *c, const Window *w, int ret)
 
 /* ----------------------------------------------------------------- threads */
 
+static int prepare_window(const Conversion *c, Window *w)
+{
+    *w = (Window){
+        .pieces = malloc(PIECES_MAX * sizeof *w->pieces),
+        .data = malloc(WINDOW_BYTES),
+    };
+    return w->pieces && w->data && bdrv_packing_new(&w->packing, c->target, WINDOW_BYTES) == 0
+               ? 0
+               : bdrv_error(NULL, -ENOMEM, "no memory for a window of %d bytes", WINDOW_BYTES);
+}
+
+static int prepare_to_write(const Conversion *c, Window *w)
+{
+    int ret = fill_window(c, w);
+
+    return ret < 0 ? ret : pack_window(c, w);
+}
+
 static void *work(void *opaque)
 {
     Conversion *c = opaque;
-    Window w = {
-        .pieces = malloc(PIECES_MAX * sizeof *w.pieces),
-        .data = malloc(WINDOW_BYTES),
-    };
+    Window w;
 
     bdrv_call_begin(); /* messages of this thread: see fail() */
-    if (!w.pieces || !w.data) {
-        bdrv_error(NULL, -ENOMEM, "no memory for a window of %d bytes", WINDOW_BYTES);
+    if (prepare_window(c, &w) < 0) {
         pthread_mutex_lock(&c->lock);
         fail(c, -ENOMEM);
         pthread_mutex_unlock(&c->lock);
     } else {
         while (take_window(c, &w)) {
-            write_in_turn(c, &w, fill_window(c, &w));
+            write_in_turn(c, &w, prepare_to_write(c, &w));
         }
     }
     bdrv_call_end(NULL, 0, "");
+    bdrv_packing_free(&w.packing);
     free(w.pieces);
     free(w.data);
     return NULL;
@@ -265,6 +346,9 @@ static unsigned thread_count(const Conversion *c)
     long processors = c->asked.threads ? (long)c->asked.threads : sysconf(_SC_NPROCESSORS_ONLN);
     int64_t windows = bdrv_div_up(c->length, WINDOW_BYTES);
 
+    if (bdrv_open_flags(c->source) & BDRV_O_FORWARD) {
+        return 1; /* it gives its clusters in their order only */
+    }
     return (unsigned)bdrv_max(1, bdrv_min(bdrv_min(processors, THREADS_MAX), windows));
 }
 
@@ -301,6 +385,23 @@ static int check_target(const Conversion *c)
     return 0;
 }
 
+static int check_packing(const Conversion *c)
+{
+    const int64_t cluster = c->target->packing_cluster;
+
+    if (cluster > WINDOW_BYTES) {
+        return bdrv_error(c->target, -ENOTSUP, "the target compresses clusters of %lld bytes; "
+                          "at most %d can be", (long long)cluster, WINDOW_BYTES);
+    }
+    if (cluster > 0 && c->asked.target_offset % cluster != 0) {
+        return bdrv_error(c->target, -ENOTSUP, "the target compresses clusters of %lld bytes, "
+                          "and what is copied begins at byte %lld, inside of one: join the "
+                          "sources in an image of another kind first", (long long)cluster,
+                          (long long)c->asked.target_offset);
+    }
+    return 0;
+}
+
 static int prepare(Conversion *c, const BdrvConvertOptions *options)
 {
     int ret = bdrv_copy_struct(&c->asked, sizeof c->asked, options, sizeof c->asked);
@@ -319,7 +420,8 @@ static int prepare(Conversion *c, const BdrvConvertOptions *options)
         c->asked.sparse_size = DEFAULT_SPARSE;
     }
     c->length = bdrv_getlength(c->source);
-    return check_target(c);
+    ret = check_target(c);
+    return ret < 0 ? ret : check_packing(c);
 }
 
 static int convert(Conversion *c, const BdrvConvertOptions *options)
@@ -337,6 +439,9 @@ static int convert(Conversion *c, const BdrvConvertOptions *options)
     run_threads(c);
     pthread_cond_destroy(&c->turn);
     pthread_mutex_destroy(&c->lock);
+    if (c->error < 0) {
+        atomic_store(&c->target->abandoned, 1);
+    }
     return c->error < 0 ? bdrv_error(NULL, c->error, "%s", c->message) : 0;
 }
 

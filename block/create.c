@@ -150,9 +150,7 @@ static int fill(const Creation *creation, BlockDriverState *file)
  * a removal that fails too. */
 static void remove_all(BlockDriverState *file)
 {
-    for (size_t i = 0; i < file->child_count; i++) {
-        file->children[i]->driver->remove(file->children[i]);
-    }
+    bdrv_children_remove(file);
     file->driver->remove(file);
 }
 

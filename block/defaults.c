@@ -128,13 +128,44 @@ static int default_open_other(BlockDriverState *bs, BlockDriverState *from, cons
 
 static int default_identify(BlockDriverState *bs, BdrvIdentity *identity)
 {
-    (void)identity;
+    if (bs->driver->flags & BDRV_DRIVER_FILTER && bs->file) {
+        return bs->file->driver->identify(bs->file, identity);
+    }
     return unsupported(bs, "tell files apart");
 }
 
 static int default_remove(BlockDriverState *bs)
 {
+    if (bs->driver->flags & BDRV_DRIVER_FILTER && bs->file) {
+        return bs->file->driver->remove(bs->file);
+    }
     return unsupported(bs, "remove files");
+}
+
+static int default_replace(BlockDriverState *bs, const void *bytes, size_t size)
+{
+    (void)bytes, (void)size;
+    return unsupported(bs, "replace a file as a whole");
+}
+
+static int default_allocate(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    (void)offset, (void)bytes;
+    return unsupported(bs, "set space aside");
+}
+
+static int default_pack(BlockDriverState *bs, const void *cluster, int64_t offset,
+                        void *packed, size_t *packed_bytes)
+{
+    (void)cluster, (void)offset, (void)packed, (void)packed_bytes;
+    return unsupported(bs, "compress");
+}
+
+static int default_write_packed(BlockDriverState *bs, const void *packed, size_t packed_bytes,
+                                int64_t offset)
+{
+    (void)packed, (void)packed_bytes, (void)offset;
+    return unsupported(bs, "write compressed clusters");
 }
 
 int bdrv_can_change_backing(const BlockDriver *driver)
@@ -176,4 +207,8 @@ void bdrv_fill_defaults(BlockDriver *driver)
     FILL(open_other, default_open_other);
     FILL(identify, default_identify);
     FILL(remove, default_remove);
+    FILL(replace, default_replace);
+    FILL(allocate, default_allocate);
+    FILL(pack, default_pack);
+    FILL(write_packed, default_write_packed);
 }

@@ -63,6 +63,17 @@ void bdrv_set_length(BlockDriverState *bs, int64_t length)
     atomic_store(&bs->length, length);
 }
 
+void bdrv_set_packing(BlockDriverState *bs, int64_t cluster, size_t room)
+{
+    bs->packing_cluster = cluster;
+    bs->packing_room = room;
+}
+
+int bdrv_is_abandoned(const BlockDriverState *bs)
+{
+    return atomic_load(&((BlockDriverState *)bs)->abandoned);
+}
+
 int bdrv_set_filename(BlockDriverState *bs, const char *filename)
 {
     char *copy = strdup(filename);
@@ -87,21 +98,26 @@ size_t bdrv_table_budget(const BlockDriverState *bs)
 
 /* ---------------------------------------------------------------- get_info */
 
+static int add_host_bytes(BlockDriverState *child, void *sum)
+{
+    BdrvInfo below = { .struct_size = sizeof below };
+
+    if (bdrv_get_info(child, &below) < 0 || below.host_bytes < 0) {
+        return -ENOTSUP;
+    }
+    *(int64_t *)sum += below.host_bytes;
+    return 0;
+}
+
 /* What the files of the image occupy together; -1 if one of them cannot tell. */
 static int64_t host_bytes(BlockDriverState *bs)
 {
-    BdrvInfo below = { .struct_size = sizeof below };
     int64_t sum = 0;
 
-    for (size_t i = 0; i <= bs->child_count; i++) {
-        BlockDriverState *child = i < bs->child_count ? bs->children[i] : bs->file;
-
-        if (!child || bdrv_get_info(child, &below) < 0 || below.host_bytes < 0) {
-            return -1;
-        }
-        sum += below.host_bytes;
-    }
-    return sum;
+    return add_host_bytes(bs->file, &sum) < 0 ||
+                   bdrv_children_each(bs, add_host_bytes, &sum) < 0
+               ? -1
+               : sum;
 }
 
 int bdrv_get_info(BlockDriverState *bs, BdrvInfo *info)

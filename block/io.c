@@ -168,6 +168,38 @@ int bdrv_pwrite(BlockDriverState *bs, const void *buf, size_t bytes, int64_t off
     return bdrv_call_end(bs, ret, "cannot write");
 }
 
+/* Not the driver's lock: pack changes nothing. */
+int bdrv_pack(BlockDriverState *bs, const void *cluster, int64_t offset, void *packed,
+              size_t *packed_bytes)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = bs->driver->pack(bs, cluster, offset, packed, packed_bytes);
+    if (ret == 0 && *packed_bytes > bs->packing_room) {
+        ret = bdrv_error(bs, -EIO, "the %s driver made %zu bytes of a cluster, and said that at "
+                         "most %zu are possible", bs->driver->name, *packed_bytes,
+                         bs->packing_room);
+    }
+    return bdrv_call_end(bs, ret, "cannot compress");
+}
+
+int bdrv_write_packed(BlockDriverState *bs, const void *packed, size_t packed_bytes,
+                      int64_t offset)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = check_writable(bs);
+    if (ret == 0) {
+        driver_enter(bs);
+        ret = bs->driver->write_packed(bs, packed, packed_bytes, offset);
+        driver_leave(bs);
+        note_written(bs, 0);
+    }
+    return bdrv_call_end(bs, ret, "cannot write");
+}
+
 static int check_sectors(const BlockDriverState *bs, int64_t sector_num, int nb_sectors)
 {
     int ret = 0;
@@ -370,6 +402,37 @@ int bdrv_truncate(BlockDriverState *bs, int64_t length)
     return bdrv_call_end(bs, ret, "cannot change the length");
 }
 
+/* --------------------------------------------------- files as a whole, space */
+
+int bdrv_replace(BlockDriverState *file, const void *bytes, size_t size)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = check_writable(file);
+    if (ret == 0) {
+        driver_enter(file);
+        ret = file->driver->replace(file, bytes, size);
+        driver_leave(file);
+    }
+    return bdrv_call_end(file, ret, "cannot replace the file");
+}
+
+int bdrv_allocate(BlockDriverState *file, int64_t offset, int64_t bytes)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = check_write(file, bytes, offset);
+    if (ret == 0 && bytes > 0) {
+        driver_enter(file);
+        ret = file->driver->allocate(file, offset, bytes);
+        driver_leave(file);
+        note_written(file, ret < 0 ? 0 : offset + bytes);
+    }
+    return bdrv_call_end(file, ret, "cannot set space aside");
+}
+
 /* ------------------------------------------------------------------- flush */
 
 /* Whoever calls this may rely on a flush that another thread has under way only
@@ -396,19 +459,17 @@ int bdrv_flush(BlockDriverState *bs)
     return bdrv_call_end(bs, ret, "cannot flush");
 }
 
+static int flush_child(BlockDriverState *child, void *opaque)
+{
+    (void)opaque;
+    return bdrv_is_writable(child) ? bdrv_flush(child) : 0;
+}
+
 int bdrv_flush_children(BlockDriverState *bs)
 {
-    int ret = 0;
+    int ret = bs->file ? flush_child(bs->file, NULL) : 0;
 
-    if (bs->file && bdrv_is_writable(bs->file)) {
-        ret = bdrv_flush(bs->file);
-    }
-    for (size_t i = 0; ret == 0 && i < bs->child_count; i++) {
-        if (bdrv_is_writable(bs->children[i])) {
-            ret = bdrv_flush(bs->children[i]);
-        }
-    }
-    return ret;
+    return ret < 0 ? ret : bdrv_children_each(bs, flush_child, NULL);
 }
 
 /* -------------------------------------------------------------- allocation */

@@ -113,6 +113,18 @@ static void insert(Pages *pages, Page *page)
     pages->count++;
 }
 
+void bdrv_pages_forget(Pages *pages, const BlockDriverState *file)
+{
+    for (size_t left = pages->count; left > 0; left--) {
+        if (pages->hand->clock_next->file == file) {
+            unlink_next(pages);
+        } else {
+            pages->hand = pages->hand->clock_next;
+        }
+    }
+    pages->epoch++;
+}
+
 /* ----------------------------------------------------------------- loading */
 
 static int fill(Page *page, size_t needed)

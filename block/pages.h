@@ -64,4 +64,8 @@ Page *bdrv_pages_find(Pages *pages, BlockDriverState *file, int64_t offset, size
  * the page may be gone again when the caller takes it.  -EIO: the file ends before. */
 int bdrv_pages_load(Pages *pages, BlockDriverState *file, int64_t offset, size_t needed);
 
+/* Drops all pages of file, which must be neither dirty nor in flight.  Needs the lock,
+ * alone. */
+void bdrv_pages_forget(Pages *pages, const BlockDriverState *file);
+
 #endif

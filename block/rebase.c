@@ -36,6 +36,24 @@ static int check_access(const BlockDriverState *bs)
     return 0;
 }
 
+/* Storage that is the disk itself.  What a name does not lead back to (memory)
+ * can only be had again if it is writable already. */
+static int open_storage_again(BlockDriverState *node, const BdrvOpenOptions *options,
+                              BlockDriverState **again)
+{
+    BdrvIdentity identity;
+
+    if (bdrv_is_writable(node) || !(options->flags & BDRV_O_RDWR)) {
+        *again = bdrv_node_ref(node);
+        return 0;
+    }
+    if (node->driver->identify(node, &identity) < 0) {
+        return bdrv_error(node, -EROFS, "the storage was opened for reading only, and cannot be "
+                          "opened again");
+    }
+    return bdrv_open(again, node->filename, node->driver->name, options);
+}
+
 /* A further handle on the image that node is, for writing or for reading anew;
  * node itself stays open. */
 static int open_again(BlockDriverState *node, unsigned access, BlockDriverState **again)
@@ -55,10 +73,7 @@ static int open_again(BlockDriverState *node, unsigned access, BlockDriverState 
     };
 
     if (!node->file) {
-        *again = bdrv_node_ref(node); /* storage itself */
-        return access && !bdrv_is_writable(node)
-                   ? bdrv_error(node, -EROFS, "the storage is open for reading only")
-                   : 0;
+        return open_storage_again(node, &options, again);
     }
     if (bdrv_is_writable(node->file)) {
         return bdrv_open_node(again, node->file, node->driver->name, &options);

@@ -488,6 +488,34 @@ int bdrv_table_flush(BdrvTable *table)
     return rc;
 }
 
+/* ------------------------------------------------------------------ forget */
+
+/* Only a caller that breaks its promise has any. */
+static void drop_changes(BdrvTable *table, const BlockDriverState *file)
+{
+    Page **link = &table->dirty;
+
+    while (*link != NULL) {
+        if ((*link)->file == file) {
+            *link = (*link)->dirty_next;
+            table->dirty_count--;
+        } else {
+            link = &(*link)->dirty_next;
+        }
+    }
+}
+
+/* The mutex waits for a flush that has pages in flight. */
+void bdrv_table_forget(BdrvTable *table, BlockDriverState *file)
+{
+    pthread_mutex_lock(&table->flush_mutex);
+    pthread_rwlock_wrlock(&table->pages.lock);
+    drop_changes(table, file);
+    bdrv_pages_forget(&table->pages, file);
+    pthread_rwlock_unlock(&table->pages.lock);
+    pthread_mutex_unlock(&table->flush_mutex);
+}
+
 /* -------------------------------------------------------------------- life */
 
 int bdrv_table_new(BdrvTable **table, BlockDriverState *bs)

@@ -59,7 +59,7 @@ enum {
     /* Passes requests on to bdrv_file(bs), byte for byte in place, doing
      * something on the way (count, fail, record).  Never probed; may be written
      * past the end where the file may; open_other, identify and remove, when
-     * NULL, go to the file. */
+     * NULL, go to the file.  replace and allocate do not: they would pass it by. */
     BDRV_DRIVER_FILTER = 1 << 3
 };
 
@@ -193,6 +193,29 @@ struct BlockDriver {
     /* Deletes the stored file of an open node that was opened with
      * BDRV_O_CREATE.  NULL: nothing to delete. */
     int (*remove)(BlockDriverState *bs);
+    /* Makes the whole content of the file size bytes, durably and so that after
+     * power loss it is the old or the new one, never a mix.  The node is then on
+     * the new file, under the same name.  Other threads may be reading and
+     * flushing the node.  NULL: -ENOTSUP. */
+    int (*replace)(BlockDriverState *bs, const void *bytes, size_t size);
+    /* Sets the host's space for the range aside, growing the file to its end:
+     * writing there later does not fail for want of space.  What is stored in
+     * it stays, the rest reads as zeros.  NULL: -ENOTSUP. */
+    int (*allocate)(BlockDriverState *bs, int64_t offset, int64_t bytes);
+
+    /* ---- formats that compress: see bdrv_set_packing() ---- */
+
+    /* Makes of a whole cluster, the one at offset, what is to be stored for it.
+     * packed has the room that was told; *packed_bytes becomes what of it is
+     * used, 0: a cluster of zeros, for which nothing need be stored.  Changes
+     * nothing in bs; called on many threads at once, PARALLEL or not.  What it
+     * makes depends on nothing but the cluster and its offset.  NULL: -ENOTSUP. */
+    int (*pack)(BlockDriverState *bs, const void *cluster, int64_t offset,
+                void *packed, size_t *packed_bytes);
+    /* Stores what pack has made for the cluster at offset; called for one
+     * cluster after the other, in ascending order.  NULL: -ENOTSUP. */
+    int (*write_packed)(BlockDriverState *bs, const void *packed,
+                        size_t packed_bytes, int64_t offset);
 };
 
 /* Adds a driver to the table.  *driver is copied; its strings and lists must
@@ -255,16 +278,45 @@ const char *bdrv_driver_name(const BlockDriverState *bs);
 /* Sets the disk's length (>= 0).  To be called in open, and by truncate. */
 void bdrv_set_length(BlockDriverState *bs, int64_t length);
 
+/* To be called in open by a driver that has pack and write_packed, if this image
+ * is to be written by them: bdrv_convert() then does so, for clusters of that
+ * many bytes, a power of two (0: it does not), each of which takes at most room
+ * bytes when it is packed. */
+void bdrv_set_packing(BlockDriverState *bs, int64_t cluster, size_t room);
+
+/* Has a conversion into bs failed?  Then what a format writes at the end, to say
+ * that all is there, must not be written. */
+int bdrv_is_abandoned(const BlockDriverState *bs);
+
 /* Another file that makes up the image (an extent), as plain bytes, writable
  * if bs is.  The name is the image's, resolved and policed by the protocol
  * driver below bs.  Owned by bs; closed, flushed with it. */
 int bdrv_open_child(BlockDriverState *bs, const char *name,
                     BlockDriverState **child);
 
+/* The same, for reading only, also if bs is writable. */
+int bdrv_open_child_to_read(BlockDriverState *bs, const char *name,
+                            BlockDriverState **child);
+
 /* For create: makes (or empties) another file beside the one that is being
  * created.  Owned by file. */
 int bdrv_create_child(BlockDriverState *file, const char *name,
                       BlockDriverState **child);
+
+/* Closes a child before its time, for images of more files than can be open at
+ * once; nothing may use it any more, a BdrvTable not either (see
+ * bdrv_table_forget()).  What was written to it is made durable.  A child that
+ * bdrv_create_child() made is still removed if the creation fails.  child is
+ * gone whatever the result, which is that of the flush.  NULL is allowed. */
+int bdrv_close_child(BlockDriverState *bs, BlockDriverState *child);
+
+/* Which file is it?  Two nodes of equal identity are on the same one.  -ENOTSUP:
+ * cannot be told. */
+int bdrv_identify(BlockDriverState *file, BdrvIdentity *identity);
+
+/* The callbacks replace and allocate of a writable protocol node. */
+int bdrv_replace(BlockDriverState *file, const void *bytes, size_t size);
+int bdrv_allocate(BlockDriverState *file, int64_t offset, int64_t bytes);
 
 /* Decides whether a parent that was found is the right one: 0, or -errno. */
 typedef int BdrvAcceptFn(void *opaque, BlockDriverState *backing);
@@ -373,6 +425,10 @@ int bdrv_table_write(BdrvTable *table, BlockDriverState *file, const void *buf,
  * durable before any entry set later that points at it.  May extend the file. */
 int bdrv_table_fresh(BdrvTable *table, BlockDriverState *file, int64_t bytes,
                      int64_t offset);
+
+/* Drops what is cached of a file that is about to be closed.  Its changes must
+ * have been flushed, and nobody may be using it: changes are lost. */
+void bdrv_table_forget(BdrvTable *table, BlockDriverState *file);
 
 /* The flush described above, for all files of bs.  To be used as, or from, the
  * driver's flush.  If it fails nothing is forgotten: the next one writes it. */

@@ -94,7 +94,16 @@ enum {
     BDRV_O_NO_FLUSH = 1 << 4,
     /* Open also what is damaged, as far as that is possible, for bdrv_check():
      * reads of what is damaged fail. */
-    BDRV_O_CHECK = 1 << 5
+    BDRV_O_CHECK = 1 << 5,
+    /* The storage under the image is a pipe or the like: it can be read, or
+     * written, from its beginning to its end once, but for its first 64 KiB,
+     * which may be gone over again until the first access beyond them.  For
+     * bdrv_open_io() and bdrv_open_node(); a node opened so is a place for
+     * bdrv_create_node() too.  Only what a format can do so works; the rest
+     * fails with -ENOTSUP, or as the storage refuses to go back.  A disk that is
+     * read from such storage can only be read in ascending order (bdrv_convert()
+     * does). */
+    BDRV_O_FORWARD = 1 << 6
 };
 
 /* Where log lines (warnings about a tolerated oddity of an image) go.  line
@@ -469,7 +478,9 @@ typedef struct BdrvConvertOptions {
 
 /* Copies the content of source (through its backing chain) to target, which
  * must be writable and long enough (-ENOSPC).  What is known to be zero is not
- * read.  Does not flush. */
+ * read.  Does not flush.  When it fails, the content of the target is undefined;
+ * one that is written in order and finished by bdrv_close(), as a
+ * streamOptimized VMDK is, will not be finished then. */
 int bdrv_convert(BlockDriverState *source, BlockDriverState *target,
                  const BdrvConvertOptions *options);
 

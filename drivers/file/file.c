@@ -246,7 +246,7 @@ char *bdrv_file_directory(const char *path)
 
 /* The content of a file is durable only together with the name that leads to
  * it.  An error is not worth failing for: some file systems cannot. */
-static void flush_directory(const char *path)
+void bdrv_file_flush_directory(const char *path)
 {
     char *directory = bdrv_file_directory(path);
     int fd = directory ? open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
@@ -289,7 +289,7 @@ static int file_flush(BlockDriverState *bs)
         return bdrv_file_host_error(bs, "flush");
     }
     if (state->name_is_new) { /* flushes do not overlap: see the core */
-        flush_directory(bdrv_filename(bs));
+        bdrv_file_flush_directory(bdrv_filename(bs));
         state->name_is_new = 0;
     }
     return 0;
@@ -389,4 +389,6 @@ const BlockDriver bdrv_driver_file = {
     .open_other = bdrv_file_open_other,
     .identify = file_identify,
     .remove = file_remove,
+    .replace = bdrv_file_replace,
+    .allocate = bdrv_file_allocate,
 };

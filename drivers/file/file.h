@@ -6,7 +6,8 @@
  * descriptor.  It knows no format.
  *
  *   file.c    open, close, read, write, flush, length; the table
- *   hole.c    finding holes and making them
+ *   hole.c    finding holes and making them; space set aside
+ *   replace.c another content in one step
  *   lock.c    who else may have the file open
  *   other.c   which other files an image may name, and how they are opened
  */
@@ -67,12 +68,21 @@ int64_t bdrv_file_measure(const BlockDriverState *bs);
 int bdrv_file_write(BlockDriverState *bs, const void *buf, size_t bytes,
                     int64_t offset);
 
+/* Makes a change of names in the directory of path durable, where the host can. */
+void bdrv_file_flush_directory(const char *path);
+
 /* ---- hole.c ---- */
 
 int bdrv_file_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
                            BdrvExtent *extent);
 int bdrv_file_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes);
 int bdrv_file_discard(BlockDriverState *bs, int64_t offset, int64_t bytes);
+
+int bdrv_file_allocate(BlockDriverState *bs, int64_t offset, int64_t bytes);
+
+/* ---- replace.c ---- */
+
+int bdrv_file_replace(BlockDriverState *bs, const void *bytes, size_t size);
 
 /* ---- lock.c ---- */
 

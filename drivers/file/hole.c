@@ -165,3 +165,26 @@ int bdrv_file_discard(BlockDriverState *bs, int64_t offset, int64_t bytes)
     return ret == -ENOTSUP
                ? bdrv_error(bs, ret, "the host cannot discard parts of this file") : ret;
 }
+
+/* Not posix_fallocate(3), which would write zeros instead: slowly, and over what
+ * another thread writes. */
+int bdrv_file_allocate(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+#ifdef FALLOC_FL_KEEP_SIZE
+    FileState *state = bdrv_state(bs);
+    int ret;
+
+    do {
+        ret = fallocate(state->fd, 0, offset, bytes);
+    } while (ret < 0 && errno == EINTR);
+    if (ret < 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != ENODEV) {
+        return bdrv_file_range_error(bs, "set aside", bytes, offset);
+    }
+    if (ret == 0) {
+        return 0;
+    }
+#else
+    (void)offset, (void)bytes;
+#endif
+    return bdrv_error(bs, -ENOTSUP, "the host cannot set space aside for this file");
+}
