@@ -73,14 +73,24 @@ static void compose_data_base(VmdkText *text, const VmdkPlan *plan)
     if (plan->hw_version[0]) {
         vmdk_text_printf(text, "ddb.virtualHWVersion = \"%s\"\n", plan->hw_version);
     }
+    if (plan->thin) {
+        vmdk_text_printf(text, "ddb.thinProvisioned = \"1\"\n");
+    }
+}
+
+/* Where a reader wants the offset (FLAT) or refuses it (the others): as VMware
+ * writes it. */
+void vmdk_compose_extent(VmdkText *text, int64_t sectors, VmdkKind kind, const char *name)
+{
+    vmdk_text_printf(text, "RW %" PRId64 " %s \"%s\"%s\n", sectors, vmdk_kind_name(kind), name,
+                     kind == VMDK_FLAT ? " 0" : "");
 }
 
 void vmdk_compose(VmdkText *text, const VmdkPlan *plan)
 {
     compose_header(text, plan);
     vmdk_text_printf(text, "\n# Extent description\n");
-    vmdk_text_printf(text, "RW %" PRId64 " %s \"%s\"\n", plan->sectors,
-                     vmdk_kind_name(plan->extent_kind), plan->extent_name);
+    vmdk_text_append(text, (VmdkSlice){plan->extents.bytes, plan->extents.length});
     vmdk_text_printf(text, "\n# The Disk Data Base\n#DDB\n\n");
     compose_data_base(text, plan);
 }

@@ -181,7 +181,7 @@ static int open_parts(Cowd *cowd)
     if (ret == 0) {
         ret = open_map(cowd);
     }
-    if (ret == 0 && bdrv_is_writable(extent->image->bs)) {
+    if (ret == 0 && vmdk_extent_is_writable(extent)) {
         ret = open_for_writing(cowd);
     }
     return ret < 0 ? ret : bdrv_clusters_new(&cowd->clusters, &config);
@@ -189,7 +189,7 @@ static int open_parts(Cowd *cowd)
 
 static int check_kind(const VmdkExtent *extent, const VmdkCowdHeader *header)
 {
-    if (header->legacy && bdrv_is_writable(extent->image->bs)) {
+    if (header->legacy && vmdk_extent_is_writable(extent)) {
         return bdrv_error(extent->file, -EROFS, "this is a disk of Workstation 2 or 3, which "
                           "can only be read; convert it to write it");
     }

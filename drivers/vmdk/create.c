@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * create.c - new images: one hosted sparse file with its descriptor inside, an
- * ESX delta (a text and a COWD file), or one COWD file.
+ * create.c - new images: what all kinds have to decide, and the two kinds of
+ * extents that have tables.  Images of several files are in create-files.c.
  */
+#include "stream.h"
 #include "vmdk.h"
 
 #include <stdio.h>
@@ -29,7 +30,11 @@ static const int64_t table_sector_max = UINT32_MAX;
 /* 2^26 GTs, as header.c accepts them. */
 static const int64_t tables_max = INT64_C(1) << 26;
 
-static const char *const subformats[] = {"monolithicSparse", "vmfsSparse", "cowd", NULL};
+static const char *const subformats[] = {
+    "monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat",
+    "vmfs", "vmfsThin", "vmfsSparse", "cowd", "streamOptimized", "seSparse", NULL};
+static const char *const stream_layouts[] = {"end", "front", NULL};
+static const char *const preallocations[] = {"off", "falloc", "full", NULL};
 static const char *const adapters[] = {"ide", "lsilogic", "buslogic", "legacyESX", NULL};
 
 const BdrvOption vmdk_create_options[] = {
@@ -40,7 +45,7 @@ const BdrvOption vmdk_create_options[] = {
      .choices = subformats},
     {.name = "adapter_type",
      .type = BDRV_OPTION_CHOICE,
-     .help = "the adapter the disk is for",
+     .help = "the adapter the disk is for; streamOptimized: lsilogic if not given",
      .default_text = "ide",
      .choices = adapters},
     {.name = "hwversion",
@@ -69,13 +74,53 @@ const BdrvOption vmdk_create_options[] = {
      .type = BDRV_OPTION_STRING,
      .help = "content identifier in hexadecimal, instead of a random one: makes the file's "
              "bytes depend on nothing else"},
+    {.name = "seed",
+     .type = BDRV_OPTION_STRING,
+     .help = "make all identifiers of this text, not by chance: two creations then give the "
+             "same bytes"},
+    {.name = "extent_size",
+     .type = BDRV_OPTION_SIZE,
+     .help = "of the files of twoGb...: 2047M, as VMware, if not given; newer VMware: 4064M; "
+             "any multiple of 64k"},
+    {.name = "preallocation",
+     .type = BDRV_OPTION_CHOICE,
+     .help = "of flat kinds: falloc sets the host's space aside, full writes zeros",
+     .default_text = "off",
+     .choices = preallocations},
+    {.name = "stream_layout",
+     .type = BDRV_OPTION_CHOICE,
+     .help = "of streamOptimized: its tables behind the grains, with markers and a footer, or "
+             "in front of them.  A stream is written once, in order, when it is opened next; "
+             "its disk is a whole number of grains long",
+     .default_text = "end",
+     .choices = stream_layouts},
+    {.name = "compression_level",
+     .type = BDRV_OPTION_NUMBER,
+     .help = "of streamOptimized: 1 (fast) to 12 (small), 6 if not given"},
+    {.name = "sesparse_unverified",
+     .type = BDRV_OPTION_BOOL,
+     .help = "make a seSparse image although VMware has not published all of the format: free "
+             "bitmap, backmap and journal are left empty; nobody knows if ESXi accepts that",
+     .default_text = "off"},
+    {.name = "other_size",
+     .type = BDRV_OPTION_BOOL,
+     .help = "allow a child that is shorter or longer than its parent, which VMware refuses",
+     .default_text = "off"},
     {.name = NULL},
 };
 
 /* ---------------------------------------------------------------- choices */
 
+/* Not of the seed alone, or all images of one build would have the same. */
+static uint64_t seed_salt(const VmdkPlan *plan)
+{
+    return (uint64_t)plan->sectors ^ (uint64_t)plan->parent_cid << 24 ^
+           (uint64_t)vmdk_seeded(plan->create_type, 0) << 32;
+}
+
 static int choose_cid(const BlockDriverState *file, const BdrvOptions *options, VmdkPlan *plan)
 {
+    const char *seed = bdrv_option_string(options, "seed");
     const char *given = bdrv_option_string(options, "cid");
 
     if (given) {
@@ -91,15 +136,27 @@ static int choose_cid(const BlockDriverState *file, const BdrvOptions *options, 
         plan->cid = plan->parent_cid;
         return 0;
     }
+    if (seed) {
+        plan->cid = vmdk_seeded_cid(seed, seed_salt(plan));
+        return 0;
+    }
     return vmdk_random_cid(&plan->cid);
 }
 
 /* The first 24 of 32 digits; the others are the CID. */
 static int choose_long_id(const BdrvOptions *options, VmdkPlan *plan)
 {
+    const char *seed = bdrv_option_string(options, "seed");
     uint32_t parts[3] = {plan->cid, plan->cid, plan->cid};
-    int ret = bdrv_option_given(options, "cid") ? 0 : vmdk_random(parts, sizeof parts);
+    int ret = 0;
 
+    if (seed) {
+        for (uint32_t i = 0; i < 3; i++) {
+            parts[i] = vmdk_seeded(seed, seed_salt(plan) + i + 1);
+        }
+    } else if (!bdrv_option_given(options, "cid")) {
+        ret = vmdk_random(parts, sizeof parts);
+    }
     snprintf(plan->long_id, sizeof plan->long_id, "%08" PRIx32 "%08" PRIx32 "%08" PRIx32,
              parts[0], parts[1], parts[2]);
     return ret;
@@ -128,6 +185,10 @@ static int choose_data_base(const BlockDriverState *file, const BdrvOptions *opt
     if (!is_child || bdrv_option_given(options, "adapter_type")) {
         plan->adapter = bdrv_option_string(options, "adapter_type");
     }
+    if (strcmp(plan->create_type, "streamOptimized") == 0 &&
+        !bdrv_option_given(options, "adapter_type")) {
+        plan->adapter = "lsilogic"; /* what importers expect */
+    }
     choose_number(plan->hw_version, sizeof plan->hw_version, options, "hwversion",
                   compat6 ? "6" : is_child ? "" : "4");
     choose_number(plan->tools_version, sizeof plan->tools_version, options, "toolsversion",
@@ -135,7 +196,7 @@ static int choose_data_base(const BlockDriverState *file, const BdrvOptions *opt
     return 0;
 }
 
-static int can_be_quoted(const char *name)
+int vmdk_can_be_quoted(const char *name)
 {
     for (; *name; name++) {
         if (*name == '"' || (unsigned char)*name < 0x20 || *name == 0x7f) {
@@ -149,20 +210,26 @@ static int choose_parent(const BlockDriverState *file, const BdrvCreateParams *p
                          VmdkPlan *plan)
 {
     plan->parent_cid = VMDK_CID_NONE;
-    if (!params->backing) {
+    if (!params->backing_filename) {
         return 0;
+    }
+    if (!params->backing) {
+        return bdrv_error(file, -ENOTSUP, "a child records its parent's CID, so the parent must "
+                          "be opened to make one");
     }
     if (!vmdk_cid_of(params->backing, &plan->parent_cid)) {
         return bdrv_error(file, -EINVAL, "the parent '%s' is no vmdk image with a CID, which is "
                           "what a child remembers it by; convert it to vmdk first",
                           params->backing_filename);
     }
-    if (bdrv_getlength(params->backing) != plan->sectors * BDRV_SECTOR_SIZE) {
+    if (bdrv_getlength(params->backing) != plan->sectors * BDRV_SECTOR_SIZE &&
+        !bdrv_option_bool(params->options, "other_size")) {
         return bdrv_error(file, -EINVAL, "the size is %" PRId64 " bytes, the parent's %" PRId64
-                          ": a child has the size of its parent", params->size,
+                          ": a child has the size of its parent, or VMware refuses it; the "
+                          "option other_size=on makes it all the same", params->size,
                           bdrv_getlength(params->backing));
     }
-    if (!can_be_quoted(params->backing_filename) ||
+    if (!vmdk_can_be_quoted(params->backing_filename) ||
         strlen(params->backing_filename) > VMDK_NAME_MAX) {
         return bdrv_error(file, -EINVAL, "the parent's name cannot be written in a descriptor: "
                           "it has a quote or control character, or more than %d bytes",
@@ -193,8 +260,8 @@ static int make_plan(const BlockDriverState *file, const BdrvCreateParams *param
     return ret < 0 ? ret : choose_long_id(params->options, plan);
 }
 
-static int choose_grain(const BlockDriverState *file, const BdrvOptions *options, int64_t least,
-                        int64_t most, int64_t *grain_sectors)
+int vmdk_choose_grain(const BlockDriverState *file, const BdrvOptions *options, int64_t least,
+                      int64_t most, int64_t *grain_sectors)
 {
     int64_t bytes = bdrv_option_number(options, "grain_size");
 
@@ -213,8 +280,7 @@ static int choose_grain(const BlockDriverState *file, const BdrvOptions *options
 
 /* ----------------------------------------------------------------- writing */
 
-/* Makes the file bytes long, all zeros, whatever it was before. */
-static int make_room(BlockDriverState *file, int64_t bytes)
+int vmdk_make_room(BlockDriverState *file, int64_t bytes)
 {
     int ret = bdrv_truncate(file, bytes);
 
@@ -243,14 +309,14 @@ static int write_directory(BlockDriverState *file, int64_t sector, int64_t count
     return ret;
 }
 
-static const char *name_of(const BlockDriverState *file)
+const char *vmdk_name_of(const BlockDriverState *file)
 {
     const char *slash = strrchr(bdrv_filename(file), '/');
 
     return slash ? slash + 1 : bdrv_filename(file);
 }
 
-/* --------------------------------------------------------- monolithicSparse */
+/* ------------------------------------------------------------ hosted sparse */
 
 /* In sectors:  header │ descriptor │ RGD │ RGTs │ GD │ GTs │ pad to a grain */
 static int lay_out(const BlockDriverState *file, VmdkHeader *header)
@@ -270,12 +336,13 @@ static int lay_out(const BlockDriverState *file, VmdkHeader *header)
 }
 
 static int choose_header(const BlockDriverState *file, const BdrvOptions *options,
-                         int64_t sectors, VmdkHeader *header)
+                         int64_t sectors, uint64_t descriptor_sectors, VmdkHeader *header)
 {
     const int zeroed = bdrv_option_bool(options, "zeroed_grain");
     int64_t gtes = bdrv_option_number(options, "gtes_per_table");
     int64_t grain_sectors = GRAIN_SECTORS_DEFAULT;
-    int ret = choose_grain(file, options, GRAIN_SECTORS_MIN, GRAIN_SECTORS_MAX, &grain_sectors);
+    int ret = vmdk_choose_grain(file, options, GRAIN_SECTORS_MIN, GRAIN_SECTORS_MAX,
+                                &grain_sectors);
 
     if (ret < 0) {
         return ret;
@@ -289,27 +356,32 @@ static int choose_header(const BlockDriverState *file, const BdrvOptions *option
         .flags = VMDK_FLAG_NEWLINES | VMDK_FLAG_REDUNDANT | (zeroed ? VMDK_FLAG_ZEROED : 0u),
         .capacity_sectors = (uint64_t)sectors,
         .grain_sectors = (uint64_t)grain_sectors,
-        .descriptor_sector = 1,
-        .descriptor_sectors = DESCRIPTOR_SECTORS,
+        .descriptor_sector = descriptor_sectors > 0 ? 1 : 0,
+        .descriptor_sectors = descriptor_sectors,
         .gtes_per_gt = (uint32_t)gtes,
-        .rgd_sector = 1 + DESCRIPTOR_SECTORS,
+        .rgd_sector = 1 + descriptor_sectors,
     };
     return lay_out(file, header);
 }
 
+/* The header and, if there is a plan, the descriptor, in one write. */
 static int write_front(BlockDriverState *file, const VmdkHeader *header, const VmdkPlan *plan)
 {
     uint8_t bytes[(1 + DESCRIPTOR_SECTORS) * BDRV_SECTOR_SIZE] = {0};
     VmdkText text = {0};
     int ret = 0;
 
-    vmdk_compose(&text, plan);
+    if (plan) {
+        vmdk_compose(&text, plan);
+    }
     if (text.failed || text.length > sizeof bytes - VMDK_HEADER_BYTES) {
         ret = -ENOMEM; /* all its parts are short */
     } else {
         vmdk_header_encode(header, bytes);
-        memcpy(bytes + VMDK_HEADER_BYTES, text.bytes, text.length);
-        ret = bdrv_pwrite(file, bytes, sizeof bytes, 0);
+        if (text.bytes) {
+            memcpy(bytes + VMDK_HEADER_BYTES, text.bytes, text.length);
+        }
+        ret = bdrv_pwrite(file, bytes, plan ? sizeof bytes : VMDK_HEADER_BYTES, 0);
     }
     free(text.bytes);
     return ret;
@@ -328,22 +400,31 @@ static int write_directories(BlockDriverState *file, const VmdkHeader *header)
     return ret;
 }
 
-static int create_sparse(BlockDriverState *file, const BdrvCreateParams *params, VmdkPlan *plan)
+int vmdk_create_sparse(BlockDriverState *file, const BdrvOptions *options, int64_t sectors,
+                       const VmdkPlan *plan)
 {
     VmdkHeader header;
-    int ret = choose_header(file, params->options, plan->sectors, &header);
+    int ret = choose_header(file, options, sectors, plan ? DESCRIPTOR_SECTORS : 0, &header);
 
-    if (ret < 0) {
-        return ret;
+    if (ret == 0) {
+        ret = vmdk_make_room(file, (int64_t)header.overhead_sectors * BDRV_SECTOR_SIZE);
     }
-    plan->extent_kind = VMDK_SPARSE;
-    /* Nobody opens an embedded descriptor's extent by its name. */
-    plan->extent_name = can_be_quoted(name_of(file)) ? name_of(file) : "disk.vmdk";
-    ret = make_room(file, (int64_t)header.overhead_sectors * BDRV_SECTOR_SIZE);
     if (ret == 0) {
         ret = write_front(file, &header, plan);
     }
     return ret < 0 ? ret : write_directories(file, &header);
+}
+
+static int create_monolithic(BlockDriverState *file, const BdrvCreateParams *params,
+                             VmdkPlan *plan)
+{
+    const char *name = vmdk_name_of(file);
+
+    /* Nobody opens an embedded descriptor's extent by its name. */
+    vmdk_compose_extent(&plan->extents, plan->sectors, VMDK_SPARSE,
+                        vmdk_can_be_quoted(name) ? name : "disk.vmdk");
+    return plan->extents.failed ? -ENOMEM
+                                : vmdk_create_sparse(file, params->options, plan->sectors, plan);
 }
 
 /* -------------------------------------------------------------------- COWD */
@@ -367,7 +448,7 @@ static int check_cowd_size(const BlockDriverState *file, const VmdkPlan *plan,
 static int write_cowd(BlockDriverState *file, const VmdkCowdHeader *header)
 {
     uint8_t bytes[VMDK_COWD_HEADER_BYTES];
-    int ret = make_room(file, (int64_t)header->free_sector * BDRV_SECTOR_SIZE);
+    int ret = vmdk_make_room(file, (int64_t)header->free_sector * BDRV_SECTOR_SIZE);
 
     if (ret < 0) {
         return ret;
@@ -376,14 +457,14 @@ static int write_cowd(BlockDriverState *file, const VmdkCowdHeader *header)
     return bdrv_pwrite(file, bytes, sizeof bytes, 0);
 }
 
-static int create_cowd(BlockDriverState *file, const BdrvCreateParams *params,
-                       const VmdkPlan *plan, VmdkCowdRole role)
+int vmdk_create_cowd(BlockDriverState *file, const BdrvCreateParams *params,
+                     const VmdkPlan *plan, VmdkCowdRole role)
 {
     int64_t grain_sectors = 1, tables;
     VmdkCowdHeader header = {.version = 1, .flags = FLAGS_COWD, .role = role};
     BdrvGeometry geometry;
-    int ret = choose_grain(file, params->options, 1, VMDK_COWD_GRAIN_SECTORS_MAX,
-                           &grain_sectors);
+    int ret = vmdk_choose_grain(file, params->options, 1, VMDK_COWD_GRAIN_SECTORS_MAX,
+                                &grain_sectors);
 
     if (ret == 0) {
         ret = check_cowd_size(file, plan, grain_sectors);
@@ -406,79 +487,75 @@ static int create_cowd(BlockDriverState *file, const BdrvCreateParams *params,
     return write_cowd(file, &header);
 }
 
-/* "disk.vmdk" to "disk-delta.vmdk"; NULL: no memory. */
-static char *delta_name(const char *name)
-{
-    const char suffix[] = "-delta.vmdk";
-    size_t length = strlen(name);
-    char *made = malloc(length + sizeof suffix);
+/* -------------------------------------------------------------------- kinds */
 
-    if (made) {
-        length -= length > 5 && strcmp(name + length - 5, ".vmdk") == 0 ? 5 : 0;
-        memcpy(made, name, length);
-        memcpy(made + length, suffix, sizeof suffix);
+/* An option that means nothing for the kind of image is a misunderstanding. */
+static int check_options(const BlockDriverState *file, const BdrvOptions *options,
+                         const char *subformat)
+{
+    const int split = strncmp(subformat, "twoGb", 5) == 0;
+    const int flat = strstr(subformat, "Flat") || strcmp(subformat, "vmfs") == 0;
+    const int hosted = strcmp(subformat, "monolithicSparse") == 0 ||
+                       strcmp(subformat, "twoGbMaxExtentSparse") == 0;
+    const char *unfit = NULL;
+
+    if (bdrv_open_flags(file) & BDRV_O_FORWARD && strcmp(subformat, "streamOptimized") != 0) {
+        return bdrv_error(file, -ENOTSUP, "of all kinds of VMDK, only subformat streamOptimized "
+                          "can be written to a pipe");
     }
-    return made;
+    if (bdrv_option_given(options, "extent_size") && !split) {
+        unfit = "extent_size";
+    } else if (strcmp(bdrv_option_string(options, "preallocation"), "off") != 0 && !flat) {
+        unfit = "preallocation";
+    } else if (bdrv_option_bool(options, "zeroed_grain") && !hosted) {
+        unfit = "zeroed_grain";
+    } else if (strcmp(subformat, "streamOptimized") != 0 &&
+               (bdrv_option_given(options, "stream_layout") ||
+                bdrv_option_given(options, "compression_level"))) {
+        unfit = bdrv_option_given(options, "stream_layout") ? "stream_layout"
+                                                            : "compression_level";
+    } else if (bdrv_option_given(options, "sesparse_unverified") &&
+               strcmp(subformat, "seSparse") != 0) {
+        unfit = "sesparse_unverified";
+    }
+    return unfit ? bdrv_error(file, -EINVAL, "%s is not possible with subformat %s", unfit,
+                              subformat)
+                 : 0;
 }
 
-static int write_text(BlockDriverState *file, const VmdkPlan *plan)
+static int create_kind(BlockDriverState *file, const BdrvCreateParams *params, VmdkPlan *plan)
 {
-    VmdkText text = {0};
-    int ret;
+    const char *subformat = bdrv_option_string(params->options, "subformat");
+    const VmdkFilesKind *kind = vmdk_files_kind(subformat);
 
-    vmdk_compose(&text, plan);
-    ret = text.failed ? -ENOMEM : bdrv_pwrite(file, text.bytes, text.length, 0);
-    free(text.bytes);
-    return ret;
-}
-
-static int create_delta(BlockDriverState *file, const BdrvCreateParams *params, VmdkPlan *plan)
-{
-    BlockDriverState *extent;
-    char *name = delta_name(name_of(file));
-    int ret = name ? 0 : -ENOMEM;
-
-    if (ret == 0 && (!can_be_quoted(name) || strlen(name) > VMDK_NAME_MAX)) {
-        ret = bdrv_error(file, -EINVAL, "the extent's name cannot be written in a descriptor: it "
-                         "has a quote or control character, or more than %d bytes",
-                         VMDK_NAME_MAX);
+    if (kind) {
+        return vmdk_create_files(file, params, plan, kind);
     }
-    if (ret == 0) {
-        ret = bdrv_create_child(file, name, &extent);
+    if (strcmp(subformat, "monolithicSparse") == 0) {
+        return create_monolithic(file, params, plan);
     }
-    if (ret == 0) {
-        plan->extent_kind = VMDK_VMFSSPARSE;
-        plan->extent_name = name;
-        ret = create_cowd(extent, params, plan, VMDK_COWD_DELTA);
-    }
-    if (ret == 0) {
-        ret = write_text(file, plan);
-    }
-    free(name);
-    return ret;
-}
-
-int vmdk_create(BlockDriverState *file, const BdrvCreateParams *params)
-{
-    VmdkPlan plan = {0};
-    int ret = make_plan(file, params, &plan);
-
-    if (ret < 0) {
-        return ret;
-    }
-    if (strcmp(plan.create_type, "monolithicSparse") == 0) {
-        return create_sparse(file, params, &plan);
-    }
-    if (bdrv_option_bool(params->options, "zeroed_grain")) {
-        return bdrv_error(file, -EINVAL, "zeroed_grain is not possible with subformat %s",
-                          plan.create_type);
-    }
-    if (strcmp(plan.create_type, "vmfsSparse") == 0) {
-        return create_delta(file, params, &plan);
+    if (strcmp(subformat, "streamOptimized") == 0) {
+        return vmdk_create_stream(file, params, plan);
     }
     if (params->backing) {
         return bdrv_error(file, -EINVAL, "one COWD file records no parent; subformat vmfsSparse "
                           "does");
     }
-    return create_cowd(file, params, &plan, VMDK_COWD_ROOT);
+    return vmdk_create_cowd(file, params, plan, VMDK_COWD_ROOT);
+}
+
+int vmdk_create(BlockDriverState *file, const BdrvCreateParams *params)
+{
+    VmdkPlan plan = {0};
+    int ret = check_options(file, params->options,
+                            bdrv_option_string(params->options, "subformat"));
+
+    if (ret == 0) {
+        ret = make_plan(file, params, &plan);
+    }
+    if (ret == 0) {
+        ret = create_kind(file, params, &plan);
+    }
+    free(plan.extents.bytes);
+    return ret;
 }

@@ -365,7 +365,7 @@ static int compare_places(const void *left, const void *right)
     return (a->offset_sectors > b->offset_sectors) - (a->offset_sectors < b->offset_sectors);
 }
 
-static int is_whole_file(const VmdkExtentLine *line)
+int vmdk_line_is_whole_file(const VmdkExtentLine *line)
 {
     return line->kind == VMDK_SPARSE || line->kind == VMDK_VMFSSPARSE ||
            line->kind == VMDK_SESPARSE || line->kind == VMDK_VSANSPARSE;
@@ -380,7 +380,7 @@ static int check_sharing(const Parser *p, const VmdkExtentLine **lines, size_t c
         const VmdkExtentLine *a = lines[i - 1], *b = lines[i];
 
         if (strcmp(a->name, b->name) == 0 &&
-            (is_whole_file(a) || is_whole_file(b) ||
+            (vmdk_line_is_whole_file(a) || vmdk_line_is_whole_file(b) ||
              a->offset_sectors + a->sectors > b->offset_sectors)) {
             return bdrv_error(p->bs, -EINVAL, "descriptor: two extents lie on the same bytes "
                               "of '%s'", a->name);
@@ -409,6 +409,23 @@ static int check_extents(const Parser *p)
     return ret;
 }
 
+/* What a type that nobody knows wants kept when the disk changes, nobody knows;
+ * how to read it, its extents tell. */
+static void judge_create_type(VmdkDescriptor *d)
+{
+    static const char *const known[] = {
+        "monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "2GbMaxExtentSparse",
+        "twoGbMaxExtentFlat", "2GbMaxExtentFlat", "streamOptimized", "custom", "fullDevice",
+        "partitionedDevice", "vmfs", "vmfsPreallocated", "vmfsEagerZeroedThick", "vmfsThin",
+        "vmfsThick", "vmfsSparse", "seSparse", "vmfsSeSparse", "vsanSparse", "vmfsRDM",
+        "vmfsRawDeviceMap", "vmfsRDMP", "vmfsPassthroughRawDeviceMap", "vmfsRaw"};
+    const VmdkSlice type = {d->create_type, strlen(d->create_type)};
+
+    if (!d->read_only_reason && find_name(known, COUNT_OF(known), type) < 0) {
+        d->read_only_reason = "a createType that is not known";
+    }
+}
+
 static int check_complete(const Parser *p)
 {
     const VmdkDescriptor *d = p->descriptor;
@@ -422,6 +439,7 @@ static int check_complete(const Parser *p)
     if (d->extent_count == 0) {
         return bdrv_error(p->bs, -EINVAL, "the descriptor has no extent line");
     }
+    judge_create_type(p->descriptor);
     return check_extents(p);
 }
 

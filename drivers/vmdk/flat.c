@@ -28,7 +28,7 @@ static int flat_open(VmdkExtent *extent)
 {
     int64_t end = flat_offset(extent) + extent->length;
 
-    if (bdrv_getlength(extent->file) < end) {
+    if (bdrv_getlength(extent->file) < end && !extent->problem) {
         return bdrv_error(extent->file, -EINVAL, "the extent is cut off: the descriptor needs %"
                           PRId64 " bytes of the file, it has %" PRId64, end,
                           bdrv_getlength(extent->file));
@@ -54,6 +54,7 @@ static int flat_write_zeroes(VmdkExtent *extent, int64_t offset, int64_t bytes)
 static int flat_is_allocated(VmdkExtent *extent, int64_t offset, int64_t bytes, BdrvExtent *run)
 {
     run->state = BDRV_DATA;
+    run->may_have_holes = 1;
     run->bytes = bytes;
     run->file = extent->file;
     run->file_offset = flat_offset(extent) + offset;

@@ -14,8 +14,6 @@ enum {
     COMPRESSION_DEFLATE = 1,
     /* Blank sectors between a footer and the file's end that are tolerated. */
     FOOTER_SLACK_SECTORS = 128,
-    /* marker, footer, end of stream */
-    FOOTER_SECTORS = 3,
     MARKER_FOOTER = 3
 };
 
@@ -237,37 +235,75 @@ static int check_descriptor(const BlockDriverState *file, const VmdkHeader *h, i
 
 /* ------------------------------------------------------------------ footer */
 
+static int is_blank(const uint8_t *sector)
+{
+    return sector[0] == 0 && memcmp(sector, sector + 1, BDRV_SECTOR_SIZE - 1) == 0;
+}
+
 static int is_footer_marker(const uint8_t *sector)
 {
-    return bdrv_load_le64(sector) == 1 && bdrv_load_le32(sector + 8) == 0 &&
+    return bdrv_load_le64(sector) <= 1 && bdrv_load_le32(sector + 8) == 0 &&
            bdrv_load_le32(sector + 12) == MARKER_FOOTER;
 }
 
 /* Normally the last three sectors are marker, footer, end of stream; some
- * programs leave blank sectors behind.  *at becomes the footer's offset. */
+ * programs leave blank sectors behind, or out.  *at becomes the footer's
+ * offset, 0: there is none. */
 static int find_footer(BlockDriverState *file, uint8_t *footer, int64_t *at)
 {
-    uint8_t marker[BDRV_SECTOR_SIZE];
-    int64_t sectors = bdrv_getlength(file) / BDRV_SECTOR_SIZE;
-    int64_t last = sectors - FOOTER_SECTORS;
+    const int64_t last = bdrv_getlength(file) / BDRV_SECTOR_SIZE - 1;
+    uint8_t sectors[2 * BDRV_SECTOR_SIZE];
 
-    for (int64_t s = last; s > 0 && s >= last - FOOTER_SLACK_SECTORS; s--) {
-        int ret = bdrv_pread(file, marker, sizeof marker, s * BDRV_SECTOR_SIZE);
+    *at = 0;
+    for (int64_t s = last; s > 1 && s >= last - FOOTER_SLACK_SECTORS; s--) {
+        int ret = bdrv_pread(file, sectors, sizeof sectors, (s - 1) * BDRV_SECTOR_SIZE);
 
         if (ret < 0) {
             return ret;
         }
-        if (is_footer_marker(marker)) {
-            *at = (s + 1) * BDRV_SECTOR_SIZE;
-            return bdrv_pread(file, footer, VMDK_HEADER_BYTES, *at);
+        memcpy(footer, sectors + BDRV_SECTOR_SIZE, VMDK_HEADER_BYTES);
+        if (!is_blank(footer)) {
+            *at = is_footer_marker(sectors) ? s * BDRV_SECTOR_SIZE : 0;
+            break;
         }
     }
+    return 0;
+}
+
+int vmdk_header_has_footer(BlockDriverState *file)
+{
+    uint8_t bytes[VMDK_HEADER_BYTES];
+    int64_t at;
+    int ret = find_footer(file, bytes, &at);
+
+    return ret < 0 ? ret : at != 0;
+}
+
+static int no_footer(const BlockDriverState *file)
+{
     return bdrv_error(file, -EINVAL, "sparse header: gdOffset says that there is a footer, but "
                       "none is at the end of the file: it was not completely transferred");
 }
 
-/* The footer is what counts; of the header, written before its author knew the
- * end, only what cannot change must be the same. */
+static int check_footer(const BlockDriverState *file, const VmdkHeader *h,
+                        const VmdkHeader *footer, int64_t at)
+{
+    if (footer->version != h->version || footer->flags != h->flags ||
+        footer->grain_sectors != h->grain_sectors || footer->gtes_per_gt != h->gtes_per_gt ||
+        (h->capacity_sectors != 0 && footer->capacity_sectors != h->capacity_sectors)) {
+        return bdrv_error(file, -EINVAL, "the footer at offset %" PRId64 " is no copy of the "
+                          "header: version, flags, capacity, grainSize and numGTEsPerGT must "
+                          "be the same", at);
+    }
+    if (footer->gd_sector == VMDK_GD_AT_END && h->gd_sector == VMDK_GD_AT_END) {
+        return bdrv_error(file, -EINVAL, "the footer at offset %" PRId64 " says, as the header "
+                          "does, that gdOffset is in the footer", at);
+    }
+    return 0;
+}
+
+/* Where there is a footer it is what counts; of the header, written before its
+ * author knew the end, only what cannot change must be the same. */
 static int read_footer(BlockDriverState *file, VmdkHeader *h)
 {
     uint8_t bytes[VMDK_HEADER_BYTES];
@@ -278,18 +314,13 @@ static int read_footer(BlockDriverState *file, VmdkHeader *h)
     if (ret < 0) {
         return ret;
     }
-    vmdk_header_decode(&footer, bytes);
-    if (vmdk_magic(bytes, sizeof bytes) != VMDK_MAGIC_SPARSE || footer.version != h->version ||
-        footer.flags != h->flags || footer.grain_sectors != h->grain_sectors ||
-        footer.gtes_per_gt != h->gtes_per_gt ||
-        (h->capacity_sectors != 0 && footer.capacity_sectors != h->capacity_sectors)) {
-        return bdrv_error(file, -EINVAL, "the footer at offset %" PRId64 " is no copy of the "
-                          "header: version, flags, capacity, grainSize and numGTEsPerGT must "
-                          "be the same", at);
+    if (at == 0 || vmdk_magic(bytes, sizeof bytes) != VMDK_MAGIC_SPARSE) {
+        return h->gd_sector == VMDK_GD_AT_END ? no_footer(file) : 0;
     }
-    if (footer.gd_sector == VMDK_GD_AT_END) {
-        return bdrv_error(file, -EINVAL, "the footer at offset %" PRId64 " says, as the header "
-                          "does, that gdOffset is in the footer", at);
+    vmdk_header_decode(&footer, bytes);
+    ret = check_footer(file, h, &footer, at);
+    if (ret < 0 || footer.gd_sector == VMDK_GD_AT_END) {
+        return ret;
     }
     footer.descriptor_sector = h->descriptor_sector;
     footer.descriptor_sectors = h->descriptor_sectors;
@@ -315,7 +346,7 @@ static int check_all(const BlockDriverState *file, const VmdkHeader *h, int64_t 
     return ret < 0 ? ret : check_directory(file, h, size);
 }
 
-int vmdk_header_read(BlockDriverState *file, VmdkHeader *header)
+static int read_stored(BlockDriverState *file, VmdkHeader *header)
 {
     uint8_t bytes[VMDK_HEADER_BYTES];
     int64_t size = bdrv_getlength(file);
@@ -334,11 +365,34 @@ int vmdk_header_read(BlockDriverState *file, VmdkHeader *header)
                           "with KDMV");
     }
     vmdk_header_decode(header, bytes);
-    ret = check_version(file, header);
-    if (ret == 0 && header->gd_sector == VMDK_GD_AT_END) {
+    return check_version(file, header);
+}
+
+int vmdk_header_read_front(BlockDriverState *file, VmdkHeader *header)
+{
+    int ret = read_stored(file, header);
+
+    if (ret == 0) {
+        ret = check_compression(file, header);
+    }
+    if (ret == 0) {
+        ret = check_units(file, header);
+    }
+    if (ret == 0 && (header->capacity_sectors != 0 || header->gd_sector != VMDK_GD_AT_END)) {
+        ret = check_capacity(file, header);
+    }
+    return ret < 0 ? ret : check_descriptor(file, header, bdrv_getlength(file));
+}
+
+int vmdk_header_read(BlockDriverState *file, VmdkHeader *header)
+{
+    int ret = read_stored(file, header);
+
+    if (ret == 0 && (header->gd_sector == VMDK_GD_AT_END ||
+                     header->flags & VMDK_FLAG_COMPRESSED)) {
         ret = read_footer(file, header);
     }
-    return ret < 0 ? ret : check_all(file, header, size);
+    return ret < 0 ? ret : check_all(file, header, bdrv_getlength(file));
 }
 
 void vmdk_header_remark(const BlockDriverState *bs, const VmdkHeader *h, int64_t file_size)

@@ -69,18 +69,22 @@ static void give_back(VmdkInflater *inflater, struct libdeflate_decompressor *bo
     }
 }
 
-int vmdk_inflate(VmdkInflater *inflater, const void *in, size_t in_bytes, void *out,
-                 size_t out_bytes, size_t *got)
+VmdkInflateResult vmdk_inflate(VmdkInflater *inflater, const void *in, size_t in_bytes,
+                               void *out, size_t out_bytes, size_t *got)
 {
     struct libdeflate_decompressor *decompressor = borrow(inflater);
     enum libdeflate_result result;
 
     if (!decompressor) {
-        return -ENOMEM;
+        return VMDK_INFLATE_NO_MEMORY;
     }
     result = libdeflate_zlib_decompress(decompressor, in, in_bytes, out, out_bytes, got);
     give_back(inflater, decompressor);
-    return result == LIBDEFLATE_SUCCESS;
+    if (result == LIBDEFLATE_SUCCESS) {
+        return VMDK_INFLATED;
+    }
+    return result == LIBDEFLATE_INSUFFICIENT_SPACE ? VMDK_INFLATE_TOO_LONG
+                                                   : VMDK_INFLATE_DAMAGED;
 }
 
 #else
@@ -97,11 +101,11 @@ void vmdk_inflater_free(VmdkInflater *inflater)
     (void)inflater; /* there never is one */
 }
 
-int vmdk_inflate(VmdkInflater *inflater, const void *in, size_t in_bytes, void *out,
-                 size_t out_bytes, size_t *got)
+VmdkInflateResult vmdk_inflate(VmdkInflater *inflater, const void *in, size_t in_bytes,
+                               void *out, size_t out_bytes, size_t *got)
 {
     (void)inflater, (void)in, (void)in_bytes, (void)out, (void)out_bytes, (void)got;
-    return -ENOTSUP;
+    return VMDK_INFLATE_DAMAGED;
 }
 
 #endif

@@ -7,19 +7,62 @@
 #include <stdio.h>
 #include <string.h>
 
-int vmdk_get_info(BlockDriverState *bs, BdrvInfo *info)
+/* The core has added up the files that are open. */
+static void add_host_bytes(const VmdkExtent *extent, int64_t *sum)
 {
-    const Vmdk *image = bdrv_state(bs);
-    const VmdkDescriptor *d = &image->descriptor;
+    BdrvInfo below = {.struct_size = sizeof below};
 
-    for (size_t i = 0; i < image->extent_count; i++) {
-        const VmdkExtent *extent = &image->extents[i];
+    if (!extent->file || extent->file == bdrv_file(extent->image->bs)) {
+        return;
+    }
+    if (*sum < 0 || bdrv_get_info(extent->file, &below) < 0 || below.host_bytes < 0) {
+        *sum = -1;
+    } else {
+        *sum += below.host_bytes;
+    }
+}
 
+static int host_bytes_of(BlockDriverState *file, int64_t *sum)
+{
+    BdrvInfo info = {.struct_size = sizeof info};
+    int ret = bdrv_get_info(file, &info);
+
+    *sum = info.host_bytes;
+    return ret;
+}
+
+static int add_extents(Vmdk *image, BdrvInfo *info)
+{
+    int ret = image->files.partial ? host_bytes_of(bdrv_file(image->bs), &info->host_bytes) : 0;
+
+    for (size_t i = 0; ret == 0 && i < image->extent_count; i++) {
+        VmdkExtent *extent = &image->extents[i];
+
+        ret = vmdk_extent_enter(extent);
+        if (ret < 0) {
+            break;
+        }
         if (info->cluster_size == 0) {
             info->cluster_size = extent->cluster_size;
         }
         info->compressed |= extent->compressed;
         info->dirty |= extent->unclean;
+        if (image->files.partial) {
+            add_host_bytes(extent, &info->host_bytes);
+        }
+        vmdk_extent_leave(extent);
+    }
+    return ret;
+}
+
+int vmdk_get_info(BlockDriverState *bs, BdrvInfo *info)
+{
+    Vmdk *image = bdrv_state(bs);
+    const VmdkDescriptor *d = &image->descriptor;
+    int ret = add_extents(image, info);
+
+    if (ret < 0) {
+        return ret;
     }
     if (d->parent_cid != VMDK_CID_NONE && d->parent_hint) {
         snprintf(info->backing_filename, sizeof info->backing_filename, "%s", d->parent_hint);
@@ -72,21 +115,26 @@ int vmdk_get_details(BlockDriverState *bs, BdrvDetails *details)
 {
     Vmdk *image = bdrv_state(bs);
     const VmdkDescriptor *d = &image->descriptor;
+    int ret = 0;
 
     pthread_mutex_lock(&image->lock);
     bdrv_detail_number(details, "cid", d->cid);
     bdrv_detail_number(details, "parent-cid", d->parent_cid);
     bdrv_detail_string(details, "create-type", d->create_type ? d->create_type : "");
     bdrv_detail_list(details, "extents");
-    for (size_t i = 0; i < image->extent_count; i++) {
-        tell_extent(image, &image->extents[i], details);
+    for (size_t i = 0; ret == 0 && i < image->extent_count; i++) {
+        ret = vmdk_extent_enter(&image->extents[i]);
+        if (ret == 0) {
+            tell_extent(image, &image->extents[i], details);
+            vmdk_extent_leave(&image->extents[i]);
+        }
     }
     bdrv_detail_end(details);
     if (d->text) {
         tell_data_base(d->text, details);
     }
     pthread_mutex_unlock(&image->lock);
-    return 0;
+    return ret;
 }
 
 /* ---------------------------------------------------------------- geometry */

@@ -225,21 +225,26 @@ static int describe_run(VmdkMap *map, const Entries *entries, int64_t offset, Bd
     return run->bytes > 0 ? 0 : bad_grain(map, offset, entry, "the file's end cuts the grain");
 }
 
-static Entries entries_for(const VmdkMap *map, int64_t offset, int64_t bytes)
+/* Which entries, without their bytes: clearing those would cost a small read
+ * more than all else here. */
+static void locate_entries(const VmdkMap *map, int64_t offset, int64_t bytes, Entries *entries)
 {
     int64_t grain = offset / map->grain;
     int64_t count = (offset + bytes - 1) / map->grain - grain + 1;
-    Entries entries = {.table = grain / map->gtes, .first = grain % map->gtes};
 
-    entries.count = bdrv_min(bdrv_min(count, map->gtes - entries.first), ENTRIES_MAX);
-    return entries;
+    entries->table = grain / map->gtes;
+    entries->first = grain % map->gtes;
+    entries->count = bdrv_min(bdrv_min(count, map->gtes - entries->first), ENTRIES_MAX);
+    entries->absent = 0;
 }
 
 static int lookup_in(VmdkMap *map, VmdkSet set, int64_t offset, int64_t bytes, BdrvExtent *run)
 {
-    Entries entries = entries_for(map, offset, bytes);
-    int ret = read_entries(map, set, &entries);
+    Entries entries;
+    int ret;
 
+    locate_entries(map, offset, bytes, &entries);
+    ret = read_entries(map, set, &entries);
     if (ret == 0 && entries.absent) {
         /* Nothing in the whole table, not only in the entries asked for. */
         entries.count = map->gtes - entries.first;
@@ -399,9 +404,10 @@ int vmdk_map_enter(VmdkMap *map, int64_t offset, int64_t grains, uint32_t first,
     int ret = 0;
 
     while (ret == 0 && grains > 0) {
-        Entries entries = entries_for(map, offset, grains * map->grain);
         int64_t offsets[VMDK_SETS];
+        Entries entries;
 
+        locate_entries(map, offset, grains * map->grain, &entries);
         for (int64_t i = 0; i < entries.count; i++, first += step) {
             bdrv_store_le32(entries.bytes + i * ENTRY_BYTES, first);
         }

@@ -9,6 +9,7 @@
  *     COWD with a geometry ──▶ itself
  *     COWD without ──────────▶ an ESX extent: only when asked for
  */
+#include "stream.h"
 #include "vmdk.h"
 
 #include <stdlib.h>
@@ -24,6 +25,12 @@ int vmdk_extent_has_parent(const VmdkExtent *extent)
     const Vmdk *image = extent->image;
 
     return image->descriptor.parent_cid != VMDK_CID_NONE || bdrv_backing(image->bs) != NULL;
+}
+
+int vmdk_extent_is_writable(const VmdkExtent *extent)
+{
+    return bdrv_is_writable(extent->image->bs) && extent->line->access == VMDK_RW &&
+           !extent->problem;
 }
 
 int vmdk_extent_settled(VmdkExtent *extent)
@@ -68,6 +75,17 @@ static int not_supported(const VmdkExtent *extent)
                       vmdk_kind_name(extent->line->kind));
 }
 
+/* Everything but a stream goes to and fro in its file. */
+static int refuse_pipe(const VmdkExtent *extent)
+{
+    if (bdrv_open_flags(extent->image->bs) & BDRV_O_FORWARD &&
+        extent->ops != &vmdk_stream_pipe_extent && extent->ops != &vmdk_stream_write_extent) {
+        return bdrv_error(extent->image->bs, -ENOTSUP, "of all kinds of VMDK, only "
+                          "streamOptimized can be read from a pipe, or written to one");
+    }
+    return 0;
+}
+
 static int choose_ops(VmdkExtent *extent)
 {
     int compressed = 0, ret = 0;
@@ -84,103 +102,81 @@ static int choose_ops(VmdkExtent *extent)
         return 0;
     case VMDK_SPARSE:
         ret = is_compressed(extent, &compressed);
-        extent->ops = compressed ? &vmdk_stream_extent : &vmdk_sparse_extent;
+        extent->ops = compressed ? vmdk_stream_ops(extent) : &vmdk_sparse_extent;
         return ret;
     case VMDK_VMFSSPARSE:
         extent->ops = &vmdk_cowd_extent;
         return 0;
     case VMDK_SESPARSE:
+        extent->ops = &vmdk_sesparse_extent;
+        return 0;
     case VMDK_VSANSPARSE:
         break;
     }
     return not_supported(extent);
 }
 
-/* Descriptors from Windows separate directories their way. */
-static int open_with_slashes(BlockDriverState *bs, const char *name, BlockDriverState **file)
+int vmdk_extent_open(VmdkExtent *extent)
 {
-    char *copy = strdup(name);
     int ret;
-
-    if (!copy) {
-        return -ENOMEM;
-    }
-    for (char *c = copy; *c; c++) {
-        *c = *c == '\\' ? '/' : *c;
-    }
-    ret = bdrv_open_child(bs, copy, file);
-    free(copy);
-    return ret;
-}
-
-static int open_file(VmdkExtent *extent)
-{
-    BlockDriverState *bs = extent->image->bs;
-    const char *name = extent->line->name;
-    int ret;
-
-    if (strstr(name, "://")) {
-        return bdrv_error(bs, -ENOTSUP, "the extent '%s' is a URL, not a file", name);
-    }
-    ret = bdrv_open_child(bs, name, &extent->file);
-    if (ret == -ENOENT && strchr(name, '\\')) {
-        ret = open_with_slashes(bs, name, &extent->file);
-    }
-    return ret < 0 ? bdrv_error_prefix(bs, ret, "cannot open the extent '%s'", name) : 0;
-}
-
-/* An extent whose file is open already, if it has one. */
-static int open_extent(VmdkExtent *extent)
-{
-    int ret = 0;
 
     if (extent->line->access == VMDK_NOACCESS) {
         extent->ops = &vmdk_noaccess_extent;
         return 0;
     }
     if (!extent->file && extent->line->kind != VMDK_ZERO) {
-        ret = open_file(extent);
+        return bdrv_error(extent->image->bs, -ENOENT, "the extent's file is not open");
     }
+    ret = choose_ops(extent);
     if (ret == 0) {
-        ret = choose_ops(extent);
+        ret = refuse_pipe(extent);
     }
     return ret < 0 ? ret : extent->ops->open(extent);
 }
 
-/* own_file: the first extent is in the opened file itself, whatever the
- * descriptor calls it: images are renamed. */
-static int open_extents(Vmdk *image, BlockDriverState *own_file)
+int vmdk_extents_open(Vmdk *image, BlockDriverState *own_file)
 {
     const VmdkDescriptor *d = &image->descriptor;
+    const VmdkExtent *last;
     int64_t start = 0;
-    int ret = 0;
+    int ret;
 
     image->extents = calloc(d->extent_count, sizeof *image->extents);
     if (!image->extents) {
         return -ENOMEM;
     }
-    for (size_t i = 0; ret == 0 && i < d->extent_count; i++) {
+    for (size_t i = 0; i < d->extent_count; i++) {
         VmdkExtent *extent = &image->extents[i];
 
         extent->image = image;
         extent->line = &d->extents[i];
         extent->start = start;
         extent->length = d->extents[i].sectors * BDRV_SECTOR_SIZE;
-        extent->file = i == 0 ? own_file : NULL;
-        image->extent_count++;
-        ret = open_extent(extent);
         start += extent->length;
     }
+    image->extent_count = d->extent_count;
+    ret = vmdk_files_open(image, own_file);
     if (ret == 0) {
-        bdrv_set_length(image->bs, start);
+        last = &image->extents[image->extent_count - 1];
+        bdrv_set_length(image->bs, last->start + last->length);
     }
     return ret;
 }
 
+void vmdk_extents_close(Vmdk *image)
+{
+    vmdk_files_close(image);
+    for (size_t i = 0; i < image->extent_count; i++) {
+        free(image->extents[i].problem);
+    }
+    free(image->extents);
+    image->extents = NULL;
+    image->extent_count = 0;
+}
+
 /* ------------------------------------------------------- the kinds of files */
 
-/* One extent that is the whole file and described by no text. */
-static int open_alone(Vmdk *image, VmdkKind kind)
+int vmdk_extents_open_alone(Vmdk *image, VmdkKind kind)
 {
     VmdkDescriptor *d = &image->descriptor;
 
@@ -192,7 +188,7 @@ static int open_alone(Vmdk *image, VmdkKind kind)
     }
     d->extents[0].kind = kind;
     d->extent_count = 1;
-    return open_extents(image, bdrv_file(image->bs));
+    return vmdk_extents_open(image, bdrv_file(image->bs));
 }
 
 static int open_as_extent(Vmdk *image, VmdkKind kind, int asked_for)
@@ -202,10 +198,10 @@ static int open_as_extent(Vmdk *image, VmdkKind kind, int asked_for)
                           "descriptor: open the disk's descriptor (a small text file), or give "
                           "the option extent=on to read this extent alone");
     }
-    if (bdrv_is_writable(image->bs)) {
+    if (bdrv_is_writable(image->bs) && !(bdrv_open_flags(image->bs) & BDRV_O_CHECK)) {
         return bdrv_error(image->bs, -EROFS, "an extent alone can only be read");
     }
-    return open_alone(image, kind);
+    return vmdk_extents_open_alone(image, kind);
 }
 
 /* Reads size bytes at offset as the text of the descriptor; *is_text 0: there
@@ -247,7 +243,7 @@ static int open_sparse_file(Vmdk *image, int as_extent)
 {
     VmdkHeader header;
     int is_text = 0;
-    int ret = vmdk_header_read(bdrv_file(image->bs), &header);
+    int ret = vmdk_header_read_front(bdrv_file(image->bs), &header);
 
     if (ret == 0 && header.descriptor_sector != 0 && !as_extent) {
         image->descriptor_room = (int64_t)header.descriptor_sectors * BDRV_SECTOR_SIZE;
@@ -261,7 +257,7 @@ static int open_sparse_file(Vmdk *image, int as_extent)
         return open_as_extent(image, VMDK_SPARSE, as_extent);
     }
     ret = check_embedded(image);
-    return ret < 0 ? ret : open_extents(image, bdrv_file(image->bs));
+    return ret < 0 ? ret : vmdk_extents_open(image, bdrv_file(image->bs));
 }
 
 static int open_cowd_file(Vmdk *image, int as_extent)
@@ -274,15 +270,34 @@ static int open_cowd_file(Vmdk *image, int as_extent)
     }
     return header.role == VMDK_COWD_DELTA && !header.legacy
                ? open_as_extent(image, VMDK_VMFSSPARSE, as_extent)
-               : open_alone(image, VMDK_VMFSSPARSE);
+               : vmdk_extents_open_alone(image, VMDK_VMFSSPARSE);
+}
+
+/* Does a descriptor follow where it would behind a header, which is not there? */
+static int check_not_headless(const Vmdk *image)
+{
+    BlockDriverState *file = bdrv_file(image->bs);
+    uint8_t head[8 * BDRV_SECTOR_SIZE];
+    const size_t size = (size_t)bdrv_min(bdrv_getlength(file), (int64_t)sizeof head);
+    int ret = bdrv_pread(file, head, size, 0);
+
+    if (ret == 0 && size > VMDK_HEADER_BYTES && !vmdk_descriptor_probe(head, size) &&
+        vmdk_descriptor_probe(head + VMDK_HEADER_BYTES, size - VMDK_HEADER_BYTES)) {
+        return bdrv_error(image->bs, -EINVAL, "this is a sparse extent whose header is destroyed: "
+                          "img-check -r all can make it anew");
+    }
+    return ret;
 }
 
 static int open_text_file(Vmdk *image)
 {
     const int64_t size = bdrv_getlength(bdrv_file(image->bs));
     int is_text;
-    int ret;
+    int ret = check_not_headless(image);
 
+    if (ret < 0) {
+        return ret;
+    }
     if (size > VMDK_TEXT_MAX) {
         return bdrv_error(image->bs, -EINVAL, "this is neither a sparse extent nor a "
                           "descriptor: a descriptor has at most %d bytes, the file %" PRId64,
@@ -292,7 +307,7 @@ static int open_text_file(Vmdk *image)
     if (ret == 0 && !is_text) {
         return bdrv_error(image->bs, -EINVAL, "this is neither a sparse extent nor a descriptor");
     }
-    return ret < 0 ? ret : open_extents(image, NULL);
+    return ret < 0 ? ret : vmdk_extents_open(image, NULL);
 }
 
 static int open_by_magic(Vmdk *image, int as_extent)
@@ -313,8 +328,8 @@ static int open_by_magic(Vmdk *image, int as_extent)
     case VMDK_MAGIC_NONE:
         return open_text_file(image);
     case VMDK_MAGIC_UNFINISHED:
-        return bdrv_error(image->bs, -EINVAL, "the program that made this image was interrupted: "
-                          "it begins with kdmv, and would with KDMV if it were complete");
+        return bdrv_error(image->bs, -EINVAL, "the creation of this image was interrupted: it begins "
+                          "with kdmv, and would with KDMV if it were complete");
     case VMDK_MAGIC_SESPARSE:
         return bdrv_error(image->bs, -EINVAL, "this is the data of an seSparse snapshot: open "
                           "its descriptor, a small text file");
@@ -330,8 +345,13 @@ static int open_by_magic(Vmdk *image, int as_extent)
 static int take_options(Vmdk *image, const BdrvOptions *options)
 {
     const char *cid = bdrv_option_string(options, "cid");
+    const char *seed = bdrv_option_string(options, "seed");
 
+    if (seed && !(image->seed = strdup(seed))) {
+        return -ENOMEM;
+    }
     image->accept_any_parent = bdrv_option_bool(options, "any_parent");
+    image->files.open_limit = (size_t)bdrv_max(bdrv_option_number(options, "open_files"), 1);
     if (!cid) {
         return 0;
     }
@@ -355,6 +375,7 @@ static int check_writable(const Vmdk *image)
 
 int vmdk_image_open(Vmdk *image, const BdrvOptions *options)
 {
+    const int checking = (bdrv_open_flags(image->bs) & BDRV_O_CHECK) != 0;
     int ret = take_options(image, options);
 
     if (ret == 0) {
@@ -362,21 +383,24 @@ int vmdk_image_open(Vmdk *image, const BdrvOptions *options)
     }
     if (ret == 0) {
         ret = open_by_magic(image, bdrv_option_bool(options, "extent"));
+        ret = ret < 0 && checking ? vmdk_image_salvage(image, ret) : ret;
     }
-    if (ret == 0) {
+    if (ret == 0 && !checking) {
         ret = check_writable(image);
     }
-    return ret < 0 ? ret : vmdk_parent_open(image);
+    if (ret == 0) {
+        ret = vmdk_parent_open(image);
+        ret = ret < 0 && checking ? vmdk_parent_damaged(image, ret) : ret;
+    }
+    return ret;
 }
 
 void vmdk_image_free(Vmdk *image)
 {
-    for (size_t i = 0; i < image->extent_count; i++) {
-        if (image->extents[i].ops) {
-            image->extents[i].ops->close(&image->extents[i]);
-        }
-    }
-    free(image->extents);
+    vmdk_extents_close(image);
     bdrv_table_free(image->table);
     vmdk_descriptor_free(&image->descriptor);
+    free(image->seed);
+    free(image->descriptor_problem);
+    free(image->parent_problem);
 }

@@ -32,6 +32,26 @@ int vmdk_random_cid(uint32_t *cid)
     return ret;
 }
 
+/* FNV-1a over both, then mixed so that each bit depends on all. */
+uint32_t vmdk_seeded(const char *seed, uint64_t salt)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+    for (; *seed; seed++) {
+        hash = (hash ^ (unsigned char)*seed) * UINT64_C(0x100000001b3);
+    }
+    hash = (hash ^ salt) * UINT64_C(0x9e3779b97f4a7c15);
+    hash = (hash ^ hash >> 32) * UINT64_C(0xd6e8feb86659fd93);
+    return (uint32_t)(hash ^ hash >> 32);
+}
+
+uint32_t vmdk_seeded_cid(const char *seed, uint64_t salt)
+{
+    uint32_t cid = vmdk_seeded(seed, salt);
+
+    return cid >= VMDK_CID_UNTOUCHED ? cid - 2 : cid;
+}
+
 /* -------------------------------------------------------------------- text */
 
 /* The bytes from the first to the last that differ, in one request: of a new
@@ -69,8 +89,8 @@ static int padded(char **copy, const char *text, size_t size)
     return 0;
 }
 
-/* Writes text in the place of the stored descriptor. */
-static int store_text(Vmdk *image, const char *text)
+/* Writes text over the stored descriptor. */
+static int store_in_place(Vmdk *image, const char *text)
 {
     const size_t length = strlen(text), old_length = image->descriptor.text_size;
     const size_t size = length > old_length ? length : old_length;
@@ -95,6 +115,20 @@ static int store_text(Vmdk *image, const char *text)
     return ret;
 }
 
+/* A text file of another length than before could be cut off in the middle by a
+ * power loss, so a new file takes its place; where that cannot be done (storage
+ * of the caller, a directory that may not be written) it must do as it is. */
+static int store_text(Vmdk *image, const char *text)
+{
+    const size_t length = strlen(text);
+    int ret = -ENOTSUP;
+
+    if (image->descriptor_room == 0 && length != image->descriptor.text_size) {
+        ret = bdrv_replace(image->descriptor_file, text, length);
+    }
+    return ret == -ENOTSUP || ret == -EACCES ? store_in_place(image, text) : ret;
+}
+
 /* --------------------------------------------------------------------- CID */
 
 static int choose_cid(Vmdk *image, uint32_t *cid)
@@ -103,6 +137,11 @@ static int choose_cid(Vmdk *image, uint32_t *cid)
 
     if (image->has_next_cid) {
         *cid = image->next_cid;
+        return 0;
+    }
+    if (image->seed) {
+        *cid = vmdk_seeded_cid(image->seed, image->descriptor.cid);
+        *cid ^= *cid == image->descriptor.cid; /* another one it must be */
         return 0;
     }
     do {
@@ -178,7 +217,7 @@ static int renew_cid(Vmdk *image)
     uint32_t cid;
     int ret;
 
-    if (!image->descriptor.text) {
+    if (!image->descriptor.text || image->keeps_cid) {
         return 0; /* one COWD file: it has no CID */
     }
     ret = choose_cid(image, &cid);
@@ -210,7 +249,8 @@ int vmdk_session_begin(Vmdk *image)
     }
     pthread_mutex_lock(&image->lock);
     if (!atomic_load(&image->session_begun)) {
-        ret = renew_cid(image);
+        ret = vmdk_image_refuse_damaged(image);
+        ret = ret < 0 ? ret : renew_cid(image);
         atomic_store(&image->session_begun, ret == 0);
     }
     pthread_mutex_unlock(&image->lock);

@@ -151,7 +151,7 @@ static int find_redundant(Sparse *sparse, int64_t *gd)
         *gd = (int64_t)header->rgd_sector * BDRV_SECTOR_SIZE;
         return 0;
     }
-    if (bdrv_is_writable(sparse->extent->image->bs)) {
+    if (vmdk_extent_is_writable(sparse->extent)) {
         return bdrv_error(file, -EROFS, "sparse header: rgdOffset is sector %" PRIu64 ", where "
                           "the redundant directory is not inside the file; the image can only "
                           "be read", header->rgd_sector);
@@ -220,7 +220,7 @@ static int open_parts(Sparse *sparse)
     if (ret == 0) {
         ret = open_map(sparse);
     }
-    if (ret == 0 && bdrv_is_writable(extent->image->bs)) {
+    if (ret == 0 && vmdk_extent_is_writable(extent)) {
         ret = open_for_writing(sparse);
     }
     return ret < 0 ? ret : open_clusters(sparse);

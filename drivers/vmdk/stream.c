@@ -12,26 +12,21 @@
  * nothing is assumed of their order.  An image is never changed in place: that
  * would leave a second grain of the same LBA for those who read forward.
  */
-#include "vmdk.h"
+#include "stream.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    MARKER_BYTES = 12, /* LBA and size, when the grain carries its LBA */
-    SIZE_BYTES = 4,    /* size alone, when it does not (flag bit 17 clear) */
-    /* A deflated grain is never much longer than the grain; twice is what other
-     * readers accept at most, and bounds the buffer. */
-    EXPANSION_MAX = 2,
-    /* Bounds the buffer for what comes out: no writer uses more than 64 KiB. */
-    STREAM_GRAIN_MAX = 2 * 1024 * 1024
+    SIZE_BYTES = 4 /* before a grain that does not carry its LBA (flag bit 17 clear) */
 };
 
 typedef struct Stream {
     VmdkExtent *extent;
     VmdkHeader header;
     VmdkMap map;
-    VmdkSpace space; /* tells the map the file's size; nothing is taken */
+    VmdkSpace space;        /* tells the map the file's size; nothing is taken */
+    VmdkStreamIndex *index; /* instead of the tables, where they are lost; else NULL */
     BdrvClusters *clusters;
     VmdkInflater *inflater;
 
@@ -54,12 +49,6 @@ typedef struct Marker {
     int64_t bytes; /* of the stream */
 } Marker;
 
-static int bad_grain(const Stream *stream, int64_t grain, const char *why)
-{
-    return bdrv_error(stream->extent->file, -EIO, "the compressed grain of disk sector %" PRId64
-                      " %s", grain / BDRV_SECTOR_SIZE, why);
-}
-
 static void marker_decode(const Stream *stream, const uint8_t *bytes, uint64_t *lba,
                           uint32_t *size)
 {
@@ -69,21 +58,24 @@ static void marker_decode(const Stream *stream, const uint8_t *bytes, uint64_t *
     *size = bdrv_load_le32(bytes + (has_lba ? 8 : 0));
 }
 
-static int marker_check(const Stream *stream, int64_t grain, uint64_t lba, uint32_t size)
+static int marker_check(const Stream *stream, int64_t grain, uint64_t lba, const Marker *marker)
 {
+    BlockDriverState *file = stream->extent->file;
+
     if (stream->header.flags & VMDK_FLAG_MARKERS &&
         lba != (uint64_t)grain / BDRV_SECTOR_SIZE) {
-        return bdrv_error(stream->extent->file, -EIO, "the grain table says that the grain of "
-                          "disk sector %" PRId64 " is where one of sector %" PRIu64 " is",
+        return bdrv_error(file, -EIO, "the grain table says that the grain of disk sector %"
+                          PRId64 " is where one of sector %" PRIu64 " is",
                           grain / BDRV_SECTOR_SIZE, lba);
     }
-    if (size == 0) {
-        return bad_grain(stream, grain, "is not where the grain table says: no grain is there");
+    if (marker->bytes == 0) {
+        return bdrv_error(file, -EIO, "the compressed grain of disk sector %" PRId64 " is not "
+                          "where the grain table says: no grain is there",
+                          grain / BDRV_SECTOR_SIZE);
     }
-    if (size > EXPANSION_MAX * stream->map.grain) {
-        return bdrv_error(stream->extent->file, -EIO, "the compressed grain of disk sector %"
-                          PRId64 " has %" PRIu32 " bytes; at most %" PRId64 " are possible",
-                          grain / BDRV_SECTOR_SIZE, size, EXPANSION_MAX * stream->map.grain);
+    if (marker->bytes > bdrv_getlength(file) - marker->data) {
+        return bdrv_error(file, -EIO, "the file ends within the compressed grain of disk sector %"
+                          PRId64 ": it is truncated", grain / BDRV_SECTOR_SIZE);
     }
     return 0;
 }
@@ -91,8 +83,8 @@ static int marker_check(const Stream *stream, int64_t grain, uint64_t lba, uint3
 /* at: the place the GTE gives. */
 static int read_marker(const Stream *stream, int64_t grain, int64_t at, Marker *marker)
 {
-    int64_t length = stream->header.flags & VMDK_FLAG_MARKERS ? MARKER_BYTES : SIZE_BYTES;
-    uint8_t bytes[MARKER_BYTES];
+    int64_t length = stream->header.flags & VMDK_FLAG_MARKERS ? VMDK_MARKER_BYTES : SIZE_BYTES;
+    uint8_t bytes[VMDK_MARKER_BYTES];
     uint64_t lba;
     uint32_t size;
     int ret = bdrv_pread(stream->extent->file, bytes, (size_t)length, at);
@@ -101,46 +93,44 @@ static int read_marker(const Stream *stream, int64_t grain, int64_t at, Marker *
         return ret;
     }
     marker_decode(stream, bytes, &lba, &size);
-    ret = marker_check(stream, grain, lba, size);
     *marker = (Marker){.data = at + length, .bytes = size};
-    return ret;
+    ret = vmdk_packed_check(stream->extent->file, &stream->header, grain, size);
+    return ret < 0 ? ret : marker_check(stream, grain, lba, marker);
 }
 
 /* The grain at a multiple of the grain size, whole, to buf. */
 static int inflate_grain(const Stream *stream, int64_t grain, const Marker *marker,
                          uint8_t *buf)
 {
-    int64_t covered = vmdk_map_covered(&stream->map, grain);
     uint8_t *packed = malloc((size_t)marker->bytes);
-    size_t got = 0;
-    int ret = packed ? 0 : -ENOMEM;
+    int ret = packed ? bdrv_pread(stream->extent->file, packed, (size_t)marker->bytes,
+                                  marker->data)
+                     : -ENOMEM;
 
     if (ret == 0) {
-        ret = bdrv_pread(stream->extent->file, packed, (size_t)marker->bytes, marker->data);
-    }
-    if (ret == 0) {
-        ret = vmdk_inflate(stream->inflater, packed, (size_t)marker->bytes, buf,
-                           (size_t)stream->map.grain, &got);
-        if (ret == 0) {
-            ret = bad_grain(stream, grain, "cannot be decompressed: it is damaged, or longer "
-                            "than a grain");
-        }
+        ret = vmdk_grain_inflate(stream->extent->file, stream->inflater, &stream->header, grain,
+                                 packed, (size_t)marker->bytes, buf,
+                                 vmdk_map_covered(&stream->map, grain));
     }
     free(packed);
-    if (ret < 0) {
-        return ret;
-    }
-    /* Some writers compress of the last grain only what the disk has of it. */
-    return (int64_t)got >= covered ? 0 : bad_grain(stream, grain, "is too short");
+    return ret;
+}
+
+/* Where on the file the run's first grain is, whatever the run's state. */
+static int find_run(Stream *stream, int64_t offset, int64_t bytes, BdrvExtent *run)
+{
+    return stream->index ? vmdk_stream_index_lookup(stream->index, offset, bytes, run)
+                         : vmdk_map_lookup(&stream->map, offset, bytes, run);
 }
 
 static int find_grain(Stream *stream, int64_t grain, int64_t *at)
 {
     BdrvExtent run = {0};
-    int ret = vmdk_map_lookup(&stream->map, grain, 1, &run);
+    int ret = find_run(stream, grain, 1, &run);
 
     if (ret == 0 && run.state != BDRV_DATA) {
-        ret = bad_grain(stream, grain, "is not there");
+        ret = bdrv_error(stream->extent->file, -EIO, "the grain of disk sector %" PRId64
+                         " is gone: the file is being changed", grain / BDRV_SECTOR_SIZE);
     }
     *at = run.file_offset;
     return ret;
@@ -208,7 +198,7 @@ static int stream_lookup(void *opaque, int64_t offset, int64_t bytes, BdrvExtent
 {
     Stream *stream = opaque;
     int64_t left = stream->map.grain - offset % stream->map.grain;
-    int ret = vmdk_map_lookup(&stream->map, offset, bytes, run);
+    int ret = find_run(stream, offset, bytes, run);
 
     if (ret == 0 && run->state == BDRV_DATA) {
         run->compressed = 1;
@@ -237,6 +227,17 @@ static const BdrvClusterOps stream_cluster_ops = {
 
 /* -------------------------------------------------------------------- open */
 
+/* QEMU's streams have a redundant directory. */
+static int64_t find_redundant(const Stream *stream)
+{
+    const VmdkHeader *header = &stream->header;
+
+    return header->flags & VMDK_FLAG_REDUNDANT && header->rgd_sector != header->gd_sector &&
+                   vmdk_header_redundant_fits(header, bdrv_getlength(stream->extent->file))
+               ? (int64_t)header->rgd_sector * BDRV_SECTOR_SIZE
+               : 0;
+}
+
 static int open_map(Stream *stream)
 {
     const VmdkHeader *header = &stream->header;
@@ -247,10 +248,14 @@ static int open_map(Stream *stream)
     map->grain = (int64_t)header->grain_sectors * BDRV_SECTOR_SIZE;
     map->gtes = header->gtes_per_gt;
     map->tables = vmdk_header_tables(header);
-    map->gd[VMDK_PRIMARY] = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE;
     map->first_data = VMDK_HEADER_BYTES;
     map->packed = 1;
     atomic_init(&map->has_zeroed, 1); /* never seen, and could mean nothing else */
+    if (header->gd_sector == VMDK_GD_AT_END) {
+        return vmdk_stream_index_new(&stream->index, stream->extent, header);
+    }
+    map->gd[VMDK_PRIMARY] = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE;
+    map->gd[VMDK_REDUNDANT] = find_redundant(stream);
     return vmdk_map_open(map);
 }
 
@@ -269,18 +274,21 @@ static int open_clusters(Stream *stream)
     return bdrv_clusters_new(&stream->clusters, &config);
 }
 
-static int check_stream(const VmdkExtent *extent, const VmdkHeader *header)
+/* The footer, where there is none: gd_sector stays VMDK_GD_AT_END. */
+static int read_header(const VmdkExtent *extent, VmdkHeader *header)
 {
-    if (bdrv_is_writable(extent->image->bs)) {
-        return bdrv_error(extent->file, -EROFS, "streamOptimized images can only be read; "
-                          "convert it to one that can be written: img-convert -O vmdk");
+    int has_footer = 1;
+    int ret = vmdk_header_read_front(extent->file, header);
+
+    if (ret == 0 && header->gd_sector == VMDK_GD_AT_END && header->capacity_sectors != 0 &&
+        header->flags & VMDK_FLAG_MARKERS) {
+        has_footer = vmdk_header_has_footer(extent->file);
+        ret = has_footer < 0 ? has_footer : 0;
     }
-    if (header->grain_sectors > STREAM_GRAIN_MAX / BDRV_SECTOR_SIZE) {
-        return bdrv_error(extent->file, -EINVAL, "sparse header: grainSize is %" PRIu64
-                          " sectors; of compressed grains at most %d are possible",
-                          header->grain_sectors, STREAM_GRAIN_MAX / BDRV_SECTOR_SIZE);
+    if (ret == 0 && has_footer) {
+        ret = vmdk_header_read(extent->file, header);
     }
-    return 0;
+    return ret < 0 ? ret : vmdk_stream_check(extent->file, header);
 }
 
 static int open_parts(Stream *stream)
@@ -300,12 +308,9 @@ static int open_parts(Stream *stream)
 static int stream_open(VmdkExtent *extent)
 {
     VmdkHeader header;
-    int ret = vmdk_header_read(extent->file, &header);
+    int ret = read_header(extent, &header);
     Stream *stream;
 
-    if (ret == 0) {
-        ret = check_stream(extent, &header);
-    }
     if (ret < 0) {
         return ret;
     }
@@ -332,7 +337,7 @@ static int stream_read(VmdkExtent *extent, void *buf, size_t bytes, int64_t offs
     return bdrv_clusters_read(stream_of(extent)->clusters, buf, bytes, offset);
 }
 
-/* Never called: open refuses to write. */
+/* Never called: only an extent of the kind of stream-write.c is writable. */
 static int stream_write(VmdkExtent *extent, const void *buf, size_t bytes, int64_t offset)
 {
     (void)buf, (void)bytes, (void)offset;
@@ -360,6 +365,7 @@ static void stream_close(VmdkExtent *extent)
     if (stream) {
         bdrv_clusters_free(stream->clusters);
         vmdk_map_close(&stream->map);
+        vmdk_stream_index_free(stream->index);
         vmdk_space_destroy(&stream->space);
         vmdk_inflater_free(stream->inflater);
         pthread_mutex_destroy(&stream->lock);
@@ -378,3 +384,12 @@ const VmdkExtentOps vmdk_stream_extent = {
     .settle = vmdk_extent_settled,
     .close = stream_close,
 };
+
+const VmdkExtentOps *vmdk_stream_ops(const VmdkExtent *extent)
+{
+    if (vmdk_extent_is_writable(extent)) {
+        return &vmdk_stream_write_extent;
+    }
+    return bdrv_open_flags(extent->image->bs) & BDRV_O_FORWARD ? &vmdk_stream_pipe_extent
+                                                               : &vmdk_stream_extent;
+}

@@ -4,6 +4,7 @@
  * Each request is cut at the borders of extents and handed to their kinds; all
  * else is in the files that vmdk.h lists.
  */
+#include "stream.h"
 #include "vmdk.h"
 
 /* ------------------------------------------------------------------- probe */
@@ -27,6 +28,15 @@ static int probe_sparse(const BdrvProbe *probe)
     return header.version >= 1 && header.version <= 3 ? SURE : OURS_BUT_BROKEN;
 }
 
+/* A descriptor in the second sector, behind a header that is destroyed. */
+static int is_headless(const BdrvProbe *probe)
+{
+    return probe->head_size > VMDK_HEADER_BYTES &&
+           !vmdk_descriptor_probe(probe->head, probe->head_size) &&
+           vmdk_descriptor_probe(probe->head + VMDK_HEADER_BYTES,
+                                 probe->head_size - VMDK_HEADER_BYTES);
+}
+
 static int vmdk_probe(const BdrvProbe *probe)
 {
     switch (vmdk_magic(probe->head, probe->head_size)) {
@@ -39,6 +49,9 @@ static int vmdk_probe(const BdrvProbe *probe)
         return OURS_BUT_BROKEN;
     case VMDK_MAGIC_NONE:
         break;
+    }
+    if (is_headless(probe)) {
+        return OURS_BUT_BROKEN;
     }
     return probe->file_size <= VMDK_TEXT_MAX &&
                    vmdk_descriptor_probe(probe->head, probe->head_size)
@@ -57,10 +70,18 @@ static const BdrvOption open_options[] = {
      .type = BDRV_OPTION_STRING,
      .help = "the CID that the first write gives the image, in hexadecimal, instead of a "
              "random one"},
+    {.name = "seed",
+     .type = BDRV_OPTION_STRING,
+     .help = "make that CID of this text and the old one: the same writes then give the same "
+             "file"},
     {.name = "extent",
      .type = BDRV_OPTION_BOOL,
      .help = "read one extent of a disk alone, without its descriptor",
      .default_text = "off"},
+    {.name = "open_files",
+     .type = BDRV_OPTION_NUMBER,
+     .help = "how many of the image's extent files are open at once",
+     .default_text = "128"},
     {.name = NULL},
 };
 
@@ -71,9 +92,11 @@ static int vmdk_open(BlockDriverState *bs, const BdrvOptions *options)
 
     image->bs = bs;
     pthread_mutex_init(&image->lock, NULL);
+    pthread_mutex_init(&image->files.lock, NULL);
     ret = vmdk_image_open(image, options);
     if (ret < 0) {
         vmdk_image_free(image);
+        pthread_mutex_destroy(&image->files.lock);
         pthread_mutex_destroy(&image->lock);
     }
     return ret;
@@ -104,27 +127,32 @@ static int64_t bytes_in(const VmdkExtent *extent, int64_t offset, int64_t bytes)
     return bdrv_min(bytes, extent->start + extent->length - offset);
 }
 
-static int check_extent_writable(const VmdkExtent *extent, int64_t offset)
+static int enter_to_write(VmdkExtent *extent, int64_t offset)
 {
     if (extent->line->access == VMDK_RDONLY) {
-        return bdrv_error(vmdk_extent_node(extent), -EROFS, "byte %" PRId64 " of the disk is in "
-                          "an extent that the descriptor marks RDONLY", offset);
+        return bdrv_error(extent->image->bs, -EROFS, "byte %" PRId64 " of the disk is in the "
+                          "extent '%s', which the descriptor marks RDONLY", offset,
+                          extent->line->name ? extent->line->name : "");
     }
-    return 0;
+    return vmdk_extent_enter(extent);
 }
 
 static int vmdk_read(BlockDriverState *bs, void *buf, size_t bytes, int64_t offset)
 {
-    const Vmdk *image = bdrv_state(bs);
+    Vmdk *image = bdrv_state(bs);
     const int64_t end = offset + (int64_t)bytes;
     uint8_t *to = buf;
-    int ret = 0;
+    int ret = image->parent_problem ? vmdk_parent_needed(image, offset, (int64_t)bytes) : 0;
 
     while (ret == 0 && offset < end) {
         VmdkExtent *extent = find_extent(image, offset);
         int64_t now = bytes_in(extent, offset, end - offset);
 
-        ret = extent->ops->read(extent, to, (size_t)now, offset - extent->start);
+        ret = vmdk_extent_enter(extent);
+        if (ret == 0) {
+            ret = extent->ops->read(extent, to, (size_t)now, offset - extent->start);
+            vmdk_extent_leave(extent);
+        }
         to += now;
         offset += now;
     }
@@ -142,9 +170,10 @@ static int vmdk_write(BlockDriverState *bs, const void *buf, size_t bytes, int64
         VmdkExtent *extent = find_extent(image, offset);
         int64_t now = bytes_in(extent, offset, end - offset);
 
-        ret = check_extent_writable(extent, offset);
+        ret = enter_to_write(extent, offset);
         if (ret == 0) {
             ret = extent->ops->write(extent, from, (size_t)now, offset - extent->start);
+            vmdk_extent_leave(extent);
         }
         from += now;
         offset += now;
@@ -162,22 +191,51 @@ static int vmdk_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes
         VmdkExtent *extent = find_extent(image, offset);
         int64_t now = bytes_in(extent, offset, end - offset);
 
-        ret = check_extent_writable(extent, offset);
+        ret = enter_to_write(extent, offset);
         if (ret == 0) {
             ret = extent->ops->write_zeroes(extent, offset - extent->start, now);
+            vmdk_extent_leave(extent);
         }
         offset += now;
     }
     return ret;
 }
 
+/* The file may be closed before the caller looks into it: its holes are looked
+ * for here, and its place is not told. */
+static int forget_file(BdrvExtent *run)
+{
+    BdrvExtent below;
+    int ret = 0;
+
+    if (run->file && run->may_have_holes) {
+        ret = bdrv_is_allocated(run->file, run->file_offset, run->bytes, &below);
+        run->state = ret == 0 && below.state == BDRV_ZERO ? BDRV_ZERO : run->state;
+        run->bytes = ret == 0 ? below.bytes : run->bytes;
+    }
+    run->may_have_holes = 0;
+    run->file = NULL;
+    run->file_offset = 0;
+    return ret;
+}
+
 static int vmdk_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
                              BdrvExtent *run)
 {
-    VmdkExtent *extent = find_extent(bdrv_state(bs), offset);
+    Vmdk *image = bdrv_state(bs);
+    VmdkExtent *extent = find_extent(image, offset);
+    int ret = vmdk_extent_enter(extent);
 
-    return extent->ops->is_allocated(extent, offset - extent->start,
-                                     bytes_in(extent, offset, bytes), run);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = extent->ops->is_allocated(extent, offset - extent->start,
+                                    bytes_in(extent, offset, bytes), run);
+    if (ret == 0 && image->files.partial) {
+        ret = forget_file(run);
+    }
+    vmdk_extent_leave(extent);
+    return ret;
 }
 
 /* ------------------------------------------------------------ flush and close */
@@ -196,14 +254,12 @@ static int vmdk_flush(BlockDriverState *bs)
 /* An image of which something was lost keeps its unclean marks. */
 static int settle(Vmdk *image)
 {
-    int ret = 0;
+    int ret;
 
     if (!atomic_load(&image->session_begun) || atomic_load(&image->flush_failed)) {
         return 0;
     }
-    for (size_t i = 0; ret == 0 && i < image->extent_count; i++) {
-        ret = image->extents[i].ops->settle(&image->extents[i]);
-    }
+    ret = vmdk_files_settle(image);
     return ret < 0 ? ret : bdrv_flush_children(image->bs);
 }
 
@@ -213,6 +269,7 @@ static int vmdk_close(BlockDriverState *bs)
     int ret = settle(image);
 
     vmdk_image_free(image);
+    pthread_mutex_destroy(&image->files.lock);
     pthread_mutex_destroy(&image->lock);
     return ret;
 }
@@ -238,4 +295,7 @@ const BlockDriver bdrv_driver_vmdk = {
     .get_info = vmdk_get_info,
     .get_details = vmdk_get_details,
     .get_geometry = vmdk_get_geometry,
+    .check = vmdk_check,
+    .pack = vmdk_pack,
+    .write_packed = vmdk_write_packed,
 };

@@ -5,19 +5,24 @@
  *
  *     vmdk.c        the driver's table; from a request to the extent it falls in
  *     open.c        what kind of file is it, which extents does it have
+ *     files.c       which of its files are open: not all, if there are many
  *     info.c        what an image tells about itself
  *     session.c     the first modification after an open: a new CID, durable
  *     parent.c      finding the parent and proving that it is the right one
- *     create.c compose.c   new images, and the text of their descriptor
+ *     create.c create-files.c compose.c   new images: of one file, of several,
+ *                   and the text of their descriptor
  *     descriptor.c  the text, parsed and checked;  edit.c  the text, changed
  *     text.c        slices of text, and text that grows
- *     header.c cowd-header.c   the bytes of headers, decoded and checked
- *     sparse.c cowd.c stream.c flat.c zero.c   one extent kind each, behind
+ *     header.c cowd-header.c sesparse-header.c   the bytes of headers, decoded and checked
+ *     sparse.c cowd.c sesparse.c stream.c flat.c zero.c   one extent kind each, behind
  *                   the small table VmdkExtentOps
- *     inflate.c     zlib streams, for stream.c
+ *     stream-*.c    the rest of streams: see stream.h
+ *     inflate.c deflate.c   zlib streams, for those
  *     map.c         two levels of sector numbers: what sparse.c and cowd.c share
  *     scan.c        is that map sound enough to be written to?
  *     space.c       where the next grain of a growing file goes
+ *     check.c check-*.c repair-*.c   finding and mending damage: see check.h
+ *     damaged.c     opening, for a check, what cannot be opened for use
  *
  * The words are VMware's: a link is one descriptor and its extents, an extent
  * is one range of the link kept in one file, a grain is the unit of allocation,
@@ -37,6 +42,7 @@
 
 typedef struct Vmdk Vmdk;
 typedef struct VmdkExtent VmdkExtent;
+typedef struct VmdkFile VmdkFile;
 typedef struct VmdkExtentOps VmdkExtentOps;
 
 /* ------------------------------------------------------------------ text.c */
@@ -116,6 +122,9 @@ typedef struct VmdkExtentLine {
     int64_t offset_sectors;
     char *name; /* NULL: none */
 } VmdkExtentLine;
+
+/* Its bytes are those of a whole file, not of a part that the line names. */
+int vmdk_line_is_whole_file(const VmdkExtentLine *line);
 
 typedef struct VmdkDescriptor {
     /* As stored, up to the first NUL: every line that is not known here lives
@@ -224,6 +233,12 @@ void vmdk_header_encode(const VmdkHeader *header, uint8_t *bytes);
  * be told without the tables.  -EINVAL with the field in the message. */
 int vmdk_header_read(BlockDriverState *file, VmdkHeader *header);
 
+/* As it is at the beginning of the file, and the checks that need nothing else:
+ * capacity and gd_sector may be such as only a footer explains. */
+int vmdk_header_read_front(BlockDriverState *file, VmdkHeader *header);
+/* 1, or 0: there is none at the end of the file; or -errno. */
+int vmdk_header_has_footer(BlockDriverState *file);
+
 /* Logs what is odd in a header that passed, for the image bs. */
 void vmdk_header_remark(const BlockDriverState *bs, const VmdkHeader *header, int64_t file_size);
 
@@ -272,6 +287,44 @@ int vmdk_cowd_header_read(BlockDriverState *file, VmdkCowdHeader *header);
 /* GTEs of one GT. */
 int64_t vmdk_cowd_gtes(const VmdkCowdHeader *header);
 
+/* A part of an seSparse file, in sectors. */
+typedef struct VmdkPart {
+    uint64_t offset, size;
+} VmdkPart;
+
+/* The parts of an seSparse file, in the order in which the header lists them. */
+enum {
+    VMDK_SE_VOLATILE,
+    VMDK_SE_JOURNAL_HEADER,
+    VMDK_SE_JOURNAL,
+    VMDK_SE_GD,
+    VMDK_SE_GTS,
+    VMDK_SE_FREE_BITMAP,
+    VMDK_SE_BACKMAP,
+    VMDK_SE_GRAINS,
+    VMDK_SE_PARTS
+};
+
+enum {
+    VMDK_SE_GRAIN_SECTORS = 8,
+    VMDK_SE_GT_SECTORS = 64,
+    VMDK_SE_GTES = 4096
+};
+
+typedef struct VmdkSeHeader {
+    uint64_t version, capacity_sectors, grain_sectors, gt_sectors, flags;
+    VmdkPart parts[VMDK_SE_PARTS];
+    int is_clear;            /* what is reserved is zeros */
+    uint64_t replay_journal; /* of the volatile header */
+} VmdkSeHeader;
+
+/* Reads both headers and checks all that can be told without the tables.  -EINVAL
+ * with the field in the message. */
+int vmdk_se_header_read(BlockDriverState *file, VmdkSeHeader *header);
+/* Makes file an empty extent of that many sectors.  Of what VMware has not
+ * published (journal, free bitmap, backmap) there are only zeros. */
+int vmdk_create_sesparse(BlockDriverState *file, int64_t sectors);
+
 /* Where freeSector and uncleanShutdown are, to be changed in place. */
 enum {
     VMDK_COWD_FREE_OFFSET = 28,
@@ -291,7 +344,14 @@ struct VmdkExtent {
     int64_t cluster_size; /* 0: none */
     int compressed;
     int unclean; /* was not closed properly */
+    /* With BDRV_O_CHECK: why it cannot be used, or only be read; NULL: it can.
+     * To be freed. */
+    char *problem;
     void *state;
+    /* files.c's: */
+    VmdkFile *source; /* where file comes from; NULL: it has none */
+    atomic_int users; /* requests under way in it; < 0: it is closed */
+    atomic_int used;  /* since the clock's hand last came by */
 };
 
 /* One kind of extent.  Offsets count from the extent's beginning, ranges lie
@@ -311,14 +371,17 @@ struct VmdkExtentOps {
 };
 
 extern const VmdkExtentOps vmdk_sparse_extent;
-extern const VmdkExtentOps vmdk_stream_extent;
 extern const VmdkExtentOps vmdk_cowd_extent;
+extern const VmdkExtentOps vmdk_sesparse_extent;
 extern const VmdkExtentOps vmdk_flat_extent;
 extern const VmdkExtentOps vmdk_zero_extent;
 extern const VmdkExtentOps vmdk_noaccess_extent;
 
 /* The node of the extent's file, or of the image: for messages. */
 const BlockDriverState *vmdk_extent_node(const VmdkExtent *extent);
+/* May it be written: the image may, the line does not forbid it, and nothing is
+ * wrong with it? */
+int vmdk_extent_is_writable(const VmdkExtent *extent);
 /* Is there, or could there be, something that shows through? */
 int vmdk_extent_has_parent(const VmdkExtent *extent);
 /* Sets the length from a header that says capacity_sectors, or compares it
@@ -454,11 +517,84 @@ typedef struct VmdkInflater VmdkInflater;
 int vmdk_inflater_new(VmdkInflater **inflater);
 void vmdk_inflater_free(VmdkInflater *inflater);
 
+typedef enum VmdkInflateResult {
+    VMDK_INFLATED,
+    VMDK_INFLATE_DAMAGED,  /* or cut short */
+    VMDK_INFLATE_TOO_LONG, /* for out */
+    VMDK_INFLATE_NO_MEMORY
+} VmdkInflateResult;
+
 /* Decompresses one zlib stream of in_bytes to at most out_bytes; *got becomes
- * how many there are.  1: done; 0: the stream is damaged, cut short or longer
- * than out_bytes; -ENOMEM. */
-int vmdk_inflate(VmdkInflater *inflater, const void *in, size_t in_bytes, void *out,
-                 size_t out_bytes, size_t *got);
+ * how many there are. */
+VmdkInflateResult vmdk_inflate(VmdkInflater *inflater, const void *in, size_t in_bytes,
+                               void *out, size_t out_bytes, size_t *got);
+
+/* --------------------------------------------------------------- deflate.c */
+
+/* The same for compressors, all of one level, 1 (fast) to 12 (small). */
+typedef struct VmdkDeflater VmdkDeflater;
+
+/* -ENOTSUP: the library was built without libdeflate. */
+int vmdk_deflater_new(VmdkDeflater **deflater, int level);
+void vmdk_deflater_free(VmdkDeflater *deflater);
+
+/* The most that vmdk_deflate() makes of in_bytes: what does not become shorter is
+ * stored as it is, which adds little. */
+size_t vmdk_deflate_bound(size_t in_bytes);
+/* Makes one zlib stream, which depends on nothing but the bytes and the level.
+ * out has room for vmdk_deflate_bound(in_bytes).  0 or -ENOMEM. */
+int vmdk_deflate(VmdkDeflater *deflater, const void *in, size_t in_bytes, void *out,
+                 size_t *got);
+
+/* ----------------------------------------------------------------- files.c
+ *
+ * An image may have more extents than a program can have open files.  As many
+ * as image->open_limit are open at once.  If that is all of them they are
+ * opened with the image and closed with it; of others, those beyond the first
+ * are opened, and verified, when a request needs them:
+ *
+ *     closed ──enter()──▶ open, in use ──leave()──▶ open, idle
+ *        ▲                      ▲        ◀──enter()──     │
+ *        └── tables flushed, settled, file closed ◀───────┘ room is needed    */
+
+/* A file that one extent or several are in. */
+struct VmdkFile {
+    const char *name;       /* the line's; NULL: the file that the image was opened by */
+    BlockDriverState *node; /* NULL: closed */
+    int writable;           /* some extent in it is */
+    size_t open_extents;
+};
+
+typedef struct VmdkFiles {
+    VmdkFile *list;
+    size_t count;
+    pthread_mutex_t lock; /* of all below, and of what is open */
+    size_t open_limit;    /* of files; exceeded while more are in use at the same time */
+    size_t open_count;
+    int partial;          /* not all are open: those that are come and go */
+    VmdkExtent **open;    /* the extents that are open and can be closed, in a ring */
+    size_t open_extents;
+    size_t hand; /* the next of them to be looked at */
+} VmdkFiles;
+
+enum {
+    VMDK_OPEN_FILES = 128 /* a program's limit is 1024 where nobody has raised it */
+};
+
+/* Every use of an extent's ops (but open), file, state, and what open sets, by anyone, is
+ * between these two.  enter: 0, or why it cannot be opened; then leave is not called. */
+int vmdk_extent_enter(VmdkExtent *extent);
+void vmdk_extent_leave(VmdkExtent *extent);
+
+/* All extents are filled in as far as their lines go: finds out which are in
+ * which file, and opens as many as may be open.  own_file: what the first extent
+ * is in, whatever its line says; NULL: nothing. */
+int vmdk_files_open(Vmdk *image, BlockDriverState *own_file);
+/* The extents that are open go to rest, see VmdkExtentOps. */
+int vmdk_files_settle(Vmdk *image);
+/* Closes extents and files.  What fails on the way has been told before, by the
+ * flush. */
+void vmdk_files_close(Vmdk *image);
 
 /* ------------------------------------------------------------------- image */
 
@@ -473,12 +609,20 @@ struct Vmdk {
 
     VmdkExtent *extents; /* in the order of their start, without gaps */
     size_t extent_count;
+    VmdkFiles files;
     BdrvTable *table;
 
     /* Options of open. */
     int accept_any_parent;
     int has_next_cid;
     uint32_t next_cid; /* what the first write makes the CID */
+    int keeps_cid;     /* what is written is the rest of the image's creation */
+    char *seed; /* what it is made of instead; NULL: chance */
+
+    /* With BDRV_O_CHECK: what would have forbidden the open; NULL: nothing.  To
+     * be freed. */
+    char *descriptor_problem;
+    char *parent_problem;
 
     pthread_mutex_t lock; /* of the descriptor, which the first write changes */
     atomic_int session_begun;
@@ -492,6 +636,39 @@ struct Vmdk {
 int vmdk_image_open(Vmdk *image, const BdrvOptions *options);
 void vmdk_image_free(Vmdk *image);
 
+/* Opens the extents that the descriptor lists.  own_file: the first is in the
+ * opened file itself, whatever the descriptor calls it (images are renamed);
+ * NULL: it is not. */
+int vmdk_extents_open(Vmdk *image, BlockDriverState *own_file);
+/* Undoes that; the files are closed too. */
+void vmdk_extents_close(Vmdk *image);
+/* One extent that is the whole file and described by no text. */
+int vmdk_extents_open_alone(Vmdk *image, VmdkKind kind);
+/* Opens one extent whose line, start, length and, if it has one, file are set:
+ * chooses its ops and calls their open. */
+int vmdk_extent_open(VmdkExtent *extent);
+
+/* --------------------------------------------- check.c and its neighbours
+ *
+ * An image that is opened with BDRV_O_CHECK opens with what is wrong noted in
+ * it; see damaged.c, and check.h for the check itself. */
+
+/* The open of an extent has failed with error: opens it for looking only, or,
+ * if that fails too, as one that cannot be read. */
+int vmdk_extent_open_damaged(VmdkExtent *extent, int error);
+/* The open of the whole image has failed with error: finds out what there is
+ * of it.  Returns error if that is nothing. */
+int vmdk_image_salvage(Vmdk *image, int error);
+/* -EROFS if anything is wrong with the image: it may be checked and repaired,
+ * not written to. */
+int vmdk_image_refuse_damaged(const Vmdk *image);
+/* Notes a failed search for the parent as a problem of the image. */
+int vmdk_parent_damaged(Vmdk *image, int error);
+/* -EIO if the range shows something of a parent that could not be opened. */
+int vmdk_parent_needed(Vmdk *image, int64_t offset, int64_t bytes);
+
+int vmdk_check(BlockDriverState *bs, BdrvCheck *check, BdrvCheckResult *result);
+
 /* --------------------------------------------------------------- session.c */
 
 /* To be called before anything is modified: on return, the CID is not what it
@@ -503,13 +680,16 @@ int vmdk_session_begin(Vmdk *image);
 int vmdk_random(void *buf, size_t bytes);
 /* A random CID, none of the reserved ones. */
 int vmdk_random_cid(uint32_t *cid);
+/* What looks random but depends on these two alone; for a CID, see above. */
+uint32_t vmdk_seeded(const char *seed, uint64_t salt);
+uint32_t vmdk_seeded_cid(const char *seed, uint64_t salt);
 
 /* ---------------------------------------------------------------- parent.c */
 
 /* Opens the parent that the descriptor names. */
 int vmdk_parent_open(Vmdk *image);
 
-/* ------------------------------------------------- create.c and compose.c */
+/* ------------------------------ create.c, create-files.c and compose.c */
 
 /* What a new descriptor says. */
 typedef struct VmdkPlan {
@@ -518,8 +698,8 @@ typedef struct VmdkPlan {
     uint32_t parent_cid;
     const char *parent_hint; /* NULL: none */
     int64_t sectors;
-    VmdkKind extent_kind;
-    const char *extent_name;
+    VmdkText extents; /* the extent lines; to be freed */
+    int thin;
     char long_id[25]; /* the part of longContentID before the CID */
     /* Left out where they are NULL or empty: */
     const char *adapter;
@@ -528,11 +708,37 @@ typedef struct VmdkPlan {
 } VmdkPlan;
 
 void vmdk_compose(VmdkText *text, const VmdkPlan *plan);
+/* Adds an extent line; one of type FLAT begins at its file's byte 0. */
+void vmdk_compose_extent(VmdkText *text, int64_t sectors, VmdkKind kind, const char *name);
 /* The geometry that a disk of that size has at that kind of adapter. */
 void vmdk_choose_geometry(const char *adapter, int64_t sectors, BdrvGeometry *geometry);
 
 extern const BdrvOption vmdk_create_options[];
 int vmdk_create(BlockDriverState *file, const BdrvCreateParams *params);
+
+/* The option grain_size, if it is given; the limits are sectors. */
+int vmdk_choose_grain(const BlockDriverState *file, const BdrvOptions *options, int64_t least,
+                      int64_t most, int64_t *grain_sectors);
+/* Makes the file bytes long, all zeros, whatever it was before. */
+int vmdk_make_room(BlockDriverState *file, int64_t bytes);
+/* Makes file an empty sparse extent of that many sectors, with the descriptor
+ * that plan says inside; NULL: without one. */
+int vmdk_create_sparse(BlockDriverState *file, const BdrvOptions *options, int64_t sectors,
+                       const VmdkPlan *plan);
+/* Makes file an empty copy-on-write extent for the whole disk. */
+int vmdk_create_cowd(BlockDriverState *file, const BdrvCreateParams *params,
+                     const VmdkPlan *plan, VmdkCowdRole role);
+/* The file's name without its directory; whether a descriptor can hold a name. */
+const char *vmdk_name_of(const BlockDriverState *file);
+int vmdk_can_be_quoted(const char *name);
+
+/* A kind of image whose descriptor is a text file of its own. */
+typedef struct VmdkFilesKind VmdkFilesKind;
+/* NULL: the subformat is none of these. */
+const VmdkFilesKind *vmdk_files_kind(const char *subformat);
+/* Makes file such an image, and the files it needs beside it. */
+int vmdk_create_files(BlockDriverState *file, const BdrvCreateParams *params, VmdkPlan *plan,
+                      const VmdkFilesKind *kind);
 
 /* The CID of an open image: 1, or 0: it is no vmdk or records none. */
 int vmdk_cid_of(const BlockDriverState *bs, uint32_t *cid);

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check-cowd.c - copy-on-write extents.  There is one set of tables, so that
+ * what is wrong in them is lost; freeSector, which says where other programs
+ * put the next grain, is what must not be wrong.
+ */
+#include "check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int write_header(VmdkCheck *c, const VmdkExtent *extent, const VmdkCowdHeader *header)
+{
+    uint8_t bytes[VMDK_COWD_HEADER_BYTES];
+
+    vmdk_cowd_header_encode(header, bytes);
+    return vmdk_mend_bytes(c, extent->file, bytes, sizeof bytes, 0);
+}
+
+static int write_field(VmdkCheck *c, const VmdkExtent *extent, uint32_t value, int64_t offset)
+{
+    uint8_t bytes[4];
+
+    bdrv_store_le32(bytes, value);
+    return vmdk_mend_bytes(c, extent->file, bytes, sizeof bytes, offset);
+}
+
+/* 1: there is a header to go on with; 0: there is none, as reported. */
+static int replace_header(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *header)
+{
+    char *why = strdup(bdrv_errmsg());
+    int found = why ? vmdk_cowd_header_rebuild(extent, extent->line->sectors, header) : -ENOMEM;
+    const BdrvFinding finding = {
+        .kind = found ? BDRV_FINDING_CORRUPTION : BDRV_FINDING_UNRECOVERABLE,
+        .offset = extent->start,
+        .bytes = extent->line->sectors * BDRV_SECTOR_SIZE,
+        .repair = found ? "rebuilt from the descriptor and the directory" : NULL,
+        .repaired = c->mend_all,
+    };
+
+    if (found >= 0) {
+        vmdk_found(c, &finding, "%s: the header is unusable: %s", vmdk_check_name(extent), why);
+    }
+    free(why);
+    if (found == 1 && c->mend_all) {
+        int ret = write_header(c, extent, header);
+
+        return ret < 0 ? ret : found;
+    }
+    return found;
+}
+
+/* freeSector must be behind all that is used.  After a crash it need not be. */
+static int check_free_sector(VmdkCheckMap *map, VmdkCowdHeader *header)
+{
+    VmdkCheck *c = map->c;
+    const int64_t used = bdrv_div_up(bdrv_max(map->used_end, map->next), BDRV_SECTOR_SIZE);
+    const int64_t size = bdrv_getlength(map->file) / BDRV_SECTOR_SIZE;
+    const int low = header->free_sector < used;
+    const BdrvFinding finding = {
+        .kind = low && !header->unclean_shutdown ? BDRV_FINDING_CORRUPTION
+                                                 : BDRV_FINDING_MISMATCH,
+        .repair = "set to the end of what is used",
+        .repaired = c->mend_all,
+    };
+
+    if (!low && header->free_sector <= bdrv_max(size, used)) {
+        return 0;
+    }
+    vmdk_found(c, &finding, "%s: freeSector is %" PRIu32 ", but sectors up to %" PRId64
+               " are in use and the file has %" PRId64, vmdk_check_name(map->extent),
+               header->free_sector, used, size);
+    header->free_sector = (uint32_t)used;
+    return c->mend_all ? write_field(c, map->extent, header->free_sector, VMDK_COWD_FREE_OFFSET)
+                       : 0;
+}
+
+static int check_unclean(VmdkCheck *c, VmdkExtent *extent, const VmdkCowdHeader *header)
+{
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_MISMATCH,
+        .repair = "the mark is cleared",
+        .repaired = c->mend_all,
+    };
+
+    if (!header->unclean_shutdown) {
+        return 0;
+    }
+    vmdk_found(c, &finding, "%s: uncleanShutdown is %" PRIu32 ": the image was not closed "
+               "properly", vmdk_check_name(extent), header->unclean_shutdown);
+    return c->mend_all ? write_field(c, extent, 0, VMDK_COWD_UNCLEAN_OFFSET) : 0;
+}
+
+static int check_capacity(VmdkCheck *c, VmdkExtent *extent, const VmdkCowdHeader *header)
+{
+    const int64_t line = extent->line->sectors, capacity = header->capacity_sectors;
+    const int alone = c->image->extent_count == 1;
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_CORRUPTION,
+        .repair = alone ? "the descriptor is set to the header's size" : NULL,
+        .repaired = c->mend_all,
+    };
+
+    if (line == 0 || (line <= capacity && capacity - line < (int64_t)header->grain_sectors)) {
+        return 0;
+    }
+    vmdk_found(c, &finding, "%s: the descriptor gives the extent %" PRId64 " sectors, its header "
+               "%" PRId64, vmdk_check_name(extent), line, capacity);
+    return alone && c->mend_all ? vmdk_mend_line(c, extent, capacity) : 0;
+}
+
+static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *header)
+{
+    const int64_t size = bdrv_getlength(extent->file), line = extent->line->sectors;
+    VmdkCheckMap map = {
+        .c = c,
+        .extent = extent,
+        .file = extent->file,
+        .file_size = size,
+        .length = bdrv_min(line != 0 ? line : INT64_MAX, header->capacity_sectors) *
+                  BDRV_SECTOR_SIZE,
+        .grain = (int64_t)header->grain_sectors * BDRV_SECTOR_SIZE,
+        .gtes = vmdk_cowd_gtes(header),
+        .tables = header->gd_entries,
+        .gd_at[VMDK_PRIMARY] = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE,
+        .first_data = VMDK_COWD_HEADER_BYTES,
+        .has_zeroed = 1,
+        .any_place = 1,
+        /* Behind that other programs keep room ready. */
+        .data_end = header->unclean_shutdown
+                        ? size
+                        : (int64_t)header->free_sector * BDRV_SECTOR_SIZE,
+    };
+    int ret = check_capacity(c, extent, header);
+
+    if (ret == 0) {
+        ret = vmdk_regions_add(&map.regions, 0, VMDK_COWD_HEADER_BYTES);
+    }
+    if (ret == 0) {
+        ret = vmdk_check_map(&map);
+    }
+    if (ret == 0 && !header->legacy) {
+        ret = check_free_sector(&map, header);
+    }
+    if (ret == 0) {
+        ret = check_unclean(c, extent, header);
+    }
+    vmdk_check_map_free(&map);
+    return ret;
+}
+
+int vmdk_check_cowd(VmdkCheck *c, VmdkExtent *extent)
+{
+    VmdkCowdHeader header;
+    int ret = 1;
+
+    if (vmdk_cowd_header_read(extent->file, &header) < 0) {
+        ret = replace_header(c, extent, &header);
+    }
+    return ret == 1 ? check_body(c, extent, &header) : ret;
+}

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check-entries.c - the grain tables: is every entry possible, do the two sets
+ * agree, has each grain one entry?
+ *
+ *     first walk    all tables, in large pieces: counts, and marks the grains;
+ *                   most images end here
+ *     second walk   only if something was odd: decides, entry by entry, what it
+ *                   should be, reports, mends
+ *
+ * How an entry is decided is in check-judge.c.
+ */
+#include "check-judge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PIECE_BYTES = 1024 * 1024,
+    ENTRY_BYTES = 4
+};
+
+/* ------------------------------------------------------------------ reading */
+
+static int64_t tables_per_piece(const VmdkCheckMap *map)
+{
+    return bdrv_max(1, PIECE_BYTES / vmdk_check_table_bytes(map));
+}
+
+/* Is the whole range a hole of the host's file? */
+static int is_hole(BlockDriverState *file, int64_t offset, int64_t bytes)
+{
+    BdrvExtent run = {0};
+
+    while (bytes > 0 && bdrv_map(file, offset, bytes, &run) == 0 && run.state != BDRV_DATA) {
+        offset += run.bytes;
+        bytes -= run.bytes;
+    }
+    return bytes <= 0;
+}
+
+/* Reads tables of a set that lie one behind the other, or none. */
+static int read_run(const VmdkCheckMap *map, int set, int64_t first, int64_t most, uint8_t *to,
+                    int64_t *count)
+{
+    const int64_t bytes = vmdk_check_table_bytes(map);
+    const uint32_t *gd = map->gd[set] + first;
+    const uint32_t step = (uint32_t)(bytes / BDRV_SECTOR_SIZE);
+    const int64_t start = (int64_t)gd[0] * BDRV_SECTOR_SIZE;
+    int64_t n = 1;
+
+    while (n < most && (gd[0] == 0 ? gd[n] == 0 : gd[n] == gd[n - 1] + step)) {
+        n++;
+    }
+    *count = n;
+    if (gd[0] == 0 || is_hole(map->file, start, n * bytes)) {
+        memset(to, 0, (size_t)(n * bytes));
+        return 0;
+    }
+    return bdrv_pread(map->file, to, (size_t)(n * bytes), start);
+}
+
+/* A table that the host cannot read is as good as missing, if there is a copy. */
+static int read_set(VmdkCheckMap *map, VmdkTablePiece *piece, int set)
+{
+    const int64_t bytes = vmdk_check_table_bytes(map);
+    int64_t done = 0, count = 0;
+    int ret = 0;
+
+    while (ret == 0 && done < piece->count) {
+        ret = read_run(map, set, piece->first + done, piece->count - done,
+                       piece->entries[set] + done * bytes, &count);
+        if (ret == -EIO && count > 1) {
+            ret = read_run(map, set, piece->first + done, 1, piece->entries[set] + done * bytes,
+                           &count);
+        }
+        if (ret == -EIO) {
+            piece->unreadable[set] = 1;
+            memset(piece->entries[set] + done * bytes, 0xff, (size_t)(count * bytes));
+            ret = 0;
+        }
+        done += count;
+    }
+    return ret;
+}
+
+static int read_piece(VmdkCheckMap *map, VmdkTablePiece *piece)
+{
+    int ret = 0;
+
+    for (int set = 0; ret == 0 && set < VMDK_SETS; set++) {
+        piece->unreadable[set] = 0;
+        if (map->gd[set]) {
+            ret = read_set(map, piece, set);
+        }
+    }
+    return ret;
+}
+
+/* The bytes of a table in a set, or of the other where it is missing. */
+static const uint8_t *table_in(const VmdkCheckMap *map, const VmdkTablePiece *piece, int set,
+                               int64_t table)
+{
+    if (!map->gd[set] || map->gd[set][table] == 0) {
+        set = !set;
+    }
+    return map->gd[set] && map->gd[set][table] != 0
+               ? piece->entries[set] + (table - piece->first) * vmdk_check_table_bytes(map)
+               : NULL;
+}
+
+/* --------------------------------------------------------------- first walk */
+
+static void count_grain(VmdkSurvey *survey, int64_t start)
+{
+    BdrvCheckResult *result = survey->map->c->result;
+
+    result->allocated_clusters++;
+    if (survey->previous_end >= 0 && start != survey->previous_end) {
+        result->fragmented_clusters++;
+    }
+    survey->previous_end = start + survey->map->grain;
+}
+
+/* What readers follow: the primary entry if it can be, or else its copy. */
+static int note_grain(VmdkSurvey *survey, int64_t grain, uint32_t entry)
+{
+    VmdkCheckMap *map = survey->map;
+    const int64_t start = (int64_t)entry * BDRV_SECTOR_SIZE;
+    const int64_t end = start + vmdk_check_covered(map, grain);
+
+    if (!map->any_place && start % map->grain != 0 && !map->unaligned) {
+        map->unaligned = 1;
+        if (map->seen.unit > BDRV_SECTOR_SIZE) {
+            return 1; /* begin again with smaller units */
+        }
+    }
+    if (vmdk_bits_any(&map->seen, start, end)) {
+        survey->odd = 1;
+        if (!map->shared.bytes &&
+            vmdk_bits_new(&map->shared, map->file_size + map->grain,
+                          map->seen.unit) < 0) {
+            return -ENOMEM;
+        }
+        vmdk_bits_set(&map->shared, start, end);
+    }
+    vmdk_bits_set(&map->seen, start, end);
+    map->used_end = bdrv_max(map->used_end, end);
+    count_grain(survey, start);
+    return 0;
+}
+
+static int survey_entry(VmdkSurvey *survey, int64_t grain, uint32_t entry)
+{
+    switch (vmdk_check_class(survey->map, grain, entry)) {
+    case VMDK_ENTRY_EMPTY:
+        return 0;
+    case VMDK_ENTRY_ZEROED:
+        survey->zeroed++;
+        return 0;
+    case VMDK_ENTRY_GRAIN:
+        return note_grain(survey, grain, entry);
+    case VMDK_ENTRY_CUT:
+        survey->odd = survey->cut = 1;
+        return note_grain(survey, grain, entry);
+    case VMDK_ENTRY_UNFLAGGED:
+    case VMDK_ENTRY_INVALID:
+        break;
+    }
+    survey->odd = 1;
+    return 0;
+}
+
+static int is_blank(const uint8_t *bytes, size_t size)
+{
+    return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
+}
+
+static int survey_table(VmdkSurvey *survey, int64_t table, const uint8_t *primary,
+                        const uint8_t *copy)
+{
+    VmdkCheckMap *map = survey->map;
+    const int64_t grains = bdrv_div_up(map->length, map->grain) - table * map->gtes;
+    const int64_t count = bdrv_min(map->gtes, grains);
+    int ret = 0;
+
+    if (copy != primary && memcmp(primary, copy, (size_t)count * ENTRY_BYTES) != 0) {
+        survey->odd = 1;
+    }
+    if (is_blank(primary, (size_t)count * ENTRY_BYTES)) {
+        return 0;
+    }
+    for (int64_t i = 0; ret == 0 && i < count; i++) {
+        const uint32_t entry = bdrv_load_le32(primary + i * ENTRY_BYTES);
+
+        if (entry != 0) {
+            ret = survey_entry(survey, table * map->gtes + i, entry);
+        }
+    }
+    return ret;
+}
+
+static int survey_piece(VmdkSurvey *survey, VmdkTablePiece *piece)
+{
+    VmdkCheckMap *map = survey->map;
+    int ret = read_piece(map, piece);
+
+    survey->odd |= piece->unreadable[VMDK_PRIMARY] | piece->unreadable[VMDK_REDUNDANT];
+    for (int64_t t = piece->first; ret == 0 && t < piece->first + piece->count; t++) {
+        const uint8_t *primary = table_in(map, piece, VMDK_PRIMARY, t);
+
+        if (primary) {
+            ret = survey_table(survey, t, primary, table_in(map, piece, VMDK_REDUNDANT, t));
+        }
+    }
+    return ret;
+}
+
+/* -------------------------------------------------------------------- walks */
+
+typedef int PieceFn(VmdkSurvey *survey, VmdkTablePiece *piece);
+
+static int walk(VmdkSurvey *survey, VmdkTablePiece *piece, PieceFn *visit)
+{
+    const int64_t per_piece = tables_per_piece(survey->map), tables = survey->map->tables;
+    int ret = 0;
+
+    for (int64_t t = 0; ret == 0 && t < tables; t += per_piece) {
+        piece->first = t;
+        piece->count = bdrv_min(per_piece, tables - t);
+        ret = visit(survey, piece);
+    }
+    return ret;
+}
+
+static int judge_piece(VmdkSurvey *survey, VmdkTablePiece *piece)
+{
+    VmdkCheckMap *map = survey->map;
+    int ret = read_piece(map, piece);
+
+    for (int64_t t = piece->first; ret == 0 && t < piece->first + piece->count; t++) {
+        const uint8_t *primary = table_in(map, piece, VMDK_PRIMARY, t);
+
+        if (primary) {
+            ret = vmdk_judge_table(survey, t, primary, table_in(map, piece, VMDK_REDUNDANT, t));
+        }
+    }
+    return ret;
+}
+
+static int first_walk(VmdkSurvey *survey, VmdkTablePiece *piece)
+{
+    VmdkCheckMap *map = survey->map;
+    const BdrvCheckResult before = *map->c->result;
+    int64_t unit = map->any_place ? BDRV_SECTOR_SIZE : map->grain;
+    int ret = vmdk_bits_new(&map->seen, map->file_size + map->grain, unit);
+
+    if (ret == 0) {
+        ret = walk(survey, piece, survey_piece);
+    }
+    if (ret == 1) { /* grains that are not aligned: all again, sector by sector */
+        *map->c->result = before;
+        free(map->seen.bytes);
+        free(map->shared.bytes);
+        map->shared.bytes = NULL;
+        survey->previous_end = -1;
+        survey->zeroed = 0;
+        ret = vmdk_bits_new(&map->seen, map->file_size + map->grain, BDRV_SECTOR_SIZE);
+        if (ret == 0) {
+            ret = walk(survey, piece, survey_piece);
+        }
+    }
+    return ret;
+}
+
+static int check_all(VmdkSurvey *survey, VmdkTablePiece *piece)
+{
+    int ret = first_walk(survey, piece);
+
+    if (ret == 0 && survey->odd) {
+        ret = vmdk_judge_begin(survey);
+        if (ret == 0) {
+            ret = walk(survey, piece, judge_piece);
+        }
+        ret = vmdk_judge_end(survey, ret);
+    }
+    if (ret == 0 && survey->map->c->mended) {
+        ret = bdrv_table_flush(survey->map->c->image->table);
+    }
+    return ret;
+}
+
+int vmdk_check_entries(VmdkCheckMap *map)
+{
+    VmdkSurvey survey = {.map = map, .previous_end = -1};
+    VmdkTablePiece piece = {0};
+    const size_t size = (size_t)(tables_per_piece(map) * vmdk_check_table_bytes(map));
+    int ret;
+
+    map->c->result->total_clusters += bdrv_div_up(map->length, map->grain);
+    if (map->regions.count > 0) {
+        map->used_end = map->regions.list[map->regions.count - 1].end;
+    }
+    piece.entries[VMDK_PRIMARY] = malloc(size);
+    piece.entries[VMDK_REDUNDANT] = malloc(size);
+    ret = piece.entries[VMDK_PRIMARY] && piece.entries[VMDK_REDUNDANT]
+              ? check_all(&survey, &piece)
+              : -ENOMEM;
+    free(piece.entries[VMDK_PRIMARY]);
+    free(piece.entries[VMDK_REDUNDANT]);
+    return ret;
+}

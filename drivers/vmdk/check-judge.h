@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check-judge.h - between the walk over the tables (check-entries.c) and the
+ * verdict on each entry (check-judge.c).
+ */
+#ifndef VMDK_CHECK_JUDGE_H
+#define VMDK_CHECK_JUDGE_H
+
+#include "check.h"
+
+/* Some tables of both sets, read. */
+typedef struct VmdkTablePiece {
+    int64_t first, count;
+    uint8_t *entries[VMDK_SETS];
+    int unreadable[VMDK_SETS]; /* some; their entries are all ones */
+} VmdkTablePiece;
+
+typedef struct VmdkJudge VmdkJudge;
+
+typedef struct VmdkSurvey {
+    VmdkCheckMap *map;
+    int64_t previous_end; /* of the grain before, in the file; -1: none */
+    int64_t zeroed;
+    int odd; /* there is something to be judged */
+    int cut; /* … such as a grain cut by the file's end */
+    VmdkJudge *judge;
+} VmdkSurvey;
+
+int vmdk_judge_begin(VmdkSurvey *survey);
+/* The table as both sets have it; the same pointer twice if only one has. */
+int vmdk_judge_table(VmdkSurvey *survey, int64_t table, const uint8_t *primary,
+                     const uint8_t *copy);
+/* Ends what ret is the result of so far. */
+int vmdk_judge_end(VmdkSurvey *survey, int ret);
+
+#endif

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check-link.c - the descriptor of a link and what it says of others: of its
+ * parent, which must be the one it was made from, and of a change-tracking file.
+ * A descriptor that is destroyed is written anew from what the extents say.
+ */
+#include "check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------- storing */
+
+static int store_alone(Vmdk *image, const char *text)
+{
+    const size_t length = strlen(text);
+    int ret = bdrv_replace(image->descriptor_file, text, length);
+
+    if (ret == -ENOTSUP || ret == -EACCES) {
+        ret = bdrv_pwrite(image->descriptor_file, text, length, 0);
+        ret = ret < 0 ? ret : bdrv_truncate(image->descriptor_file, (int64_t)length);
+    }
+    return ret;
+}
+
+static int store_embedded(Vmdk *image, const char *text)
+{
+    char *padded = calloc(1, (size_t)image->descriptor_room);
+    int ret = padded ? 0 : -ENOMEM;
+
+    if (ret == 0 && (int64_t)strlen(text) > image->descriptor_room) {
+        ret = bdrv_error(image->bs, -ENOSPC, "the descriptor has %zu bytes, but only %" PRId64
+                         " are set aside for it", strlen(text), image->descriptor_room);
+    }
+    if (ret == 0) {
+        memcpy(padded, text, strlen(text));
+        ret = bdrv_pwrite(image->descriptor_file, padded, (size_t)image->descriptor_room,
+                          image->descriptor_offset);
+    }
+    free(padded);
+    return ret;
+}
+
+/* Writes text over the stored descriptor; it belongs to the image from then on. */
+static int store(VmdkCheck *c, char *text)
+{
+    Vmdk *image = c->image;
+    int ret = image->descriptor_room > 0 ? store_embedded(image, text)
+                                         : store_alone(image, text);
+
+    if (ret == 0) {
+        ret = bdrv_flush_children(image->bs);
+    }
+    if (ret < 0) {
+        free(text);
+        return bdrv_error_prefix(image->bs, ret, "writing the descriptor");
+    }
+    c->mended = 1;
+    free(image->descriptor.text);
+    image->descriptor.text = text;
+    image->descriptor.text_size = strlen(text);
+    return 0;
+}
+
+/* ------------------------------------------------------------- an extent line */
+
+/* The size of an extent line, or an empty slice: it is none. */
+static VmdkSlice size_of_line(VmdkSlice line)
+{
+    VmdkSlice rest = line, first = vmdk_slice_word(&rest), size = vmdk_slice_word(&rest);
+
+    if ((vmdk_slice_is(first, "RW") || vmdk_slice_is(first, "RDONLY") ||
+         vmdk_slice_is(first, "NOACCESS")) && vmdk_slice_is_digits(size)) {
+        return size;
+    }
+    return (VmdkSlice){line.start, 0};
+}
+
+static char *with_line_size(const char *text, size_t index, int64_t sectors)
+{
+    VmdkSlice rest = {text, strlen(text)}, line, size = {text, 0};
+    VmdkText made = {0};
+    size_t seen = 0;
+
+    while (seen <= index && vmdk_slice_line(&rest, &line)) {
+        size = size_of_line(line);
+        seen += size.length > 0;
+    }
+    if (seen <= index) {
+        return NULL;
+    }
+    vmdk_text_append(&made, (VmdkSlice){text, (size_t)(size.start - text)});
+    vmdk_text_printf(&made, "%" PRId64, sectors);
+    vmdk_text_append(&made, (VmdkSlice){size.start + size.length, strlen(size.start + size.length)});
+    if (made.failed) {
+        free(made.bytes);
+        return NULL;
+    }
+    return made.bytes;
+}
+
+int vmdk_mend_line(VmdkCheck *c, VmdkExtent *extent, int64_t sectors)
+{
+    Vmdk *image = c->image;
+    const size_t index = (size_t)(extent - image->extents);
+    char *text = image->descriptor.text ? with_line_size(image->descriptor.text, index, sectors)
+                                        : NULL;
+    int ret = text ? store(c, text) : -ENOMEM;
+
+    if (ret == 0) {
+        image->descriptor.extents[index].sectors = sectors;
+    }
+    return ret;
+}
+
+/* -------------------------------------------------------------- a new descriptor */
+
+/* What the extents are tells what the image was. */
+static const char *create_type(const Vmdk *image)
+{
+    const VmdkExtent *first = &image->extents[0];
+
+    switch (first->line->kind) {
+    case VMDK_SPARSE:
+        return image->descriptor_room == 0 ? "twoGbMaxExtentSparse"
+               : first->compressed         ? "streamOptimized"
+                                           : "monolithicSparse";
+    case VMDK_VMFSSPARSE:
+        return "vmfsSparse";
+    case VMDK_SESPARSE:
+        return "seSparse";
+    case VMDK_FLAT:
+    case VMDK_ZERO:
+    case VMDK_VMFS:
+    case VMDK_VMFSRDM:
+    case VMDK_VMFSRAW:
+    case VMDK_VSANSPARSE:
+        break;
+    }
+    return strstr(first->line->name ? first->line->name : "", "-flat.") ? "monolithicFlat"
+                                                                        : "twoGbMaxExtentFlat";
+}
+
+static const char *line_name(const Vmdk *image, const VmdkExtent *extent)
+{
+    const char *own = vmdk_name_of(bdrv_file(image->bs));
+
+    if (extent->line->name) {
+        return extent->line->name;
+    }
+    return vmdk_can_be_quoted(own) ? own : "disk.vmdk";
+}
+
+static int compose(const Vmdk *image, char **text)
+{
+    VmdkPlan plan = {.parent_cid = VMDK_CID_NONE, .adapter = "ide", .hw_version = "4"};
+    VmdkText made = {0};
+    uint32_t parts[3];
+    int ret = vmdk_random_cid(&plan.cid);
+
+    plan.create_type = create_type(image);
+    for (size_t i = 0; i < image->extent_count; i++) {
+        const VmdkExtent *extent = &image->extents[i];
+
+        plan.sectors += extent->length / BDRV_SECTOR_SIZE;
+        vmdk_compose_extent(&plan.extents, extent->length / BDRV_SECTOR_SIZE, extent->line->kind,
+                            line_name(image, extent));
+    }
+    ret = ret < 0 ? ret : vmdk_random(parts, sizeof parts);
+    if (ret == 0) {
+        snprintf(plan.long_id, sizeof plan.long_id, "%08" PRIx32 "%08" PRIx32 "%08" PRIx32,
+                 parts[0], parts[1], parts[2]);
+        vmdk_compose(&made, &plan);
+        ret = made.failed || plan.extents.failed ? -ENOMEM : 0;
+    }
+    free(plan.extents.bytes);
+    if (ret < 0) {
+        free(made.bytes);
+        return ret;
+    }
+    *text = made.bytes;
+    return 0;
+}
+
+/* The lines stay the same in memory; only what is recorded is new. */
+static int take_over(Vmdk *image)
+{
+    VmdkDescriptor fresh;
+    VmdkDescriptor *d = &image->descriptor;
+    int ret = vmdk_descriptor_parse(image->bs, d->text, d->text_size, &fresh);
+
+    if (ret == 0) {
+        d->version = fresh.version;
+        d->has_cid = 1;
+        d->cid = fresh.cid;
+        free(d->create_type);
+        d->create_type = fresh.create_type;
+        fresh.create_type = NULL;
+        for (size_t i = 0; i < d->extent_count && i < fresh.extent_count; i++) {
+            d->extents[i].sectors = fresh.extents[i].sectors;
+        }
+        free(image->descriptor_problem);
+        image->descriptor_problem = NULL;
+    }
+    vmdk_descriptor_free(&fresh);
+    return ret;
+}
+
+static int check_descriptor(VmdkCheck *c)
+{
+    Vmdk *image = c->image;
+    char *text = NULL;
+    int known = image->extent_count > 0;
+    int ret = 0;
+
+    for (size_t i = 0; i < image->extent_count; i++) {
+        known = known && image->extents[i].length > 0;
+    }
+    {
+        const BdrvFinding finding = {
+            .kind = BDRV_FINDING_CORRUPTION,
+            .repair = known ? "written anew from what the extents say, as a disk without parent "
+                              "and with a new CID"
+                            : NULL,
+            .repaired = c->mend_all,
+        };
+
+        vmdk_found(c, &finding, "the descriptor is destroyed: %s", image->descriptor_problem);
+    }
+    if (known && c->mend_all) {
+        ret = compose(image, &text);
+        ret = ret < 0 ? ret : store(c, text);
+        ret = ret < 0 ? ret : take_over(image);
+    }
+    return ret;
+}
+
+/* ------------------------------------------------------------------- others */
+
+static void check_parent(VmdkCheck *c)
+{
+    const BdrvFinding finding = {.kind = BDRV_FINDING_CORRUPTION};
+
+    /* Nobody but the user can know that the content is still the same. */
+    vmdk_found(c, &finding, "%s; if the parent's content is what it was, a rebase without "
+               "comparison (img-rebase -u) accepts it", c->image->parent_problem);
+}
+
+/* Is there a change-tracking file of that name? */
+static int is_tracked(const Vmdk *image, const char *name)
+{
+    BlockDriverState *file;
+    uint8_t head[8];
+    int found;
+
+    if (bdrv_open_child_to_read(image->bs, name, &file) < 0) {
+        return 0;
+    }
+    found = bdrv_getlength(file) >= (int64_t)sizeof head &&
+            bdrv_pread(file, head, sizeof head, 0) == 0 &&
+            vmdk_magic(head, sizeof head) == VMDK_MAGIC_CHANGES;
+    bdrv_close_child(image->bs, file);
+    return found;
+}
+
+static int drop_tracking(VmdkCheck *c)
+{
+    VmdkDescriptor *d = &c->image->descriptor;
+    char *text = strdup(d->text);
+    int ret = text ? vmdk_option_remove(&text, "changeTrackPath") : -ENOMEM;
+
+    if (ret == 0 && d->version == 3) {
+        ret = vmdk_option_set(&text, "version", "1");
+    }
+    if (ret < 0) {
+        free(text);
+        return ret;
+    }
+    ret = store(c, text);
+    d->tracks_changes = ret < 0 ? d->tracks_changes : 0;
+    return ret;
+}
+
+static int check_tracking(VmdkCheck *c)
+{
+    const VmdkDescriptor *d = &c->image->descriptor;
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_MISMATCH,
+        .repair = "the line is dropped: the next backup has to be a full one",
+        .repaired = c->mend_all,
+    };
+    VmdkSlice value;
+    char *name;
+    int found;
+
+    if (!d->tracks_changes || !vmdk_option_find(d->text, "changeTrackPath", &value)) {
+        return 0;
+    }
+    name = vmdk_slice_copy(value);
+    if (!name) {
+        return -ENOMEM;
+    }
+    found = is_tracked(c->image, name);
+    if (!found) {
+        vmdk_found(c, &finding, "changeTrackPath names '%s', which is no change-tracking file "
+                   "that can be read", name);
+    }
+    free(name);
+    return found || !c->mend_all ? 0 : drop_tracking(c);
+}
+
+int vmdk_check_link(VmdkCheck *c)
+{
+    int ret = 0;
+
+    if (c->image->descriptor_problem) {
+        ret = check_descriptor(c);
+    }
+    if (c->image->parent_problem) {
+        check_parent(c);
+    }
+    return ret < 0 ? ret : check_tracking(c);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check-map.c - what the checks of directories, tables and space share: bits
+ * for the units of a file, the worth of an entry, and room at the file's end.
+ */
+#include "check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    ENTRY_BYTES = 4,
+    ENTRY_ZEROED = 1
+};
+
+/* -------------------------------------------------------------------- bits */
+
+int vmdk_bits_new(VmdkBits *bits, int64_t file_size, int64_t unit)
+{
+    bits->unit = unit;
+    bits->count = bdrv_div_up(file_size, unit);
+    bits->bytes = calloc(1, (size_t)(bits->count / 8 + 1));
+    return bits->bytes ? 0 : -ENOMEM;
+}
+
+int vmdk_bits_any(const VmdkBits *bits, int64_t start, int64_t end)
+{
+    int64_t last = bdrv_min(bdrv_div_up(end, bits->unit), bits->count);
+
+    for (int64_t i = start / bits->unit; i < last; i++) {
+        if (bits->bytes[i / 8] >> i % 8 & 1) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void vmdk_bits_set(VmdkBits *bits, int64_t start, int64_t end)
+{
+    int64_t last = bdrv_min(bdrv_div_up(end, bits->unit), bits->count);
+
+    for (int64_t i = start / bits->unit; i < last; i++) {
+        bits->bytes[i / 8] |= (uint8_t)(1u << i % 8);
+    }
+}
+
+/* ------------------------------------------------------------------ entries */
+
+int64_t vmdk_check_table_bytes(const VmdkCheckMap *map)
+{
+    return bdrv_round_up(map->gtes * ENTRY_BYTES, BDRV_SECTOR_SIZE);
+}
+
+int64_t vmdk_check_covered(const VmdkCheckMap *map, int64_t grain)
+{
+    return bdrv_min(map->grain, map->length - grain * map->grain);
+}
+
+VmdkEntryClass vmdk_check_class(const VmdkCheckMap *map, int64_t grain, uint32_t entry)
+{
+    const int64_t start = (int64_t)entry * BDRV_SECTOR_SIZE;
+    const int64_t end = start + vmdk_check_covered(map, grain);
+
+    if (entry == 0) {
+        return VMDK_ENTRY_EMPTY;
+    }
+    if (entry == ENTRY_ZEROED && map->first_data > BDRV_SECTOR_SIZE) {
+        return map->has_zeroed ? VMDK_ENTRY_ZEROED : VMDK_ENTRY_UNFLAGGED;
+    }
+    if (start < map->first_data || start >= map->file_size ||
+        vmdk_regions_hit(&map->regions, start, end)) {
+        return VMDK_ENTRY_INVALID;
+    }
+    return end > map->file_size ? VMDK_ENTRY_CUT : VMDK_ENTRY_GRAIN;
+}
+
+int64_t vmdk_check_take(VmdkCheckMap *map, int64_t bytes, int64_t unit)
+{
+    int64_t start = bdrv_round_up(bdrv_max(map->next, map->file_size), unit);
+
+    map->next = start + bytes;
+    return start;
+}
+
+/* --------------------------------------------------------------------- life */
+
+int vmdk_check_map(VmdkCheckMap *map)
+{
+    int ret = vmdk_check_directories(map);
+
+    if (ret == 0) {
+        ret = vmdk_check_entries(map);
+    }
+    return ret < 0 ? ret : vmdk_check_leaks(map);
+}
+
+void vmdk_check_map_free(VmdkCheckMap *map)
+{
+    for (int set = 0; set < VMDK_SETS; set++) {
+        free(map->gd[set]);
+        map->gd[set] = NULL;
+    }
+    vmdk_regions_free(&map->regions);
+    free(map->seen.bytes);
+    free(map->shared.bytes);
+    map->seen.bytes = NULL;
+    map->shared.bytes = NULL;
+}

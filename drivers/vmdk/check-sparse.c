@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check-sparse.c - hosted sparse extents that are not compressed: the header
+ * against the directories, its capacity against the descriptor's line, then the
+ * tables, then what the header says about them.  Compressed ones go on to
+ * check-stream.c.
+ */
+#include "check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    AT_NEWLINES = 73,
+    VERSION_ZEROED = 2
+};
+
+/* ------------------------------------------------------------------- header */
+
+static int read_head(const VmdkExtent *extent, uint8_t *bytes)
+{
+    memset(bytes, 0, VMDK_HEADER_BYTES);
+    return bdrv_pread(extent->file, bytes,
+                      (size_t)bdrv_min(bdrv_getlength(extent->file), VMDK_HEADER_BYTES), 0);
+}
+
+/* Only that: a file that was sent as text has it, and shifted content. */
+static int was_sent_as_text(const uint8_t *bytes)
+{
+    static const uint8_t newlines[] = {'\n', ' ', '\r', '\n'};
+    VmdkHeader header;
+
+    vmdk_header_decode(&header, bytes);
+    return vmdk_magic(bytes, VMDK_HEADER_BYTES) == VMDK_MAGIC_SPARSE &&
+           header.version >= 1 && header.version <= 3 &&
+           header.flags & VMDK_FLAG_NEWLINES &&
+           memcmp(bytes + AT_NEWLINES, newlines, sizeof newlines) != 0;
+}
+
+/* No descriptor: the sectors that the line has are unknown, 0. */
+static int64_t line_sectors(const VmdkExtent *extent)
+{
+    return extent->line->sectors;
+}
+
+static void report_header(VmdkCheck *c, const VmdkExtent *extent, const char *why, int found)
+{
+    const BdrvFinding finding = {
+        .kind = found ? BDRV_FINDING_CORRUPTION : BDRV_FINDING_UNRECOVERABLE,
+        .offset = extent->start,
+        .bytes = line_sectors(extent) * BDRV_SECTOR_SIZE,
+        .repair = found ? "rebuilt from the descriptor and the directories" : NULL,
+        .repaired = found && c->mend_all,
+    };
+
+    vmdk_found(c, &finding, "%s: the header is unusable: %s", vmdk_check_name(extent), why);
+}
+
+static int write_header(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeader *header)
+{
+    uint8_t bytes[VMDK_HEADER_BYTES];
+
+    vmdk_header_encode(header, bytes);
+    return vmdk_mend_bytes(c, extent->file, bytes, sizeof bytes, 0);
+}
+
+/* 1: there is a header to go on with; 0: there is none, as reported. */
+static int replace_header(VmdkCheck *c, VmdkExtent *extent, const uint8_t *bytes,
+                          VmdkHeader *header)
+{
+    char *why = strdup(bdrv_errmsg());
+    int found = 0, ret = why ? 0 : -ENOMEM;
+
+    if (ret == 0 && !was_sent_as_text(bytes)) {
+        found = vmdk_header_rebuild(extent, line_sectors(extent), header);
+        ret = found < 0 ? found : 0;
+    }
+    if (ret == 0) {
+        report_header(c, extent, why, found);
+    }
+    if (ret == 0 && found && c->mend_all) {
+        ret = write_header(c, extent, header);
+    }
+    free(why);
+    return ret < 0 ? ret : found;
+}
+
+/* ----------------------------------------------------- places of directories */
+
+/* How many GDEs of the primary directory make sense. */
+static int64_t count_possible(const VmdkExtent *extent, const VmdkHeader *header)
+{
+    const int64_t size = bdrv_getlength(extent->file);
+    const int64_t bytes = vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
+    int64_t possible = 0;
+
+    for (int64_t i = 0; i < vmdk_header_tables(header); i++) {
+        uint8_t entry[4];
+        int64_t start;
+
+        if (bdrv_pread(extent->file, entry, sizeof entry,
+                       (int64_t)header->gd_sector * BDRV_SECTOR_SIZE + i * 4) < 0) {
+            return possible;
+        }
+        start = (int64_t)bdrv_load_le32(entry) * BDRV_SECTOR_SIZE;
+        possible += start == 0 || (start >= VMDK_HEADER_BYTES && start + bytes <= size);
+    }
+    return possible;
+}
+
+/* A header that can be used may still say wrong things of where tables are. */
+static int check_places(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
+{
+    const int fits = !(header->flags & VMDK_FLAG_REDUNDANT) ||
+                     vmdk_header_redundant_fits(header, bdrv_getlength(extent->file));
+    const int64_t tables = vmdk_header_tables(header);
+    VmdkHeader usual;
+    BdrvFinding finding = {.kind = BDRV_FINDING_CORRUPTION, .repaired = c->mend_all};
+    int found;
+
+    if (fits && count_possible(extent, header) * 2 >= tables) {
+        return 0;
+    }
+    found = vmdk_header_rebuild(extent, (int64_t)header->capacity_sectors, &usual);
+    if (found < 0) {
+        return found;
+    }
+    if (found && (usual.gd_sector != header->gd_sector || !fits)) {
+        finding.repair = "set to where they are";
+        vmdk_found(c, &finding, "%s: gdOffset is sector %" PRIu64 " and rgdOffset %" PRIu64
+                   ", but the directories are at %" PRIu64 " and %" PRIu64,
+                   vmdk_check_name(extent), header->gd_sector, header->rgd_sector,
+                   usual.gd_sector, usual.rgd_sector);
+        header->gd_sector = usual.gd_sector;
+        header->rgd_sector = usual.rgd_sector;
+    } else if (!fits) {
+        finding.repair = "the redundant directory is given up";
+        vmdk_found(c, &finding, "%s: rgdOffset is sector %" PRIu64 ", where the redundant "
+                   "directory is not inside the file", vmdk_check_name(extent),
+                   header->rgd_sector);
+        header->flags &= ~(uint32_t)VMDK_FLAG_REDUNDANT;
+        header->rgd_sector = 0;
+    }
+    return finding.repair && c->mend_all ? write_header(c, extent, header) : 0;
+}
+
+/* ------------------------------------------------------------------ capacity */
+
+/* Are the directories laid out for that many sectors? */
+static int is_laid_out_for(VmdkExtent *extent, const VmdkHeader *header, int64_t sectors)
+{
+    VmdkHeader usual;
+
+    return vmdk_header_rebuild(extent, sectors, &usual) == 1 &&
+           usual.gd_sector == header->gd_sector;
+}
+
+static int same_tables(const VmdkHeader *header, int64_t sectors)
+{
+    VmdkHeader other = *header;
+
+    other.capacity_sectors = (uint64_t)sectors;
+    return vmdk_header_tables(&other) == vmdk_header_tables(header);
+}
+
+/* Of a split disk, the sizes of the other extents tell which is right. */
+static int neighbours_say(const Vmdk *image, const VmdkExtent *extent, int64_t sectors)
+{
+    int agree = 0;
+
+    for (size_t i = 0; i + 1 < image->extent_count; i++) {
+        if (&image->extents[i] != extent) {
+            if (image->extents[i].line->sectors != sectors) {
+                return 0;
+            }
+            agree = 1;
+        }
+    }
+    return agree && extent != &image->extents[image->extent_count - 1];
+}
+
+typedef enum Side {
+    SIDE_NONE,
+    SIDE_HEADER, /* the header is changed */
+    SIDE_LINE    /* the descriptor's line is */
+} Side;
+
+/* The directories were made for one of the two; if they do for both, the larger
+ * loses nothing.  A line is only changed where no other extent would move. */
+static Side wrong_side(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *header)
+{
+    const int64_t line = line_sectors(extent), capacity = (int64_t)header->capacity_sectors;
+    const int header_is_wrong = same_tables(header, line)
+                                    ? line > capacity
+                                    : is_laid_out_for(extent, header, line) &&
+                                          !is_laid_out_for(extent, header, capacity);
+
+    if (header_is_wrong) {
+        return SIDE_HEADER;
+    }
+    if (c->image->extent_count == 1 || neighbours_say(c->image, extent, capacity)) {
+        return SIDE_LINE;
+    }
+    return SIDE_NONE;
+}
+
+static int check_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header, int64_t *length)
+{
+    const int64_t line = line_sectors(extent), capacity = (int64_t)header->capacity_sectors;
+    BdrvFinding finding = {.kind = BDRV_FINDING_CORRUPTION, .repaired = c->mend_all};
+    Side side;
+    int ret = 0;
+
+    *length = (line != 0 ? bdrv_min(line, capacity) : capacity) * BDRV_SECTOR_SIZE;
+    if (line == 0 || (line <= capacity && capacity - line < (int64_t)header->grain_sectors)) {
+        return 0;
+    }
+    side = wrong_side(c, extent, header);
+    finding.repair = side == SIDE_HEADER ? "the header is set to the descriptor's size"
+                     : side == SIDE_LINE ? "the descriptor is set to the header's size"
+                                         : NULL;
+    vmdk_found(c, &finding, "%s: the descriptor gives the extent %" PRId64 " sectors, its header "
+               "%" PRId64, vmdk_check_name(extent), line, capacity);
+    if (side == SIDE_HEADER) {
+        header->capacity_sectors = (uint64_t)line;
+        *length = line * BDRV_SECTOR_SIZE;
+        ret = c->mend_all ? write_header(c, extent, header) : 0;
+    } else if (side == SIDE_LINE) {
+        *length = capacity * BDRV_SECTOR_SIZE;
+        ret = c->mend_all ? vmdk_mend_line(c, extent, capacity) : 0;
+    }
+    return ret;
+}
+
+/* ---------------------------------------------------------------------- map */
+
+static int check_tables(VmdkCheckMap *map, const VmdkHeader *header)
+{
+    const int64_t size = map->file_size;
+    int ret = vmdk_regions_add(&map->regions, 0, VMDK_HEADER_BYTES);
+
+    if (ret == 0 && header->descriptor_sector != 0) {
+        const int64_t start = (int64_t)header->descriptor_sector * BDRV_SECTOR_SIZE;
+
+        ret = vmdk_regions_add(&map->regions, start, start + (int64_t)header->descriptor_sectors *
+                                                                 BDRV_SECTOR_SIZE);
+    }
+    map->grain = (int64_t)header->grain_sectors * BDRV_SECTOR_SIZE;
+    map->gtes = header->gtes_per_gt;
+    map->tables = vmdk_header_tables(header);
+    map->gd_at[VMDK_PRIMARY] = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE;
+    if (header->flags & VMDK_FLAG_REDUNDANT && vmdk_header_redundant_fits(header, size)) {
+        map->gd_at[VMDK_REDUNDANT] = (int64_t)header->rgd_sector * BDRV_SECTOR_SIZE;
+    }
+    map->first_data = bdrv_max((int64_t)bdrv_min((int64_t)header->overhead_sectors,
+                                                 size / BDRV_SECTOR_SIZE) * BDRV_SECTOR_SIZE,
+                               VMDK_HEADER_BYTES);
+    map->data_end = -1;
+    map->has_zeroed = (header->flags & VMDK_FLAG_ZEROED) != 0;
+    map->fixed_layout = 1;
+    return ret < 0 ? ret : vmdk_check_map(map);
+}
+
+/* An overHead that cannot be: more than the file has, or than the first grain
+ * allows.  What VMware's layout gives is what it should be. */
+static int check_overhead(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
+{
+    const int64_t gd_end = bdrv_max((int64_t)header->gd_sector, (int64_t)header->rgd_sector) +
+                           vmdk_header_gd_sectors(header) +
+                           vmdk_header_tables(header) * vmdk_header_gt_sectors(header);
+    const uint64_t usual = (uint64_t)bdrv_round_up(gd_end, (int64_t)header->grain_sectors);
+    const uint64_t file_sectors = (uint64_t)bdrv_getlength(extent->file) / BDRV_SECTOR_SIZE;
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_CORRUPTION,
+        .repair = "set to where the tables end",
+        .repaired = c->mend_all,
+    };
+
+    if (header->overhead_sectors <= file_sectors || usual > file_sectors) {
+        return 0;
+    }
+    vmdk_found(c, &finding, "%s: overHead is %" PRIu64 " sectors, more than the file has; the "
+               "tables end at sector %" PRIu64, vmdk_check_name(extent),
+               header->overhead_sectors, usual);
+    header->overhead_sectors = usual;
+    return c->mend_all ? write_header(c, extent, header) : 0;
+}
+
+/* Grains of zeros, and the unclean flag, in one write of the header, when all
+ * else is mended. */
+static int check_flags(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header, int zeroed)
+{
+    const BdrvFinding unclean = {
+        .kind = BDRV_FINDING_MISMATCH,
+        .repair = "the mark is cleared",
+        .repaired = c->mend_all,
+    };
+    const int changed = zeroed || header->unclean_shutdown != 0;
+    int ret = 0;
+
+    if (header->unclean_shutdown != 0) {
+        vmdk_found(c, &unclean, "%s: uncleanShutdown is %u: the image was not closed properly",
+                   vmdk_check_name(extent), header->unclean_shutdown);
+    }
+    if (changed && c->mend_all) {
+        header->unclean_shutdown = 0;
+        if (zeroed) {
+            header->flags |= VMDK_FLAG_ZEROED;
+            header->version = header->version < VERSION_ZEROED ? VERSION_ZEROED : header->version;
+        }
+        ret = bdrv_table_flush(c->image->table);
+        ret = ret < 0 ? ret : vmdk_header_update(extent->file, header);
+        ret = ret < 0 ? ret : bdrv_flush_children(c->image->bs);
+        c->mended = 1;
+    }
+    return ret;
+}
+
+static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
+{
+    VmdkCheckMap map = {.c = c, .extent = extent, .file = extent->file};
+    int ret = check_places(c, extent, header);
+
+    if (ret == 0) {
+        ret = check_overhead(c, extent, header);
+    }
+    if (ret == 0) {
+        ret = check_capacity(c, extent, header, &map.length);
+    }
+    map.file_size = bdrv_getlength(extent->file);
+    if (ret == 0) {
+        ret = check_tables(&map, header);
+    }
+    if (ret == 0) {
+        ret = check_flags(c, extent, header, map.zeroed_unflagged);
+    }
+    vmdk_check_map_free(&map);
+    return ret;
+}
+
+int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent)
+{
+    uint8_t bytes[VMDK_HEADER_BYTES];
+    VmdkHeader header;
+    int ret = read_head(extent, bytes);
+
+    if (ret < 0) {
+        return ret;
+    }
+    vmdk_header_decode(&header, bytes);
+    if (vmdk_magic(bytes, sizeof bytes) == VMDK_MAGIC_SPARSE &&
+        header.flags & VMDK_FLAG_COMPRESSED && !was_sent_as_text(bytes)) {
+        return vmdk_check_stream(c, extent, &header);
+    }
+    if (vmdk_header_read(extent->file, &header) == 0) {
+        return check_body(c, extent, &header);
+    }
+    if (vmdk_stream_has_footer(extent)) {
+        return vmdk_check_stream(c, extent, NULL);
+    }
+    ret = replace_header(c, extent, bytes, &header);
+    return ret == 1 ? check_body(c, extent, &header) : ret;
+}

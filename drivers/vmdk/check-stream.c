@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check-stream.c - streamOptimized extents.  Each grain says where on the disk it
+ * belongs, so that the tables can be proved by going along the grains, and made
+ * again from them:
+ *
+ *     the blocks of the file, one behind the other ──▶ grains, by disk sector
+ *     directory and tables ──▶ entries ──▶ are they those grains?
+ *
+ * Whatever is wrong with footer, directory or tables is mended in one way: new
+ * ones are written behind the last grain (repair-stream.c).
+ */
+#include "check-stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    ENTRY_BYTES = 4,
+    ENTRY_ZEROED = 1
+};
+
+/* ------------------------------------------------------------------ entries */
+
+static int64_t grain_bytes(const VmdkStreamCheck *s)
+{
+    return (int64_t)s->header.grain_sectors * BDRV_SECTOR_SIZE;
+}
+
+/* Is the grain of that index at the sector?  For those that the walk did not
+ * come by. */
+static int is_grain_at(const VmdkStreamCheck *s, int64_t index, uint32_t sector)
+{
+    const int64_t at = (int64_t)sector * BDRV_SECTOR_SIZE;
+    const int has_marker = (s->header.flags & VMDK_FLAG_MARKERS) != 0;
+    uint8_t marker[BDRV_SECTOR_SIZE];
+    VmdkBlock block;
+
+    if (at < VMDK_HEADER_BYTES || at + BDRV_SECTOR_SIZE > s->size) {
+        return 0;
+    }
+    if (!has_marker) {
+        return 1; /* nothing there says what it is */
+    }
+    return bdrv_pread(s->extent->file, marker, sizeof marker, at) == 0 &&
+           vmdk_block_decode(s->extent->file, &s->header, marker, at, &block) == 0 &&
+           block.kind == VMDK_BLOCK_GRAIN && block.disk_offset == index * grain_bytes(s) &&
+           at + VMDK_MARKER_BYTES + (int64_t)block.packed <= s->size;
+}
+
+static int64_t block_end(const VmdkStreamCheck *s, uint32_t sector)
+{
+    const int64_t at = (int64_t)sector * BDRV_SECTOR_SIZE;
+    uint8_t marker[BDRV_SECTOR_SIZE];
+    VmdkBlock block = {.bytes = BDRV_SECTOR_SIZE};
+
+    if (bdrv_pread(s->extent->file, marker, sizeof marker, at) == 0 &&
+        s->header.flags & VMDK_FLAG_MARKERS) {
+        vmdk_block_decode(s->extent->file, &s->header, marker, at, &block);
+    }
+    return at + block.bytes;
+}
+
+/* Walked grains of that index, from *next on, where those before have been. */
+static size_t count_walked(const VmdkStreamCheck *s, size_t next, int64_t index)
+{
+    size_t count = 0;
+
+    while (next + count < s->walked.count && s->walked.list[next + count].index == index) {
+        count++;
+    }
+    return count;
+}
+
+static int is_walked(const VmdkStreamCheck *s, size_t next, size_t count, uint32_t sector)
+{
+    for (size_t i = next; i < next + count; i++) {
+        if (s->walked.list[i].sector == sector) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* What is wrong in one table. */
+typedef struct Tally {
+    int64_t table;
+    int64_t missing, wrong, lost;
+    int64_t first; /* grain of the first of them; -1: none */
+    uint32_t entry;
+} Tally;
+
+static void note(Tally *tally, int64_t *kind, int64_t index, uint32_t entry)
+{
+    if (tally->first < 0) {
+        tally->first = index;
+        tally->entry = entry;
+    }
+    ++*kind;
+}
+
+/* One entry against the walked grains of its index; what is right goes to the
+ * result. */
+static int judge_entry(VmdkStreamCheck *s, Tally *tally, int64_t index, uint32_t entry)
+{
+    const size_t count = count_walked(s, s->next, index);
+    uint32_t right = entry;
+
+    if (entry == ENTRY_ZEROED) {
+        right = ENTRY_ZEROED;
+    } else if (entry != 0 && is_walked(s, s->next, count, entry)) {
+        s->stale += (int64_t)count - 1;
+    } else if (entry != 0 && is_grain_at(s, index, entry)) {
+        s->beside = 1;
+        s->stale += (int64_t)count;
+    } else if (count > 0) {
+        right = s->walked.list[s->next + count - 1].sector; /* the last written */
+        note(tally, entry == 0 ? &tally->missing : &tally->wrong, index, entry);
+    } else if (entry != 0) {
+        right = 0;
+        note(tally, &tally->lost, index, entry);
+    }
+    s->next += count;
+    return right != 0 ? vmdk_stream_grains_add(&s->right, index, right) : 0;
+}
+
+static void report_tally(VmdkStreamCheck *s, const Tally *tally)
+{
+    const int lost = tally->lost > 0;
+    const int64_t covers = grain_bytes(s) * s->header.gtes_per_gt;
+    const BdrvFinding finding = {
+        .kind = lost ? BDRV_FINDING_UNRECOVERABLE : BDRV_FINDING_CORRUPTION,
+        .offset = s->extent->start + tally->table * covers,
+        .bytes = bdrv_min(covers, s->length - tally->table * covers),
+        .repair = !s->can_rebuild ? NULL
+                  : lost ? "new tables are written, without those entries that have no grain"
+                         : "new tables are written, from the grains' markers",
+        .repaired = s->c->mend_all,
+    };
+
+    if (tally->first < 0) {
+        return;
+    }
+    s->broken = 1;
+    vmdk_found(s->c, &finding, "%s: The GTE [%" PRId64 "] in GT [%" PRId64 "] is invalid (%"
+               PRIu32 "); of the table's entries %" PRId64 " are missing, %" PRId64 " wrong, and %"
+               PRId64 " point at no grain", vmdk_check_name(s->extent),
+               tally->first % s->header.gtes_per_gt, tally->table, tally->entry, tally->missing,
+               tally->wrong, tally->lost);
+}
+
+/* ------------------------------------------------------------------- tables */
+
+static void report_gde(VmdkStreamCheck *s, int64_t table, uint32_t entry)
+{
+    const int64_t covers = grain_bytes(s) * s->header.gtes_per_gt;
+    const BdrvFinding finding = {
+        .kind = s->can_rebuild ? BDRV_FINDING_CORRUPTION : BDRV_FINDING_UNRECOVERABLE,
+        .offset = s->extent->start + table * covers,
+        .bytes = bdrv_min(covers, s->length - table * covers),
+        .repair = s->can_rebuild ? "new tables are written, from the grains' markers" : NULL,
+        .repaired = s->c->mend_all,
+    };
+
+    s->broken = 1;
+    vmdk_found(s->c, &finding, "%s: The GDE [%" PRId64 "] is invalid (%" PRIu32 "): no table can "
+               "be there", vmdk_check_name(s->extent), table, entry);
+}
+
+/* The table, or zeros where there is none or none can be. */
+static int read_table(VmdkStreamCheck *s, int64_t table, uint8_t *bytes, size_t size)
+{
+    uint8_t entry[ENTRY_BYTES];
+    uint32_t sector;
+    int ret = bdrv_pread(s->extent->file, entry, sizeof entry,
+                         (int64_t)s->header.gd_sector * BDRV_SECTOR_SIZE + table * ENTRY_BYTES);
+
+    memset(bytes, 0, size);
+    if (ret < 0) {
+        return ret;
+    }
+    sector = bdrv_load_le32(entry);
+    if (sector == 0) {
+        return 0;
+    }
+    if ((int64_t)sector * BDRV_SECTOR_SIZE + (int64_t)size > s->size) {
+        report_gde(s, table, sector);
+        return 0;
+    }
+    return bdrv_pread(s->extent->file, bytes, size, (int64_t)sector * BDRV_SECTOR_SIZE);
+}
+
+static int check_table(VmdkStreamCheck *s, int64_t table, uint8_t *bytes, size_t size)
+{
+    const int64_t grains = bdrv_div_up(s->length, grain_bytes(s));
+    Tally tally = {.table = table, .first = -1};
+    int ret = read_table(s, table, bytes, size);
+
+    for (int64_t i = 0; ret == 0 && i < s->header.gtes_per_gt; i++) {
+        const int64_t index = table * s->header.gtes_per_gt + i;
+
+        if (index < grains) {
+            ret = judge_entry(s, &tally, index, bdrv_load_le32(bytes + i * ENTRY_BYTES));
+        }
+    }
+    report_tally(s, &tally);
+    return ret;
+}
+
+static int check_tables(VmdkStreamCheck *s)
+{
+    const size_t size = (size_t)vmdk_header_gt_sectors(&s->header) * BDRV_SECTOR_SIZE;
+    uint8_t *bytes = malloc(size);
+    int ret = bytes ? 0 : -ENOMEM;
+
+    for (int64_t t = 0; ret == 0 && t < vmdk_header_tables(&s->header); t++) {
+        ret = check_table(s, t, bytes, size);
+    }
+    free(bytes);
+    return ret;
+}
+
+/* There are no tables: each grain that was met counts, the last of its place. */
+static int take_walked(VmdkStreamCheck *s)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < s->walked.count; i++) {
+        const VmdkStreamGrain *grain = &s->walked.list[i];
+
+        if (i + 1 == s->walked.count || grain[1].index != grain->index) {
+            ret = vmdk_stream_grains_add(&s->right, grain->index, grain->sector);
+        } else {
+            s->stale++;
+        }
+    }
+    return ret;
+}
+
+/* --------------------------------------------------------------- what is odd */
+
+static void report_odd(VmdkStreamCheck *s)
+{
+    const BdrvFinding order = {.kind = BDRV_FINDING_MISMATCH};
+    const BdrvFinding stale = {.kind = BDRV_FINDING_LEAK};
+
+    if (s->out_of_order) {
+        vmdk_found(s->c, &order, "%s: grains are not in the order of the disk, which importers "
+                   "want: converting the image puts them in order",
+                   vmdk_check_name(s->extent));
+    }
+    if (s->stale > 0) {
+        vmdk_found(s->c, &stale, "%s: %" PRId64 " grains are out of date copies of others",
+                   vmdk_check_name(s->extent), s->stale);
+    }
+}
+
+/* Is the last sector zeros, as the end of a stream is? */
+static int check_end(VmdkStreamCheck *s)
+{
+    static const uint8_t zeros[BDRV_SECTOR_SIZE];
+    uint8_t last[BDRV_SECTOR_SIZE];
+    const int64_t end = bdrv_round_down(s->size, BDRV_SECTOR_SIZE);
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_MISMATCH,
+        .repair = "a sector of zeros is appended",
+        .repaired = s->c->mend_all,
+    };
+    int ret = bdrv_pread(s->extent->file, last, sizeof last, end - BDRV_SECTOR_SIZE);
+
+    if (ret < 0 || memcmp(last, zeros, sizeof last) == 0) {
+        return ret;
+    }
+    vmdk_found(s->c, &finding, "%s: the end-of-stream marker is missing",
+               vmdk_check_name(s->extent));
+    return s->c->mend_all ? vmdk_mend_bytes(s->c, s->extent->file, zeros, sizeof zeros, end) : 0;
+}
+
+static int check_trailing(VmdkStreamCheck *s)
+{
+    const int64_t end = s->footer_end > 0 ? s->footer_end
+                                          : bdrv_round_down(s->size, BDRV_SECTOR_SIZE);
+    const BdrvFinding finding = {
+        .kind = s->footer_far ? BDRV_FINDING_CORRUPTION : BDRV_FINDING_LEAK,
+        .repair = "cut off",
+        .repaired = vmdk_mends(s->c, s->footer_far ? BDRV_FINDING_CORRUPTION
+                                                   : BDRV_FINDING_LEAK),
+    };
+    int ret = 0;
+
+    if (s->size <= end) {
+        return check_end(s);
+    }
+    vmdk_found(s->c, &finding, "%s: %" PRId64 " bytes follow the end of the stream%s",
+               vmdk_check_name(s->extent), s->size - end,
+               s->footer_far ? ", too many for the footer to be found" : "");
+    if (finding.repaired) {
+        ret = bdrv_truncate(s->extent->file, end);
+        s->c->mended = 1;
+        s->size = end;
+    }
+    return ret < 0 ? ret : check_end(s);
+}
+
+/* ------------------------------------------------------------------ the whole */
+
+static void count_clusters(VmdkStreamCheck *s)
+{
+    BdrvCheckResult *result = s->c->result;
+    int64_t previous = 0;
+
+    result->total_clusters += bdrv_div_up(s->length, grain_bytes(s));
+    for (size_t i = 0; i < s->right.count; i++) {
+        if (s->right.list[i].sector != ENTRY_ZEROED) {
+            result->allocated_clusters++;
+            result->compressed_clusters++;
+            result->fragmented_clusters += s->right.list[i].sector < previous;
+            previous = s->right.list[i].sector;
+        }
+    }
+    result->image_end_offset = bdrv_max(result->image_end_offset, s->size);
+}
+
+/* New tables go behind the last grain; or behind everything, if there are grains
+ * that would not be found again after an interruption. */
+static int rebuild(VmdkStreamCheck *s)
+{
+    int64_t end = (int64_t)s->header.overhead_sectors * BDRV_SECTOR_SIZE;
+
+    for (size_t i = 0; i < s->right.count; i++) {
+        if (s->right.list[i].sector != ENTRY_ZEROED) {
+            end = bdrv_max(end, block_end(s, s->right.list[i].sector));
+        }
+    }
+    end = s->beside ? s->size : end;
+    return vmdk_stream_rebuild(s->c, s->extent->file, &s->header, s->right.list, s->right.count,
+                               bdrv_round_up(end, BDRV_SECTOR_SIZE));
+}
+
+int vmdk_check_stream(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *head)
+{
+    VmdkStreamCheck s = {.c = c, .extent = extent, .size = bdrv_getlength(extent->file)};
+    int ret = vmdk_stream_check_front(&s, head);
+
+    if (ret == 1) {
+        ret = s.has_tables ? check_tables(&s) : take_walked(&s);
+        report_odd(&s);
+        count_clusters(&s);
+        if (ret == 0 && s.broken) {
+            ret = s.can_rebuild && c->mend_all ? rebuild(&s) : 0;
+        } else if (ret == 0) {
+            ret = check_trailing(&s);
+        }
+    }
+    free(s.walked.list);
+    free(s.right.list);
+    return ret;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check-stream.h - the check of a stream in its two parts: header, footer and
+ * the walk along the grains (check-walk.c), then the tables (check-stream.c).
+ */
+#ifndef VMDK_CHECK_STREAM_H
+#define VMDK_CHECK_STREAM_H
+
+#include "check.h"
+#include "stream.h"
+
+typedef struct VmdkStreamGrains {
+    VmdkStreamGrain *list;
+    size_t count, room;
+} VmdkStreamGrains;
+
+/* -ENOMEM. */
+int vmdk_stream_grains_add(VmdkStreamGrains *grains, int64_t index, uint32_t sector);
+
+typedef struct VmdkStreamCheck {
+    VmdkCheck *c;
+    VmdkExtent *extent;
+    int64_t size; /* of the file */
+
+    /* Of the front: */
+    VmdkHeader header;       /* complete: with what the footer says */
+    int64_t length;          /* of the extent */
+    int has_tables;          /* header.gd_sector is that of a directory in the file */
+    int can_rebuild;         /* grains say where they belong */
+    int64_t footer_end;      /* where the stream must end; 0: it has no footer */
+    int footer_far;          /* it is too far from the file's end to be found there */
+    VmdkStreamGrains walked; /* by index, then sector */
+    int out_of_order;
+
+    /* Of the tables: */
+    size_t next;            /* of walked, not yet compared */
+    VmdkStreamGrains right; /* what the tables should be, by index */
+    int64_t stale;
+    int beside; /* some of them the walk did not come by */
+    int broken; /* new tables are needed */
+} VmdkStreamCheck;
+
+/* Fills the front.  1: go on; 0: there is nothing to go on with, as reported. */
+int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head);
+
+#endif

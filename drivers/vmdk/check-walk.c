@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check-walk.c - a stream from its front: which header counts, is the footer
+ * right, and which grains are met when one goes from block to block.
+ */
+#include "check-stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    /* How far before the end a footer is looked for, as header.c does. */
+    FOOTER_SLACK_SECTORS = 128,
+    FOOTER_SECTORS = 3 /* marker, footer, end of stream */
+};
+
+int vmdk_stream_grains_add(VmdkStreamGrains *grains, int64_t index, uint32_t sector)
+{
+    if (grains->count == grains->room) {
+        const size_t room = grains->room ? 2 * grains->room : 1024;
+        VmdkStreamGrain *list = realloc(grains->list, room * sizeof *list);
+
+        if (!list) {
+            return -ENOMEM;
+        }
+        grains->list = list;
+        grains->room = room;
+    }
+    grains->list[grains->count++] = (VmdkStreamGrain){index, sector};
+    return 0;
+}
+
+/* ------------------------------------------------------------------- footer */
+
+/* The footer whose marker is at the sector: 1, or 0: there is none. */
+static int footer_at(BlockDriverState *file, int64_t sector, VmdkHeader *footer)
+{
+    uint8_t bytes[2 * BDRV_SECTOR_SIZE];
+
+    if (bdrv_pread(file, bytes, sizeof bytes, sector * BDRV_SECTOR_SIZE) < 0 ||
+        bdrv_load_le32(bytes + 8) != 0 || bdrv_load_le32(bytes + 12) != VMDK_BLOCK_FOOTER ||
+        vmdk_magic(bytes + BDRV_SECTOR_SIZE, BDRV_SECTOR_SIZE) != VMDK_MAGIC_SPARSE) {
+        return 0;
+    }
+    vmdk_header_decode(footer, bytes + BDRV_SECTOR_SIZE);
+    return 1;
+}
+
+/* As header.c finds it: its sector, or 0. */
+static int64_t find_footer(BlockDriverState *file, VmdkHeader *footer)
+{
+    const int64_t last = bdrv_getlength(file) / BDRV_SECTOR_SIZE - FOOTER_SECTORS;
+
+    for (int64_t s = last; s > 0 && s >= last - FOOTER_SLACK_SECTORS; s--) {
+        if (footer_at(file, s, footer)) {
+            return s;
+        }
+    }
+    return 0;
+}
+
+int vmdk_stream_has_footer(const VmdkExtent *extent)
+{
+    VmdkHeader footer;
+
+    return find_footer(extent->file, &footer) != 0 && footer.flags & VMDK_FLAG_COMPRESSED;
+}
+
+static void broken(VmdkStreamCheck *s, const char *why)
+{
+    const BdrvFinding finding = {
+        .kind = s->can_rebuild ? BDRV_FINDING_CORRUPTION : BDRV_FINDING_UNRECOVERABLE,
+        .offset = s->extent->start,
+        .bytes = s->length,
+        .repair = s->can_rebuild ? "new tables and a footer are written, from the grains' markers"
+                                 : NULL,
+        .repaired = s->c->mend_all,
+    };
+
+    s->broken = 1;
+    vmdk_found(s->c, &finding, "%s: %s", vmdk_check_name(s->extent), why);
+}
+
+static int is_copy(const VmdkHeader *footer, const VmdkHeader *head)
+{
+    return footer->version == head->version && footer->flags == head->flags &&
+           footer->grain_sectors == head->grain_sectors &&
+           footer->gtes_per_gt == head->gtes_per_gt &&
+           (head->capacity_sectors == 0 || footer->capacity_sectors == head->capacity_sectors) &&
+           footer->gd_sector != VMDK_GD_AT_END;
+}
+
+/* ------------------------------------------------------------------- header */
+
+static int is_sane(const VmdkHeader *h)
+{
+    return h->version >= 1 && h->version <= 3 && bdrv_is_power_of_two(h->grain_sectors) &&
+           h->grain_sectors <= VMDK_STREAM_GRAIN_MAX / BDRV_SECTOR_SIZE &&
+           bdrv_is_power_of_two(h->gtes_per_gt) && h->gtes_per_gt >= VMDK_GTES_MIN &&
+           h->gtes_per_gt <= VMDK_GTES_MAX && h->compression == 1 &&
+           h->capacity_sectors < UINT64_C(1) << 54;
+}
+
+static int directory_fits(const VmdkStreamCheck *s)
+{
+    const VmdkHeader *h = &s->header;
+    int64_t start, end;
+
+    return h->gd_sector != 0 && h->gd_sector != VMDK_GD_AT_END &&
+           bdrv_scale(h->gd_sector, BDRV_SECTOR_SIZE, &start) &&
+           bdrv_add(start, vmdk_header_tables(h) * 4, &end) && end <= s->size;
+}
+
+/* What the descriptor says counts where two headers disagree. */
+static uint64_t choose_capacity(const VmdkStreamCheck *s, const VmdkHeader *footer)
+{
+    const uint64_t line = (uint64_t)s->extent->line->sectors;
+    const uint64_t head = s->header.capacity_sectors;
+    const uint64_t tail = footer ? footer->capacity_sectors : 0;
+
+    if (head == 0 || (tail != 0 && tail == line)) {
+        return tail != 0 ? tail : line;
+    }
+    return head;
+}
+
+static void report_unusable(VmdkStreamCheck *s, int found)
+{
+    const BdrvFinding finding = {
+        .kind = found ? BDRV_FINDING_CORRUPTION : BDRV_FINDING_UNRECOVERABLE,
+        .offset = s->extent->start,
+        .bytes = s->extent->line->sectors * BDRV_SECTOR_SIZE,
+        .repair = found ? "rebuilt from the footer" : NULL,
+        .repaired = s->c->mend_all,
+    };
+
+    vmdk_found(s->c, &finding, "%s: the header is unusable%s", vmdk_check_name(s->extent),
+               found ? "" : ", and there is no footer");
+}
+
+/* Writes the header that the footer is a copy of. */
+static int restore_header(VmdkStreamCheck *s)
+{
+    uint8_t bytes[VMDK_HEADER_BYTES];
+    VmdkHeader header = s->header;
+
+    header.gd_sector = VMDK_GD_AT_END;
+    vmdk_header_encode(&header, bytes);
+    return vmdk_mend_bytes(s->c, s->extent->file, bytes, sizeof bytes, 0);
+}
+
+/* --------------------------------------------------------------------- walk */
+
+static int compare_grains(const void *left, const void *right)
+{
+    const VmdkStreamGrain *a = left, *b = right;
+
+    if (a->index != b->index) {
+        return a->index < b->index ? -1 : 1;
+    }
+    return (a->sector > b->sector) - (a->sector < b->sector);
+}
+
+/* Where blocks begin: overHead, or where the descriptor ends if it makes none. */
+static int64_t first_block(const VmdkStreamCheck *s)
+{
+    const VmdkHeader *h = &s->header;
+    const uint64_t front = h->descriptor_sector + h->descriptor_sectors;
+
+    if (h->overhead_sectors > 0 &&
+        h->overhead_sectors < (uint64_t)s->size / BDRV_SECTOR_SIZE) {
+        return (int64_t)h->overhead_sectors * BDRV_SECTOR_SIZE;
+    }
+    return (int64_t)(front < VMDK_STREAM_OVERHEAD_SECTORS ? VMDK_STREAM_OVERHEAD_SECTORS
+                                                          : front) * BDRV_SECTOR_SIZE;
+}
+
+static void report_cut(VmdkStreamCheck *s, const VmdkBlock *block)
+{
+    const int64_t grain = (int64_t)s->header.grain_sectors * BDRV_SECTOR_SIZE;
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_UNRECOVERABLE,
+        .offset = s->extent->start + block->disk_offset,
+        .bytes = bdrv_min(grain, s->length - block->disk_offset),
+        .repair = "dropped",
+        .repaired = s->c->mend_all,
+    };
+
+    vmdk_found(s->c, &finding, "%s: the file ends inside the grain of disk sector %" PRId64,
+               vmdk_check_name(s->extent), block->disk_offset / BDRV_SECTOR_SIZE);
+}
+
+/* 1: there may be more behind it. */
+static int take_block(VmdkStreamCheck *s, int64_t at, const VmdkBlock *block, int64_t *last)
+{
+    const int64_t index = block->disk_offset /
+                          ((int64_t)s->header.grain_sectors * BDRV_SECTOR_SIZE);
+    int ret;
+
+    switch (block->kind) {
+    case VMDK_BLOCK_GRAIN:
+        if (at + VMDK_MARKER_BYTES + (int64_t)block->packed > s->size) {
+            if (s->broken) {
+                report_cut(s, block);
+            }
+            return 0;
+        }
+        s->out_of_order |= index < *last;
+        *last = index;
+        ret = vmdk_stream_grains_add(&s->walked, index, (uint32_t)(at / BDRV_SECTOR_SIZE));
+        return ret < 0 ? ret : 1;
+    case VMDK_BLOCK_END:
+    case VMDK_BLOCK_FOOTER:
+        return 0;
+    case VMDK_BLOCK_GT:
+    case VMDK_BLOCK_GD:
+    case VMDK_BLOCK_PROGRESS:
+        break;
+    }
+    return 1;
+}
+
+/* Ends where a block makes no sense, which is only odd if the tables are. */
+static int walk(VmdkStreamCheck *s, int64_t *end)
+{
+    int64_t at = first_block(s), last = -1;
+    uint8_t marker[BDRV_SECTOR_SIZE];
+    int ret = 1;
+
+    while (ret == 1 && at + BDRV_SECTOR_SIZE <= s->size && at / BDRV_SECTOR_SIZE <= UINT32_MAX) {
+        VmdkBlock block;
+
+        ret = bdrv_pread(s->extent->file, marker, sizeof marker, at);
+        if (ret == 0 && vmdk_block_decode(s->extent->file, &s->header, marker, at, &block) == 0) {
+            ret = take_block(s, at, &block, &last);
+            at += ret == 1 ? block.bytes : 0;
+        }
+    }
+    *end = at;
+    if (s->walked.count > 0) {
+        qsort(s->walked.list, s->walked.count, sizeof *s->walked.list, compare_grains);
+    }
+    return ret < 0 ? ret : 0;
+}
+
+/* -------------------------------------------------------------------- front */
+
+/* Whether the tables, or what leads to them, are lost is known before the walk. */
+static void judge_footer(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkHeader *footer,
+                         int64_t at)
+{
+    if (head && head->gd_sector != VMDK_GD_AT_END) {
+        if (!directory_fits(s)) {
+            broken(s, "the directory is not inside the file");
+        }
+        return;
+    }
+    if (at == 0) {
+        broken(s, "the footer is missing: the file is not complete, what came behind the last "
+               "grain is lost");
+        return;
+    }
+    if (head && !is_copy(footer, head)) {
+        broken(s, "the footer is out of date: it is no copy of the header");
+        return;
+    }
+    s->header.gd_sector = footer->gd_sector;
+    s->footer_end = (at + FOOTER_SECTORS) * BDRV_SECTOR_SIZE;
+    if (!directory_fits(s)) {
+        broken(s, "the directory is not inside the file");
+    }
+}
+
+/* The footer may be there, with too much behind it: the walk comes by it. */
+static int64_t search_by_walk(VmdkStreamCheck *s, VmdkHeader *footer)
+{
+    int64_t end;
+
+    if (!s->can_rebuild || walk(s, &end) < 0 ||
+        !footer_at(s->extent->file, end / BDRV_SECTOR_SIZE, footer)) {
+        s->walked.count = 0;
+        s->out_of_order = 0;
+        return 0;
+    }
+    s->walked.count = 0;
+    s->out_of_order = 0;
+    s->footer_far = 1;
+    return end / BDRV_SECTOR_SIZE;
+}
+
+static int take_header(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkHeader *footer,
+                       int64_t at)
+{
+    const int usable = head && is_sane(head);
+
+    if (!usable && (at == 0 || !is_sane(footer))) {
+        report_unusable(s, 0);
+        return 0;
+    }
+    s->header = usable ? *head : *footer;
+    s->header.capacity_sectors = choose_capacity(s, at != 0 ? footer : NULL);
+    s->length = (int64_t)s->header.capacity_sectors * BDRV_SECTOR_SIZE;
+    s->can_rebuild = (s->header.flags & VMDK_FLAG_MARKERS) != 0 && s->length > 0;
+    if (s->length == 0 || vmdk_header_tables(&s->header) > 1 << 26) {
+        report_unusable(s, 0);
+        return 0;
+    }
+    if (!usable) {
+        report_unusable(s, 1);
+    }
+    return 1;
+}
+
+int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head)
+{
+    VmdkHeader footer = {0};
+    int64_t at = find_footer(s->extent->file, &footer), end;
+    const int destroyed = !head || !is_sane(head);
+    int ret = take_header(s, head, &footer, at);
+
+    if (ret != 1) {
+        return ret;
+    }
+    if (at == 0 && head && head->gd_sector == VMDK_GD_AT_END) {
+        at = search_by_walk(s, &footer);
+    }
+    judge_footer(s, destroyed ? NULL : head, &footer, at);
+    ret = destroyed && s->c->mend_all ? restore_header(s) : 0;
+    if (ret == 0 && s->can_rebuild) {
+        ret = walk(s, &end);
+    }
+    s->has_tables = directory_fits(s) && !(s->broken && s->footer_end == 0 && !head) &&
+                    s->header.gd_sector != VMDK_GD_AT_END;
+    return ret < 0 ? ret : 1;
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check.h - what the files that find and mend damage share.
+ *
+ *     check.c           one image: its extents, then its descriptor; counting
+ *     check-sparse.c    hosted sparse: header, capacity, unclean flag
+ *     check-cowd.c      the same of copy-on-write extents, and freeSector
+ *     check-gd.c        the directories: is every GT where it can be?
+ *     check-entries.c   the tables: two copies of each, every grain used once
+ *     check-judge.c     what a wrong entry of them should be
+ *     check-leaks.c     space that nothing uses
+ *     check-map.c       what those three share
+ *     check-walk.c check-stream.c   compressed extents, along their markers
+ *     check-plain.c     extents without tables; missing files
+ *     check-link.c      descriptor, CID, parent, change tracking
+ *     guess.c           which extents lie beside a text that makes no sense
+ *     repair-header.c   a destroyed header, worked out from what is left
+ *     repair-stream.c   new tables and a footer at the end of a stream
+ *
+ * Finding and mending are one walk: what is found is reported, with what would
+ * be done about it; if that is wanted and possible it is done there, and the
+ * report says so.  A look without repair goes on with what a repair would have
+ * made, in memory, so that both see the same.
+ *
+ * Mending keeps to the order of table.c: copies of data are durable before an
+ * entry points at them, the redundant tables are written before the primary
+ * ones, nothing is overwritten that is still needed, and each step leaves an
+ * image from which the repair can be begun again.
+ */
+#ifndef VMDK_CHECK_H
+#define VMDK_CHECK_H
+
+#include "vmdk.h"
+
+/* ----------------------------------------------------------------- check.c */
+
+typedef struct VmdkCheck {
+    Vmdk *image;
+    BdrvCheck *check;
+    BdrvCheckResult *result;
+    int mend_leaks;
+    int mend_all;
+    int mended; /* something was written */
+} VmdkCheck;
+
+/* Reports *finding, whose text is made of format and what follows. */
+void vmdk_found(VmdkCheck *c, const BdrvFinding *finding, const char *format, ...)
+    BDRV_PRINTF(3, 4);
+/* Is this to be mended now?  Leaks are by either flag. */
+int vmdk_mends(const VmdkCheck *c, BdrvFindingKind kind);
+/* Writes over bytes of a file, outside the tables' cache, and makes that durable. */
+int vmdk_mend_bytes(VmdkCheck *c, BlockDriverState *file, const void *bytes, size_t size,
+                    int64_t offset);
+/* The name by which findings speak of an extent's file. */
+const char *vmdk_check_name(const VmdkExtent *extent);
+/* How the line's range reads when nothing of it is stored here. */
+const char *vmdk_unallocated_reads(const VmdkExtent *extent);
+
+/* --------------------------------------------------- one kind of extent each
+ *
+ * Results: 0, also if there is damage; -errno if the check cannot go on. */
+
+int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent);
+int vmdk_check_cowd(VmdkCheck *c, VmdkExtent *extent);
+int vmdk_check_plain(VmdkCheck *c, VmdkExtent *extent);
+/* head: the header at the file's beginning, decoded; NULL: destroyed. */
+int vmdk_check_stream(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *head);
+/* Does the file end like a stream, whatever its beginning is? */
+int vmdk_stream_has_footer(const VmdkExtent *extent);
+
+/* The descriptor and what it says of the parent. */
+int vmdk_check_link(VmdkCheck *c);
+/* Sets the size in the extent's line. */
+int vmdk_mend_line(VmdkCheck *c, VmdkExtent *extent, int64_t sectors);
+
+/* ------------------------------------------------------------------- the map */
+
+/* A bit for each unit of a file. */
+typedef struct VmdkBits {
+    uint8_t *bytes;
+    int64_t unit;
+    int64_t count;
+} VmdkBits;
+
+/* -ENOMEM. */
+int vmdk_bits_new(VmdkBits *bits, int64_t file_size, int64_t unit);
+/* Is any bit of [start, end) set?  What is beyond the file is not. */
+int vmdk_bits_any(const VmdkBits *bits, int64_t start, int64_t end);
+void vmdk_bits_set(VmdkBits *bits, int64_t start, int64_t end);
+
+/* The tables of an extent as its check sees them: after the directories are
+ * checked, with all the corrections that a repair makes. */
+typedef struct VmdkCheckMap {
+    VmdkCheck *c;
+    VmdkExtent *extent;
+    BlockDriverState *file;
+    int64_t file_size;
+    int64_t length; /* of the extent */
+    int64_t grain;
+    int64_t gtes;
+    int64_t tables;
+    int64_t gd_at[VMDK_SETS]; /* bytes; 0: there is no such set */
+    int64_t first_data;       /* no grain begins before this byte */
+    int64_t data_end;         /* what follows is free and no leak; < 0: nothing */
+    int has_zeroed;           /* GTE 1 is a grain of zeros */
+    int fixed_layout;         /* GTs follow their directory in order */
+    int any_place;            /* grains need not begin at a multiple of their size */
+
+    uint32_t *gd[VMDK_SETS]; /* sectors; 0: none, or none that can be used */
+    VmdkRegions regions;     /* of all metadata */
+    VmdkBits seen;           /* what the grains of the tables occupy */
+    VmdkBits shared;         /* bytes NULL: nothing is shared */
+    int64_t used_end;        /* of grains and tables */
+    int64_t next;            /* where a repair puts what is new */
+    int zeroed_unflagged;    /* there are GTEs of 1 that the header does not allow */
+    int unaligned;
+} VmdkCheckMap;
+
+/* Checks, and mends, directories, tables and space in this order.  The caller
+ * has set all members up to any_place and added the regions of headers and
+ * descriptor; he calls vmdk_check_map_free() in any case. */
+int vmdk_check_map(VmdkCheckMap *map);
+void vmdk_check_map_free(VmdkCheckMap *map);
+
+int vmdk_check_directories(VmdkCheckMap *map);
+int vmdk_check_entries(VmdkCheckMap *map);
+int vmdk_check_leaks(VmdkCheckMap *map);
+
+int64_t vmdk_check_table_bytes(const VmdkCheckMap *map);
+int64_t vmdk_check_covered(const VmdkCheckMap *map, int64_t grain);
+/* Room at the file's end, aligned to unit: where it begins. */
+int64_t vmdk_check_take(VmdkCheckMap *map, int64_t bytes, int64_t unit);
+
+/* What an entry is worth. */
+typedef enum VmdkEntryClass {
+    VMDK_ENTRY_EMPTY,
+    VMDK_ENTRY_ZEROED,
+    VMDK_ENTRY_UNFLAGGED, /* 1, where the header does not allow that */
+    VMDK_ENTRY_GRAIN,
+    VMDK_ENTRY_CUT, /* a grain that the file's end cuts */
+    VMDK_ENTRY_INVALID
+} VmdkEntryClass;
+
+VmdkEntryClass vmdk_check_class(const VmdkCheckMap *map, int64_t grain, uint32_t entry);
+
+/* --------------------------------------------------------- repair-header.c */
+
+/* Works out the header of an extent of that many sectors, laid out as VMware
+ * does, from the directories.  1: found; 0: not; or -errno. */
+int vmdk_header_rebuild(VmdkExtent *extent, int64_t sectors, VmdkHeader *header);
+int vmdk_cowd_header_rebuild(VmdkExtent *extent, int64_t sectors, VmdkCowdHeader *header);
+
+/* --------------------------------------------------------- repair-stream.c */
+
+/* A grain of a stream. */
+typedef struct VmdkStreamGrain {
+    int64_t index;   /* on the disk, in grains */
+    uint32_t sector; /* of its marker */
+} VmdkStreamGrain;
+
+/* Writes tables for the grains (by index, each once) with directory, footer and
+ * end of stream at the sector at, cuts off what follows, and makes *header say
+ * so.  Nothing before at is changed but the header. */
+int vmdk_stream_rebuild(VmdkCheck *c, BlockDriverState *file, const VmdkHeader *header,
+                        const VmdkStreamGrain *grains, size_t count, int64_t at);
+
+/* ----------------------------------------------------------------- guess.c */
+
+/* Fills the descriptor, and the extents with their open files, from what lies
+ * beside the image.  -ENOENT: nothing is there. */
+int vmdk_guess_descriptor(Vmdk *image);
+
+extern const VmdkExtentOps vmdk_damaged_extent;
+
+#endif

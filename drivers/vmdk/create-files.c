@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * create-files.c - new images whose descriptor is a text file of its own, with
+ * extents in files beside it: flat and split disks, ESX disks and deltas.
+ *
+ *     disk.vmdk  ─names─▶  disk-flat.vmdk                  one file of bytes
+ *                          disk-f001.vmdk disk-f002.vmdk … many
+ *                          disk-s001.vmdk disk-s002.vmdk … many sparse extents
+ *                          disk-delta.vmdk                 one copy-on-write extent
+ *
+ * The extents come first: a descriptor that is there names what is there.
+ */
+#include "vmdk.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    /* VMware's: a sparse extent of that, full and with its tables, has just less
+     * than 2 GiB. */
+    EXTENT_SECTORS_DEFAULT = 4192256,
+    EXTENT_SECTORS_UNIT = 128,
+    ZERO_BYTES = 1024 * 1024, /* one write of a preallocation */
+    NAME_BYTES = VMDK_NAME_MAX + 1
+};
+
+/* Makes an extent of that many sectors in its file. */
+typedef int MakeFn(BlockDriverState *extent, const BdrvCreateParams *params,
+                   const VmdkPlan *plan, int64_t sectors);
+
+struct VmdkFilesKind {
+    const char *subformat;
+    const char *create_type;
+    const char *suffix; /* of the extent's name, or of a split one's before the number */
+    VmdkKind kind;
+    int is_split;
+    int is_thin;
+    int can_be_child;
+    MakeFn *make;
+};
+
+/* -------------------------------------------------------------------- makers */
+
+static int write_zeros(BlockDriverState *extent, int64_t bytes)
+{
+    uint8_t *zeros = calloc(1, ZERO_BYTES);
+    int ret = zeros ? 0 : -ENOMEM;
+
+    for (int64_t done = 0; ret == 0 && done < bytes; done += ZERO_BYTES) {
+        ret = bdrv_pwrite(extent, zeros, (size_t)bdrv_min(ZERO_BYTES, bytes - done), done);
+    }
+    free(zeros);
+    return ret;
+}
+
+static int make_flat(BlockDriverState *extent, const BdrvCreateParams *params,
+                     const VmdkPlan *plan, int64_t sectors)
+{
+    const char *preallocation = bdrv_option_string(params->options, "preallocation");
+    const int64_t bytes = sectors * BDRV_SECTOR_SIZE;
+    int ret = vmdk_make_room(extent, bytes);
+
+    (void)plan;
+    if (ret == 0 && strcmp(preallocation, "falloc") == 0) {
+        ret = bdrv_allocate(extent, 0, bytes);
+        ret = ret == -ENOTSUP ? bdrv_error_prefix(NULL, ret, "preallocation=falloc") : ret;
+    }
+    if (ret == 0 && strcmp(preallocation, "full") == 0) {
+        ret = write_zeros(extent, bytes);
+    }
+    return ret;
+}
+
+static int make_sparse(BlockDriverState *extent, const BdrvCreateParams *params,
+                       const VmdkPlan *plan, int64_t sectors)
+{
+    (void)plan;
+    return vmdk_create_sparse(extent, params->options, sectors, NULL);
+}
+
+static int make_delta(BlockDriverState *extent, const BdrvCreateParams *params,
+                      const VmdkPlan *plan, int64_t sectors)
+{
+    (void)sectors;
+    return vmdk_create_cowd(extent, params, plan, VMDK_COWD_DELTA);
+}
+
+static int make_sesparse(BlockDriverState *extent, const BdrvCreateParams *params,
+                         const VmdkPlan *plan, int64_t sectors)
+{
+    (void)plan;
+    if (!bdrv_option_bool(params->options, "sesparse_unverified")) {
+        return bdrv_error(extent, -ENOTSUP, "VMware has not published all of the seSparse format, "
+                          "so nobody knows if ESXi accepts what is made here; QEMU does.  The "
+                          "option sesparse_unverified=on makes it all the same; subformat "
+                          "vmfsSparse is the kind of delta that is documented");
+    }
+    return vmdk_create_sesparse(extent, sectors);
+}
+
+/* VMFS tells thin and thick disks apart; a descriptor calls both "vmfs". */
+static const VmdkFilesKind kinds[] = {
+    {.subformat = "monolithicFlat", .create_type = "monolithicFlat", .suffix = "flat",
+     .kind = VMDK_FLAT, .make = make_flat},
+    {.subformat = "twoGbMaxExtentFlat", .create_type = "twoGbMaxExtentFlat", .suffix = "f",
+     .kind = VMDK_FLAT, .is_split = 1, .make = make_flat},
+    {.subformat = "twoGbMaxExtentSparse", .create_type = "twoGbMaxExtentSparse", .suffix = "s",
+     .kind = VMDK_SPARSE, .is_split = 1, .can_be_child = 1, .make = make_sparse},
+    {.subformat = "vmfs", .create_type = "vmfs", .suffix = "flat", .kind = VMDK_VMFS,
+     .make = make_flat},
+    {.subformat = "vmfsThin", .create_type = "vmfs", .suffix = "flat", .kind = VMDK_VMFS,
+     .is_thin = 1, .make = make_flat},
+    {.subformat = "vmfsSparse", .create_type = "vmfsSparse", .suffix = "delta",
+     .kind = VMDK_VMFSSPARSE, .can_be_child = 1, .make = make_delta},
+    {.subformat = "seSparse", .create_type = "seSparse", .suffix = "sesparse",
+     .kind = VMDK_SESPARSE, .can_be_child = 1, .make = make_sesparse},
+};
+
+const VmdkFilesKind *vmdk_files_kind(const char *subformat)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (strcmp(kinds[i].subformat, subformat) == 0) {
+            return &kinds[i];
+        }
+    }
+    return NULL;
+}
+
+/* --------------------------------------------------------------------- names */
+
+/* "disk" of "disk.vmdk": how much of the name is the base of the others. */
+static int base_length(const char *name)
+{
+    size_t length = strlen(name);
+
+    return (int)(length > 5 && strcmp(name + length - 5, ".vmdk") == 0 ? length - 5 : length);
+}
+
+static int name_extent(const BlockDriverState *file, const VmdkFilesKind *kind, int64_t number,
+                       char name[NAME_BYTES])
+{
+    const char *own = vmdk_name_of(file);
+    int length = kind->is_split
+                     ? snprintf(name, NAME_BYTES, "%.*s-%s%03" PRId64 ".vmdk", base_length(own),
+                                own, kind->suffix, number)
+                     : snprintf(name, NAME_BYTES, "%.*s-%s.vmdk", base_length(own), own,
+                                kind->suffix);
+
+    if (length < 0 || length >= NAME_BYTES || !vmdk_can_be_quoted(own)) {
+        return bdrv_error(file, -EINVAL, "the extent's name cannot be written in a descriptor: it "
+                          "has a quote or control character, or more than %d bytes",
+                          VMDK_NAME_MAX);
+    }
+    return 0;
+}
+
+/* Is path (beside the new image) one that name_extent() could make? */
+static int is_name_of_ours(const BlockDriverState *file, const VmdkFilesKind *kind,
+                           const char *path)
+{
+    const char *own = bdrv_filename(file);
+    const size_t base = strlen(own) - strlen(vmdk_name_of(file)) +
+                        (size_t)base_length(vmdk_name_of(file));
+    const char *rest = path + base + 1;
+
+    if (strncmp(path, own, base) != 0 || path[base] != '-' ||
+        strncmp(rest, kind->suffix, strlen(kind->suffix)) != 0) {
+        return 0;
+    }
+    rest += strlen(kind->suffix);
+    while (kind->is_split && isdigit((unsigned char)*rest)) {
+        rest++;
+    }
+    return strcmp(rest, ".vmdk") == 0;
+}
+
+/* Disks are renamed by renaming their descriptor.  A child that then gets the
+ * old name would get the old names of extents too, and empty the parent's. */
+static int check_parents_names(const BlockDriverState *file, const VmdkFilesKind *kind,
+                               const BlockDriverState *parent)
+{
+    char path[4096];
+
+    for (; parent && strcmp(bdrv_driver_name(parent), "vmdk") == 0;
+         parent = bdrv_backing(parent)) {
+        const VmdkDescriptor *d = &((const Vmdk *)bdrv_state(parent))->descriptor;
+
+        for (size_t i = 0; i < d->extent_count; i++) {
+            if (d->extents[i].name &&
+                bdrv_path_join(path, sizeof path, bdrv_filename(parent),
+                               d->extents[i].name) == 0 &&
+                is_name_of_ours(file, kind, path)) {
+                return bdrv_error(file, -EINVAL, "the parent '%s' has an extent '%s', which is "
+                                  "what an extent of the new image would be called: give the "
+                                  "new image another name", bdrv_filename(parent),
+                                  d->extents[i].name);
+            }
+        }
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------- extents */
+
+static int choose_extent_sectors(const BlockDriverState *file, const BdrvOptions *options,
+                                 const VmdkPlan *plan, int64_t *sectors)
+{
+    const int64_t bytes = bdrv_option_number(options, "extent_size");
+    const int64_t unit = bdrv_max(EXTENT_SECTORS_UNIT * BDRV_SECTOR_SIZE,
+                                  bdrv_option_number(options, "grain_size"));
+
+    *sectors = EXTENT_SECTORS_DEFAULT / (unit / BDRV_SECTOR_SIZE) * (unit / BDRV_SECTOR_SIZE);
+    if (bdrv_option_given(options, "extent_size")) {
+        if (bytes <= 0 || bytes % unit != 0) {
+            return bdrv_error(file, -EINVAL, "extent_size is %" PRId64 "; wanted is a multiple "
+                              "of %" PRId64, bytes, unit);
+        }
+        *sectors = bytes / BDRV_SECTOR_SIZE;
+    }
+    if (bdrv_div_up(plan->sectors, *sectors) > VMDK_EXTENTS_MAX) {
+        return bdrv_error(file, -EINVAL, "a disk of %" PRId64 " sectors in extents of %" PRId64
+                          " has more than %d of them: give a larger extent_size", plan->sectors,
+                          *sectors, VMDK_EXTENTS_MAX);
+    }
+    return 0;
+}
+
+/* Closed again at once: there may be more of them than files can be open. */
+static int create_extent(BlockDriverState *file, const BdrvCreateParams *params,
+                         const VmdkPlan *plan, const VmdkFilesKind *kind, VmdkExtentLine line)
+{
+    BlockDriverState *extent;
+    int ret = bdrv_create_child(file, line.name, &extent), closed;
+
+    if (ret < 0) {
+        return ret;
+    }
+    ret = kind->make(extent, params, plan, line.sectors);
+    if (!kind->is_split) {
+        return ret;
+    }
+    closed = ret < 0 ? 0 : bdrv_close_child(file, extent);
+    return ret < 0 ? ret : closed;
+}
+
+static int create_extents(BlockDriverState *file, const BdrvCreateParams *params,
+                          VmdkPlan *plan, const VmdkFilesKind *kind)
+{
+    int64_t each = plan->sectors, left = plan->sectors;
+    int ret = kind->is_split ? choose_extent_sectors(file, params->options, plan, &each) : 0;
+
+    for (int64_t number = 1; ret == 0 && left > 0; number++) {
+        char name[NAME_BYTES];
+        VmdkExtentLine line = {.sectors = bdrv_min(each, left), .name = name};
+
+        ret = name_extent(file, kind, number, name);
+        if (ret == 0) {
+            vmdk_compose_extent(&plan->extents, line.sectors, kind->kind, name);
+            ret = plan->extents.failed ? -ENOMEM : 0;
+        }
+        if (ret == 0 && plan->extents.length > VMDK_TEXT_MAX / 2) {
+            ret = bdrv_error(file, -EINVAL, "the extents' names make the descriptor too long: "
+                             "give a larger extent_size");
+        }
+        if (ret == 0) {
+            ret = create_extent(file, params, plan, kind, line);
+        }
+        left -= line.sectors;
+    }
+    return ret;
+}
+
+static int write_text(BlockDriverState *file, const VmdkPlan *plan)
+{
+    VmdkText text = {0};
+    int ret;
+
+    vmdk_compose(&text, plan);
+    ret = text.failed ? -ENOMEM : bdrv_pwrite(file, text.bytes, text.length, 0);
+    free(text.bytes);
+    return ret;
+}
+
+int vmdk_create_files(BlockDriverState *file, const BdrvCreateParams *params, VmdkPlan *plan,
+                      const VmdkFilesKind *kind)
+{
+    int ret;
+
+    if (params->backing && !kind->can_be_child) {
+        return bdrv_error(file, -EINVAL, "subformat %s has all of its disk in its own files, so "
+                          "no parent can show through; monolithicSparse, twoGbMaxExtentSparse "
+                          "and vmfsSparse can have one", kind->subformat);
+    }
+    plan->create_type = kind->create_type;
+    plan->thin = kind->is_thin;
+    ret = check_parents_names(file, kind, params->backing);
+    if (ret == 0) {
+        ret = create_extents(file, params, plan, kind);
+    }
+    return ret < 0 ? ret : write_text(file, plan);
+}

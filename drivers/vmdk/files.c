@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * files.c - which files of an image, and so which of its extents, are open:
+ * opening them by the names in the descriptor, and for images of very many,
+ * closing what was not used lately when room is needed.
+ *
+ * An extent that is open is entered without a lock: its count of users goes up
+ * from 0 or more.  Only under the lock does it become CLOSED, from 0, or open.
+ */
+#include "vmdk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CLOSED = -1
+};
+
+/* ------------------------------------------------------------------- names */
+
+static int open_named(BlockDriverState *bs, const VmdkFile *file, const char *name,
+                      BlockDriverState **node)
+{
+    return file->writable ? bdrv_open_child(bs, name, node)
+                          : bdrv_open_child_to_read(bs, name, node);
+}
+
+/* Descriptors from Windows separate directories their way. */
+static int open_with_slashes(BlockDriverState *bs, const VmdkFile *file,
+                             BlockDriverState **node)
+{
+    char *copy = strdup(file->name);
+    int ret;
+
+    if (!copy) {
+        return -ENOMEM;
+    }
+    for (char *c = copy; *c; c++) {
+        *c = *c == '\\' ? '/' : *c;
+    }
+    ret = open_named(bs, file, copy, node);
+    free(copy);
+    return ret;
+}
+
+/* Names are bytes.  Where they come from a host of another encoding the file may
+ * have been stored here under others. */
+static int missing(const Vmdk *image, const VmdkFile *file)
+{
+    VmdkSlice encoding = {"", 0};
+
+    for (const char *c = file->name; *c; c++) {
+        if ((unsigned char)*c >= 0x80 && image->descriptor.text &&
+            (vmdk_option_find(image->descriptor.text, "encoding", &encoding) ||
+             vmdk_option_find(image->descriptor.text, "ddb.encoding", &encoding))) {
+            return bdrv_error_prefix(image->bs, -ENOENT, "cannot open the extent '%s', whose "
+                                     "name is in the encoding %.*s", file->name,
+                                     (int)bdrv_min((int64_t)encoding.length, 64),
+                                     encoding.start);
+        }
+    }
+    return bdrv_error_prefix(image->bs, -ENOENT, "cannot open the extent '%s'", file->name);
+}
+
+static int open_node(Vmdk *image, VmdkFile *file)
+{
+    int ret;
+
+    if (strstr(file->name, "://")) {
+        return bdrv_error(image->bs, -ENOTSUP, "the extent '%s' is a URL, not a file",
+                          file->name);
+    }
+    ret = open_named(image->bs, file, file->name, &file->node);
+    if (ret == -ENOENT && strchr(file->name, '\\')) {
+        ret = open_with_slashes(image->bs, file, &file->node);
+    }
+    if (ret < 0) {
+        file->node = NULL;
+        return ret == -ENOENT ? missing(image, file)
+                              : bdrv_error_prefix(image->bs, ret, "cannot open the extent '%s'",
+                                                  file->name);
+    }
+    image->files.open_count++;
+    return 0;
+}
+
+/* ---------------------------------------------------------- opening, closing */
+
+static int close_file(Vmdk *image, VmdkFile *file)
+{
+    BlockDriverState *node = file->node;
+
+    if (!node || !file->name || file->open_extents > 0) {
+        return 0;
+    }
+    bdrv_table_forget(image->table, node);
+    file->node = NULL;
+    image->files.open_count--;
+    return bdrv_close_child(image->bs, node);
+}
+
+static int same_file(BlockDriverState *a, BlockDriverState *b)
+{
+    BdrvIdentity one, other;
+
+    return bdrv_identify(a, &one) == 0 && bdrv_identify(b, &other) == 0 &&
+           one.device == other.device && one.inode == other.inode;
+}
+
+/* The file that the image was opened by under another name. */
+static int check_not_own(const VmdkExtent *extent)
+{
+    if (extent->source->name && same_file(extent->file, bdrv_file(extent->image->bs))) {
+        return bdrv_error(extent->image->bs, -EINVAL, "the extent '%s' is the file that names "
+                          "it", extent->line->name);
+    }
+    return 0;
+}
+
+static int open_in_file(VmdkExtent *extent)
+{
+    VmdkFile *file = extent->source;
+    int ret = file && !file->node ? open_node(extent->image, file) : 0;
+
+    if (ret < 0) {
+        return ret;
+    }
+    extent->file = file ? file->node : NULL;
+    ret = file ? check_not_own(extent) : 0;
+    return ret < 0 ? ret : vmdk_extent_open(extent);
+}
+
+static void give_up(VmdkExtent *extent)
+{
+    if (extent->ops) {
+        extent->ops->close(extent);
+    }
+    extent->file = NULL;
+    if (extent->source) {
+        close_file(extent->image, extent->source);
+    }
+}
+
+/* Opens an extent and, if no other has, its file. */
+static int open_extent(VmdkExtent *extent)
+{
+    VmdkFiles *files = &extent->image->files;
+    int ret = open_in_file(extent);
+
+    if (ret < 0 && bdrv_open_flags(extent->image->bs) & BDRV_O_CHECK) {
+        ret = vmdk_extent_open_damaged(extent, ret);
+    }
+    if (ret < 0) {
+        give_up(extent);
+        return ret;
+    }
+    if (extent->source) {
+        extent->source->open_extents++;
+        files->open[files->open_extents++] = extent;
+    }
+    atomic_store(&extent->used, 1);
+    return 0;
+}
+
+/* What was written is made durable and the file goes to rest: then it can be
+ * closed as if the image were. */
+static int put_to_rest(VmdkExtent *extent)
+{
+    Vmdk *image = extent->image;
+    int ret;
+
+    if (!vmdk_extent_is_writable(extent) || !atomic_load(&image->session_begun)) {
+        return 0;
+    }
+    ret = bdrv_table_flush(image->table);
+    if (ret < 0) {
+        atomic_store(&image->flush_failed, 1);
+    }
+    return ret < 0 || atomic_load(&image->flush_failed) ? ret : extent->ops->settle(extent);
+}
+
+/* Nobody uses it, and it is marked CLOSED.  If it cannot be put to rest it stays
+ * open, with what was not stored. */
+static int close_extent(VmdkExtent *extent, size_t place)
+{
+    VmdkFiles *files = &extent->image->files;
+    int ret = put_to_rest(extent);
+
+    if (ret < 0) {
+        atomic_store(&extent->users, 0);
+        return ret;
+    }
+    extent->ops->close(extent);
+    extent->file = NULL;
+    files->open[place] = files->open[--files->open_extents];
+    extent->source->open_extents--;
+    return close_file(extent->image, extent->source);
+}
+
+/* Closes the first extent that was not used since the hand last came by. */
+static int close_one(VmdkFiles *files, int *closed)
+{
+    *closed = 0;
+    for (size_t steps = 2 * files->open_extents; steps > 0; steps--) {
+        VmdkExtent *extent;
+        int idle = 0;
+
+        files->hand = files->hand + 1 < files->open_extents ? files->hand + 1 : 0;
+        extent = files->open[files->hand];
+        if (extent->source->name && !atomic_exchange(&extent->used, 0) &&
+            atomic_compare_exchange_strong(&extent->users, &idle, CLOSED)) {
+            *closed = 1;
+            return close_extent(extent, files->hand);
+        }
+    }
+    return 0;
+}
+
+/* When all are in use there is one file more than should be, for each thread at
+ * most. */
+static int make_room(VmdkFiles *files)
+{
+    int ret = 0, closed = 1;
+
+    while (ret == 0 && closed && files->open_count >= files->open_limit) {
+        ret = close_one(files, &closed);
+    }
+    return ret;
+}
+
+/* ---------------------------------------------------------- enter and leave */
+
+static int enter_slowly(VmdkExtent *extent)
+{
+    VmdkFiles *files = &extent->image->files;
+    int ret = 0;
+
+    pthread_mutex_lock(&files->lock);
+    if (atomic_load(&extent->users) == CLOSED) {
+        ret = make_room(files);
+        if (ret == 0) {
+            ret = open_extent(extent);
+        }
+        if (ret == 0) {
+            atomic_store(&extent->users, 1);
+        }
+    } else { /* another thread has opened it */
+        atomic_fetch_add(&extent->users, 1);
+    }
+    pthread_mutex_unlock(&files->lock);
+    return ret;
+}
+
+int vmdk_extent_enter(VmdkExtent *extent)
+{
+    int users;
+
+    if (!extent->image->files.partial) {
+        return 0;
+    }
+    users = atomic_load(&extent->users);
+    while (users != CLOSED) {
+        if (atomic_compare_exchange_weak(&extent->users, &users, users + 1)) {
+            if (!atomic_load_explicit(&extent->used, memory_order_relaxed)) {
+                atomic_store_explicit(&extent->used, 1, memory_order_relaxed);
+            }
+            return 0;
+        }
+    }
+    return enter_slowly(extent);
+}
+
+void vmdk_extent_leave(VmdkExtent *extent)
+{
+    if (extent->image->files.partial) {
+        atomic_fetch_sub(&extent->users, 1);
+    }
+}
+
+/* ------------------------------------------------------------------ the table */
+
+static int has_file(const VmdkExtent *extent)
+{
+    return extent->line->kind != VMDK_ZERO && extent->line->access != VMDK_NOACCESS;
+}
+
+static int compare_names(const void *left, const void *right)
+{
+    const VmdkExtent *a = *(VmdkExtent *const *)left, *b = *(VmdkExtent *const *)right;
+
+    return strcmp(a->line->name, b->line->name);
+}
+
+/* Those that share a name share a file: locks would keep a second node out. */
+static void assign_files(Vmdk *image, VmdkExtent **sorted, size_t count)
+{
+    VmdkFiles *files = &image->files;
+
+    qsort(sorted, count, sizeof *sorted, compare_names);
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || compare_names(&sorted[i - 1], &sorted[i]) != 0) {
+            files->list[files->count++].name = sorted[i]->line->name;
+        }
+        sorted[i]->source = &files->list[files->count - 1];
+        sorted[i]->source->writable |= vmdk_extent_is_writable(sorted[i]);
+    }
+}
+
+static int make_table(Vmdk *image, BlockDriverState *own_file)
+{
+    VmdkFiles *files = &image->files;
+    VmdkExtent **sorted = calloc(image->extent_count, sizeof *sorted);
+    size_t count = 0;
+
+    files->list = calloc(image->extent_count, sizeof *files->list);
+    files->open = calloc(image->extent_count, sizeof(VmdkExtent *));
+    if (!sorted || !files->list || !files->open) {
+        free(sorted);
+        return -ENOMEM;
+    }
+    if (own_file) {
+        files->list[files->count++].node = own_file;
+        image->extents[0].source = &files->list[0];
+    }
+    for (size_t i = own_file ? 1 : 0; i < image->extent_count; i++) {
+        if (has_file(&image->extents[i])) {
+            sorted[count++] = &image->extents[i];
+        }
+    }
+    assign_files(image, sorted, count);
+    free(sorted);
+    return 0;
+}
+
+/* -------------------------------------------------------------------- image */
+
+static int64_t line_end(const VmdkExtentLine *line)
+{
+    return line->offset_sectors + line->sectors;
+}
+
+/* Different names of one file, of those that are open: two extents on the same
+ * bytes. */
+static int check_aliases(const Vmdk *image)
+{
+    const VmdkFiles *files = &image->files;
+
+    for (size_t i = 0; i < files->open_extents; i++) {
+        for (size_t j = 0; j < i; j++) {
+            const VmdkExtent *a = files->open[i], *b = files->open[j];
+
+            if (a->source != b->source && a->file && b->file &&
+                same_file(a->file, b->file) &&
+                (vmdk_line_is_whole_file(a->line) || vmdk_line_is_whole_file(b->line) ||
+                 (a->line->offset_sectors < line_end(b->line) &&
+                  b->line->offset_sectors < line_end(a->line)))) {
+                return bdrv_error(image->bs, -EINVAL, "the extents '%s' and '%s' lie on the "
+                                  "same bytes of one file", b->line->name, a->line->name);
+            }
+        }
+    }
+    return 0;
+}
+
+int vmdk_files_open(Vmdk *image, BlockDriverState *own_file)
+{
+    VmdkFiles *files = &image->files;
+    int ret = make_table(image, own_file);
+
+    files->partial = files->count > files->open_limit;
+    for (size_t i = 0; i < image->extent_count; i++) {
+        atomic_init(&image->extents[i].users, CLOSED);
+    }
+    for (size_t i = 0; ret == 0 && i < image->extent_count; i++) {
+        VmdkExtent *extent = &image->extents[i];
+
+        if (!extent->source || extent->source->node || files->open_count < files->open_limit) {
+            ret = open_extent(extent);
+            if (ret == 0) {
+                atomic_store(&extent->users, 0);
+            }
+        }
+    }
+    return ret < 0 ? ret : check_aliases(image);
+}
+
+int vmdk_files_settle(Vmdk *image)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < image->files.open_extents; i++) {
+        VmdkExtent *extent = image->files.open[i];
+
+        ret = vmdk_extent_is_writable(extent) ? extent->ops->settle(extent) : 0;
+    }
+    return ret;
+}
+
+void vmdk_files_close(Vmdk *image)
+{
+    VmdkFiles *files = &image->files;
+
+    for (size_t i = 0; i < files->open_extents; i++) {
+        files->open[i]->ops->close(files->open[i]);
+    }
+    for (size_t i = 0; i < files->count; i++) {
+        files->list[i].open_extents = 0;
+        (void)close_file(image, &files->list[i]);
+    }
+    free(files->open);
+    free(files->list);
+    files->open = NULL;
+    files->list = NULL;
+    files->open_extents = files->count = 0;
+}
