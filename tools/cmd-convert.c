@@ -25,6 +25,7 @@ typedef struct Convert {
     int64_t sparse_size; /* as in BdrvConvertOptions */
     int no_create;
     int target_is_zero;
+    int compress;
     int unsafe; /* -t unsafe: not flushed */
     int progress;
     unsigned threads; /* 0: as many as there are processors */
@@ -38,9 +39,17 @@ typedef struct Job {
     int64_t length; /* of all sources together */
     int64_t before; /* of those that are done */
     BlockDriverState *target;
+    BlockDriverState *piped; /* standard output, if the target goes there: bdrv_file() of it
+                              * is what the target is in */
+    Pipe *pipe;
     Output output;
     Progress progress;
 } Job;
+
+static int is_pipe(const char *name)
+{
+    return strcmp(name, "-") == 0;
+}
 
 /* ------------------------------------------------------------------- signals */
 
@@ -110,6 +119,9 @@ static int target_reads_zero(const Job *job)
     if (job->request->no_create) {
         return job->request->target_is_zero;
     }
+    if (job->piped != NULL) {
+        return 1; /* what is left out is */
+    }
     /* Not a device, which keeps what was on it; not the child of a backing
      * image, which shows through. */
     return job->output.removable && job->request->target.backing == NULL &&
@@ -155,7 +167,9 @@ static int create_target(Job *job)
         .allow_paths = job->request->source.allow_paths,
     };
 
-    if (bdrv_create(job->output.path, image->format, &options) < 0) {
+    if ((job->piped != NULL ? bdrv_create_node(bdrv_file(job->piped), image->format,
+                                               &options)
+                            : bdrv_create(job->output.path, image->format, &options)) < 0) {
         output_library_error(&job->output);
         return -1;
     }
@@ -163,18 +177,39 @@ static int create_target(Job *job)
     return 0;
 }
 
+static int target_compresses(const Job *job)
+{
+    BdrvInfo info = {.struct_size = sizeof(info)};
+
+    return bdrv_get_info(job->target, &info) == 0 && info.compressed;
+}
+
 static int open_target(Job *job)
 {
     BdrvOpenOptions options = {
         .struct_size = sizeof(options),
         .flags = BDRV_O_RDWR | (job->request->unsafe ? BDRV_O_NO_FLUSH : 0),
+        .options = job->request->target.open_options,
         .allow_paths = job->request->source.allow_paths,
     };
     int64_t length;
+    int result;
 
-    if (bdrv_open(&job->target, job->output.path, job->request->target.format,
-                  &options) < 0) {
+    if (job->piped != NULL) {
+        options.flags |= BDRV_O_FORWARD;
+        result = bdrv_open_node(&job->target, bdrv_file(job->piped),
+                                job->request->target.format, &options);
+    } else {
+        result = bdrv_open(&job->target, job->output.path, job->request->target.format,
+                           &options);
+    }
+    if (result < 0) {
         output_library_error(&job->output);
+        return -1;
+    }
+    if (job->request->compress && !target_compresses(job)) {
+        tool_error("-c: such a target is not compressed; -O vmdk -o subformat=streamOptimized "
+                   "is");
         return -1;
     }
     length = bdrv_getlength(job->target);
@@ -206,18 +241,11 @@ static int close_target(Job *job, int result)
     return result;
 }
 
-static int write_target(Job *job)
+/* Created, filled and closed; not yet finished. */
+static int fill_target(Job *job)
 {
-    OutputPlace place = OUTPUT_ASIDE;
     int result = 0;
 
-    /* The name of a backing image is relative to where its child will be. */
-    if (job->request->no_create || job->request->target.backing != NULL) {
-        place = OUTPUT_IN_PLACE;
-    }
-    if (output_begin(&job->output, job->output.name, place) < 0) {
-        return -1;
-    }
     if (!job->request->no_create) {
         result = create_target(job);
     }
@@ -230,9 +258,39 @@ static int write_target(Job *job)
         progress_end(&job->progress, result == 0);
     }
     result = close_target(job, result);
-    if (result == 0) {
-        result = check_stopped(job);
+    return result == 0 ? check_stopped(job) : result;
+}
+
+static int write_pipe(Job *job)
+{
+    int result;
+
+    job->piped = pipe_open_target(&job->pipe);
+    if (job->piped == NULL) {
+        return -1;
     }
+    result = fill_target(job);
+    bdrv_close(job->piped);
+    job->piped = NULL;
+    return result == 0 ? pipe_finish(job->pipe) : result;
+}
+
+static int write_target(Job *job)
+{
+    OutputPlace place = OUTPUT_ASIDE;
+    int result;
+
+    if (is_pipe(job->output.name)) {
+        return write_pipe(job);
+    }
+    /* The name of a backing image is relative to where its child will be. */
+    if (job->request->no_create || job->request->target.backing != NULL) {
+        place = OUTPUT_IN_PLACE;
+    }
+    if (output_begin(&job->output, job->output.name, place) < 0) {
+        return -1;
+    }
+    result = fill_target(job);
     if (result == 0) {
         result = output_finish(&job->output, !job->request->unsafe);
     }
@@ -246,7 +304,8 @@ static int open_sources(Job *job, char **names)
     for (int i = 0; i < job->count; i++) {
         int64_t length;
 
-        job->sources[i] = image_open(names[i], &job->request->source);
+        job->sources[i] = is_pipe(names[i]) ? pipe_open_source(&job->request->source)
+                                            : image_open(names[i], &job->request->source);
         if (job->sources[i] == NULL) {
             return -1;
         }
@@ -357,7 +416,8 @@ static int convert_take(void *opaque, int letter, const char *value)
     case 'T':
         return take_cache_mode(request, letter, value);
     case 'c':
-        return refuse("-c: no format here can be written compressed");
+        request->compress = 1;
+        return 0;
     case 'l':
         return refuse("-l: snapshots inside an image cannot be read");
     default:
@@ -365,7 +425,8 @@ static int convert_take(void *opaque, int letter, const char *value)
     }
 }
 
-static int check_request(const Convert *request, const BdrvDriverInfo *driver)
+static int check_request(const Convert *request, const BdrvDriverInfo *driver,
+                         const char *name)
 {
     const ImageNew *target = &request->target;
 
@@ -377,6 +438,9 @@ static int check_request(const Convert *request, const BdrvDriverInfo *driver)
     }
     if (target->backing_format != NULL && target->backing == NULL) {
         return refuse("-F: needs -B, the backing image whose format it is");
+    }
+    if (is_pipe(name) && (request->no_create || target->backing)) {
+        return refuse("-: standard output holds no image yet, and no names: without -n and -B");
     }
     if (target->size != NULL) {
         return refuse("-o size: the size is that of the sources");
@@ -425,7 +489,10 @@ static int convert_run(void *opaque, int count, char **operands)
     if (result == 0 && count < 2) {
         result = refuse("wanted: SOURCE... TARGET");
     } else if (result == 0) {
-        result = check_request(request, &driver);
+        result = check_request(request, &driver, operands[count - 1]);
+    }
+    if (result == 0 && !request->no_create) {
+        result = image_new_seed(&request->target, &driver);
     }
     if (result == 0) {
         result = convert(request, count, operands);
@@ -451,7 +518,7 @@ static const ToolOption convert_options[] = {
     {'t', "cache", "MODE", "writeback: durable when done (default); unsafe: not"},
     {'T', "source-cache", "MODE", "writeback (default) or unsafe, both the same"},
     {'m', "threads", "COUNT", "how many (default: one per processor)"},
-    {'c', "compress", NULL, "refused: no format here can be written compressed"},
+    {'c', "compress", NULL, "make sure that the target is of a compressed kind"},
     {'l', "snapshot", "NAME", "refused: there is no reading of snapshots"},
     {'p', "progress", NULL, "show a progress bar, on a terminal"},
     {'q', "quiet", NULL, "print errors only"},

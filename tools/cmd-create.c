@@ -122,6 +122,9 @@ static int create_run(void *opaque, int count, char **operands)
         result = -1;
     }
     if (result == 0) {
+        result = image_new_seed(&request->image, &driver);
+    }
+    if (result == 0) {
         if (count == 2) {
             request->image.size = operands[1];
         }

@@ -270,9 +270,65 @@ int image_new_settle(ImageNew *image, BdrvDriverInfo *driver)
     return 0;
 }
 
+static int knows_option(const BdrvOption *options, const char *name)
+{
+    while (options->name != NULL && strcmp(options->name, name) != 0) {
+        options++;
+    }
+    return options->name != NULL;
+}
+
+/* "key=value" as it stands in the options; *length 0: it does not. */
+static const char *find_option(const char *options, const char *key, size_t *length)
+{
+    const size_t key_length = strlen(key);
+
+    *length = 0;
+    while (options != NULL && *options != '\0') {
+        const char *end = option_end(options);
+
+        if (strncmp(options, key, key_length) == 0 && options[key_length] == '=') {
+            *length = (size_t)(end - options);
+            return options;
+        }
+        options = *end == ',' ? end + 1 : end;
+    }
+    return NULL;
+}
+
+int image_new_seed(ImageNew *image, const BdrvDriverInfo *driver)
+{
+    const char *epoch = getenv("SOURCE_DATE_EPOCH");
+    char text[64];
+    const char *seed;
+    size_t length;
+
+    if (!knows_option(driver->create_options, "seed")) {
+        return 0;
+    }
+    seed = find_option(image->options, "seed", &length);
+    if (seed == NULL && epoch != NULL && *epoch != '\0' &&
+        strspn(epoch, "0123456789") == strlen(epoch) && strlen(epoch) < 32) {
+        snprintf(text, sizeof(text), "seed=%s", epoch);
+        if (image_new_add(image, text) < 0) {
+            return -1;
+        }
+        seed = find_option(image->options, "seed", &length);
+    }
+    if (seed != NULL && knows_option(driver->open_options, "seed")) {
+        image->open_options = strndup(seed, length);
+        if (image->open_options == NULL) {
+            tool_error("-o: out of memory");
+            return -1;
+        }
+    }
+    return 0;
+}
+
 void image_new_free(ImageNew *image)
 {
     free(image->options);
+    free(image->open_options);
     for (int i = 0; i < 3; i++) {
         free(image->values[i]);
     }

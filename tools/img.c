@@ -15,7 +15,7 @@
 #include "tool.h"
 
 static const Tool *const tools[] = {
-    &tool_compare, &tool_convert, &tool_create,
+    &tool_check, &tool_compare, &tool_convert, &tool_create,
     &tool_info,    &tool_io,      &tool_map,
 };
 

@@ -126,6 +126,7 @@ typedef struct ImageNew {
     const char *backing_format; /* NULL: probe */
     const char *size;           /* NULL: none */
     char *values[3];            /* owns what came out of options */
+    char *open_options;         /* to write it the same each time; NULL: none */
 } ImageNew;
 
 /* Adds the value of one -o.  0, or -1 with the message printed. */
@@ -135,6 +136,11 @@ int image_new_add(ImageNew *image, const char *value);
  * three words above out of the options.  1 if they ask for help, which is
  * printed then; -1 with the message printed. */
 int image_new_settle(ImageNew *image, BdrvDriverInfo *driver);
+
+/* Makes an image that has no other use for chance the same each time: where the
+ * driver knows the option seed, and the user has not given it, it becomes
+ * $SOURCE_DATE_EPOCH.  0, or -1 with the message printed. */
+int image_new_seed(ImageNew *image, const BdrvDriverInfo *driver);
 
 void image_new_free(ImageNew *image);
 
@@ -182,6 +188,24 @@ void output_end(Output *output);
 
 /* Prints the library's message, speaking of the name the user knows. */
 void output_library_error(const Output *output);
+
+/* ----------------------------------------------------------- pipe (pipe.c) */
+
+/* Standard output, or input, as the storage of an image: once, from the
+ * beginning to the end. */
+typedef struct Pipe Pipe;
+
+/* The image that comes in, whose format must be given.  NULL: failed, and the
+ * message is printed. */
+BlockDriverState *pipe_open_source(const ImageHow *how);
+
+/* A raw disk on standard output; bdrv_file() of it is where an image can be
+ * created that goes out.  NULL as above. */
+BlockDriverState *pipe_open_target(Pipe **pipe);
+
+/* The image is whole: writes what has not been written yet.  0, or -1 (or less)
+ * with the message printed.  Not called, the reader gets a part. */
+int pipe_finish(Pipe *pipe);
 
 /* --------------------------------------------------------- print (print.c) */
 
@@ -270,6 +294,7 @@ const Tool *io_find_command(const char *name);
 
 /* -------------------------------------------------------------- the tables */
 
+extern const Tool tool_check;   /* cmd-check.c */
 extern const Tool tool_compare; /* cmd-compare.c */
 extern const Tool tool_convert; /* cmd-convert.c */
 extern const Tool tool_create;  /* cmd-create.c */

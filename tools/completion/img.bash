@@ -36,6 +36,7 @@ _img_complete_argument()
 {
     case $1 in
     FMT) mapfile -t COMPREPLY < <(compgen -W "$(_img_formats)" -- "$2") ;;
+    WHAT) mapfile -t COMPREPLY < <(compgen -W "leaks all" -- "$2") ;;
     FORM) mapfile -t COMPREPLY < <(compgen -W "human json" -- "$2") ;;
     MODE) mapfile -t COMPREPLY < <(compgen -W "writeback unsafe" -- "$2") ;;
     DIR) mapfile -t COMPREPLY < <(compgen -d -- "$2") ;;
@@ -82,4 +83,4 @@ _img()
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
 
-complete -F _img img img-compare img-convert img-create img-info img-io img-map
+complete -F _img img img-check img-compare img-convert img-create img-info img-io img-map
