@@ -375,6 +375,29 @@ START_TEST(snapshot_takes_writes_and_leaves_the_image_alone)
 }
 END_TEST
 
+/* Bug to guard against: a driver that has no file below it was opened as if the
+ * flag were not there, and the writes went to the file itself. */
+START_TEST(snapshot_of_plain_storage_leaves_it_alone_or_is_refused)
+{
+    char *path = path_of("base");
+    BdrvOpenOptions options = {
+        .struct_size = sizeof(options),
+        .flags = BDRV_O_SNAPSHOT | BDRV_O_RDWR,
+        .snapshot_directory = directory,
+    };
+    BlockDriverState *bs;
+    if (bdrv_open(&bs, path, "file", &options) == 0) {
+        assert_ok(pattern_write(bs, 0, LENGTH, 2));
+        assert_pattern(bs, 0, LENGTH, 2);
+        assert_ok(bdrv_close(bs));
+    } else {
+        ck_assert_ptr_null(bs);
+    }
+    assert_base_holds(1);
+    free(path);
+}
+END_TEST
+
 START_TEST(snapshot_leaves_no_file_behind)
 {
     BlockDriverState *bs = open_snapshot("base", "raw");
@@ -465,6 +488,7 @@ Suite *test_suite(void)
     };
     const TTest *const snapshot_tests[] = {
         snapshot_takes_writes_and_leaves_the_image_alone,
+        snapshot_of_plain_storage_leaves_it_alone_or_is_refused,
         snapshot_leaves_no_file_behind,
         snapshot_of_an_image_that_cannot_be_written_is_writable,
         commit_keeps_what_the_snapshot_took,

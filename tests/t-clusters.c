@@ -3,6 +3,7 @@
  * t-clusters.c - BdrvClusters: what is read from where, what is written when a
  * cluster gets a place, and what is left after failures.
  */
+#include "pattern.h"
 #include "testmap.h"
 
 /* ----------------------------------------------------------------- reading */
@@ -272,6 +273,20 @@ START_TEST(room_may_come_in_pieces)
 }
 END_TEST
 
+/* _i: words of the first cluster that come before the write. */
+START_TEST(each_byte_of_a_write_in_pieces_goes_to_its_place)
+{
+    testmap.shape.length = 256 * CLUSTER;
+    testmap.shape.backing_length = 256 * CLUSTER;
+    testmap.shape.reserve_most = 80; /* more than is put together in memory */
+    testmap_open();
+    fill(0x11, 2 * CLUSTER, CLUSTER);
+    assert_ok(pattern_write(testmap.bs, BEFORE + _i * 8, 200 * CLUSTER, 1));
+    assert_pattern(testmap.bs, BEFORE + _i * 8, 200 * CLUSTER, 1);
+    assert_disk(PARENT, 200 * CLUSTER + _i * 8, CLUSTER);
+}
+END_TEST
+
 START_TEST(reservation_that_lies_is_an_error)
 {
     testmap_open();
@@ -386,6 +401,7 @@ static void add_allocating(Suite *suite)
     tcase_add_loop_test(tcase, backing_image_may_end_within_the_surroundings, 0, 2);
     tcase_add_loop_test(tcase, zero_cluster_hides_the_backing_image_from_its_surroundings, 0,
                         2);
+    tcase_add_loop_test(tcase, each_byte_of_a_write_in_pieces_goes_to_its_place, 0, 2);
     tcase_add_loop_test(tcase, unreadable_backing_image_is_an_error_and_never_zeros, 0, 2);
     tcase_add_loop_test(tcase, run_may_begin_in_nothing_and_end_in_zeros, 0, 2);
 }

@@ -33,7 +33,7 @@ typedef struct Step {
 } Step;
 
 typedef struct Session {
-    const ImageKind *kind;
+    Image *image;
     BlockDriverState *before; /* the storage at the beginning */
     PowercutLog log;
     Ledger *ledger;
@@ -88,9 +88,9 @@ static void do_flush(Session *session, BlockDriverState *disk)
 static void record(Session *session, const ImageKind *kind, uint32_t *seed)
 {
     memset(session, 0, sizeof(*session));
-    session->kind = kind;
-    session->ledger = ledger_new(DISK);
     Image *image = image_new(kind, DISK);
+    session->image = image;
+    session->ledger = ledger_new(image->initial, DISK);
     session->before = image_memory_copy(image->storage);
 
     BlockDriverState *recorder = powercut_insert(image->storage, &session->log);
@@ -111,7 +111,6 @@ static void record(Session *session, const ImageKind *kind, uint32_t *seed)
     ledger_flushed(session->ledger);
     begin_step(session, 0, 0, PATTERN_ZEROS);
     assert_ok(bdrv_close(recorder));
-    image_free(image);
 }
 
 static void forget(Session *session)
@@ -122,6 +121,7 @@ static void forget(Session *session)
     ledger_free(session->ledger);
     powercut_log_free(&session->log);
     assert_ok(bdrv_close(session->before));
+    image_free(session->image);
 }
 
 /* The step that was under way at the cut: the last that begins at or before
@@ -141,18 +141,18 @@ static void examine(const Session *session, size_t cut, const char *how,
                     BlockDriverState *storage)
 {
     const Step *step = step_at(session, cut);
-    const Image image = { .kind = session->kind };
+    const char *name = session->image->kind->name;
     BlockDriverState *disk;
-    int result = image_try_open_on(&image, storage, BDRV_O_RDWR, &disk);
+    int result = image_try_open_on(session->image, storage, BDRV_O_RDWR, &disk);
     ck_assert_msg(result == 0, "%s, cut at %zu of %zu (%s): %s",
-                  session->kind->name, cut, session->log.count, how,
+                  name, cut, session->log.count, how,
                   bdrv_errmsg());
     const char *text = image_find_damage(disk);
     if (text == NULL) {
         text = ledger_check(step->stored, session->ledger->sectors, disk, NULL);
     }
     ck_assert_msg(text == NULL, "%s, cut at %zu of %zu (%s): %s",
-                  session->kind->name, cut, session->log.count, how, text);
+                  name, cut, session->log.count, how, text);
     assert_ok(pattern_write(disk, 0, 100 * SECTOR, 63));
     assert_ok(bdrv_flush(disk));
     assert_pattern(disk, 0, 100 * SECTOR, 63);
@@ -188,7 +188,7 @@ START_TEST(power_loss_at_any_point_breaks_no_promise)
         return;
     }
     uint32_t seed = suite_seed() + (uint32_t)_i;
-    int sessions = suite_count("POWERCUT_SESSIONS", 1);
+    int sessions = suite_count("POWERCUT_SESSIONS", suite_is_large() ? 20 : 1);
     int choices = suite_count("POWERCUT_CHOICES", 4);
     for (int i = 0; i < sessions; i++) {
         Session session;

@@ -87,7 +87,7 @@ static void one_step(Image *image, BlockDriverState **disk, uint32_t *seed)
 START_TEST(disk_behaves_like_an_array_of_bytes)
 {
     uint32_t seed = suite_seed() + (uint32_t)_i;
-    int steps = suite_count("RANDOM_STEPS", STEPS);
+    int steps = suite_count("RANDOM_STEPS", suite_is_large() ? 20 * STEPS : STEPS);
     Image *image = image_new(image_kind((size_t)_i), DISK);
     BlockDriverState *disk = image_open(image, BDRV_O_RDWR);
     for (int i = 0; i < steps; i++) {

@@ -10,7 +10,7 @@ flags="-std=c11 ${CFLAGS:-} ${LDFLAGS:-}"
 
 "${CC:-cc}" $flags -fPIC -shared -I"$here/v0.1" "$here/driver-v0.1.c" -o driver.so
 "${CC:-cc}" $flags -I"$here/../../include" "$here/host.c" -o host \
-    -L"$B" -Wl,-rpath,"$B" -lbdrv -ldl
+    -L"$B/lib" -Wl,-rpath,"$B/lib" -lbdrv -ldl
 
 truncate -s 64k disk.img
 ./host ./driver.so disk.img

@@ -32,6 +32,17 @@ static const BlockDriver *load(const char *path)
     return dlsym(object, "flipped_driver");
 }
 
+/* An older driver's table is shorter than what we know: only what it says it
+ * has may be read. */
+static BlockDriver copy_of(const BlockDriver *driver)
+{
+    BlockDriver copy = { 0 };
+    size_t size = driver->struct_size;
+
+    memcpy(&copy, driver, size < sizeof(copy) ? size : sizeof(copy));
+    return copy;
+}
+
 /* A driver for a newer library has members we do not know: they are cut off. */
 static void newer_table_is_taken(const BlockDriver *driver)
 {
@@ -41,7 +52,7 @@ static void newer_table_is_taken(const BlockDriver *driver)
     } newer;
 
     memset(&newer, 0xff, sizeof(newer));
-    newer.known = *driver;
+    newer.known = copy_of(driver);
     newer.known.struct_size = sizeof(newer);
     newer.known.name = "newer";
     expect(bdrv_register(&newer.known) == 0, "a longer table is accepted");
@@ -62,7 +73,7 @@ static void older_table_is_taken(const BlockDriver *driver)
 
 static void wrong_tables_are_refused(const BlockDriver *driver)
 {
-    BlockDriver wrong = *driver;
+    BlockDriver wrong = copy_of(driver);
 
     expect(bdrv_register(driver) == -EEXIST, "the same name twice is -EEXIST");
     wrong.name = "wrong";

@@ -18,7 +18,7 @@ if ! command -v nm >/dev/null; then
     exit 77
 fi
 
-nm -g --defined-only "$B/libbdrv.a" | awk 'NF == 3 { print $3 }' | sort -u >static
+nm -g --defined-only "$B/lib/libbdrv.a" | awk 'NF == 3 { print $3 }' | sort -u >static
 if grep -v '^bdrv_' static; then
     echo "libbdrv.a: global symbols that do not start with bdrv_"
     exit 1
@@ -32,13 +32,13 @@ if [ "$(wc -l <declared)" -lt 50 ]; then
     echo "found only $(wc -l <declared) declarations: has the headers' layout changed?"
     exit 1
 fi
-nm -D --defined-only "$B/libbdrv.so" | awk '$2 != "A" { print $3 }' | sort -u >exported
+nm -D --defined-only "$B/lib/libbdrv.so" | awk '$2 != "A" { print $3 }' | sort -u >exported
 if ! diff declared exported; then
     echo "(<: declared but not exported by libbdrv.so, >: the other way round)"
     exit 1
 fi
 
-nm -u "$B/libbdrv.a" | awk 'NF == 2 { print $2 }' | sort -u >imported
+nm -u "$B/lib/libbdrv.a" | awk 'NF == 2 { print $2 }' | sort -u >imported
 if grep -xE '(__)?v?f?(printf|puts|putchar|putc)(_chk)?|perror|std(out|err)|_?_?exit|_Exit|quick_exit|(secure_)?getenv|setenv|putenv|signal|sigaction|setlocale|umask|chdir|system|popen|fork' imported; then
     echo "libbdrv.a uses what a library must not"
     exit 1

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * make-data.c - the disk that is measured, where no file system can be made:
+ * make-data.c - disks that are measured, the same bytes on every machine:
  *
- *     make-data FILE MIB
+ *     make-data FILE MIB mixed|full
  *
- * In turns of 1 MiB: noise, text-like (compresses to about a third), zeros that
- * are stored, and a hole.  The same bytes on every machine.
+ * mixed: in turns of 1 MiB noise, text-like (compresses to about a third), zeros
+ * that are stored, and a hole, as where no file system can be made; full: noise.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -44,11 +44,12 @@ static void fill_text(uint8_t *buf)
 int main(int argc, char **argv)
 {
     static uint8_t buf[MIB];
-    long count = argc == 3 ? atol(argv[2]) : 0;
+    long count = argc == 4 ? atol(argv[2]) : 0;
+    int full = count > 0 && strcmp(argv[3], "full") == 0;
     int fd = count > 0 ? open(argv[1], O_RDWR | O_CREAT | O_TRUNC, 0666) : -1;
     int failed = fd < 0 || ftruncate(fd, (off_t)count * MIB) != 0;
     for (long i = 0; !failed && i < count; i++) {
-        switch (i % 4) {
+        switch (full ? 0 : i % 4) {
         case 0:
             fill_noise(buf);
             break;

@@ -8,6 +8,7 @@ disk x.raw 24
 quiet img-convert -p x.raw y.raw
 equal "not on a terminal" "$(cat output)" ""
 need script
+script -qec true typescript </dev/null >screen 2>&1 || skip "no terminal to be had"
 script -qec 'img-convert -p x.raw y.raw' typescript </dev/null >screen
 has screen "    (0.00/100%)"
 has screen "    (100.00/100%)"

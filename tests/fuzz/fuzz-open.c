@@ -23,8 +23,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum {
-    MOST_RUNS = 200,            /* of a disk that may claim to be endless */
-    MOST_STORAGE = 4 << 20,     /* how far a file may grow */
+    MOST_RUNS = 200,        /* of a disk that may claim to be endless */
+    MOST_STORAGE = 1 << 20, /* how far a file may grow */
     PLACES = 12,
     PIECE = 4096,
     TABLE_BYTES = 256 * 1024

@@ -97,7 +97,8 @@ START_TEST(mutations_of_our_own_images_break_nothing)
         return;
     }
     uint32_t random = seed(_i);
-    int count = suite_count("FUZZ_MUTATIONS", MUTATIONS);
+    int count = suite_count("FUZZ_MUTATIONS", suite_is_large() ? 50 * MUTATIONS
+                                                               : MUTATIONS);
     size_t size;
     uint8_t *bytes = make_image(kind, &size);
     uint8_t *copy = malloc(size);

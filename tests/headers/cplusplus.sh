@@ -27,5 +27,5 @@ int main()
     return bdrv_find("raw") == nullptr || bdrv_error(nullptr, -5, "x") != -5;
 }
 END
-"${CXX:-c++}" ${CFLAGS:-} -std=c++11 -I"$include" linked.cc "$B/libbdrv.a" ${LIBS:-} -o linked
+"${CXX:-c++}" ${CFLAGS:-} -std=c++11 -I"$include" linked.cc "$B/lib/libbdrv.a" ${LIBS:-} -o linked
 ./linked

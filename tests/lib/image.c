@@ -71,7 +71,7 @@ static void write_parent(BlockDriverState *bs, int64_t length)
 }
 
 /* Makes the parent file and reads what of it shows in the child. */
-static void make_parent(Image *image, const char *path, int64_t length)
+static void make_parent(Image *image, int64_t length)
 {
     const ImageKind *kind = image->kind;
     BdrvCreateOptions create = {
@@ -83,8 +83,8 @@ static void make_parent(Image *image, const char *path, int64_t length)
         .options = kind->parent_open_options,
     };
     BlockDriverState *bs;
-    assert_ok(bdrv_create(path, kind->parent_format, &create));
-    assert_ok(bdrv_open(&bs, path, kind->parent_format, &open));
+    assert_ok(bdrv_create(image->parent, kind->parent_format, &create));
+    assert_ok(bdrv_open(&bs, image->parent, kind->parent_format, &open));
     write_parent(bs, length);
     int64_t shown = length < image->size ? length : image->size;
     memset(image->initial, 0, (size_t)image->size);
@@ -137,17 +137,25 @@ static void make_in_directory(Image *image)
     if (kind->parent_format == NULL) {
         create_file(image, NULL);
     } else {
-        char *parent = host_path(image->directory, parent_name);
-        make_parent(image, parent, image->size);
+        image->parent = host_path(image->directory, parent_name);
+        make_parent(image, image->size);
         create_file(image, parent_name);
         if (kind->parent_growth != 0) {
-            make_parent(image, parent, image->size + kind->parent_growth);
+            make_parent(image, image->size + kind->parent_growth);
         }
-        free(parent);
     }
     if ((kind->facts & IMAGE_SNAPSHOT) != 0) {
         fill_base(image);
     }
+}
+
+/* A child is made as a file, beside its parent, and then loaded. */
+static void move_to_memory(Image *image)
+{
+    size_t size;
+    uint8_t *bytes = host_read_file(image->path, &size);
+    image->storage = image_memory_from(bytes, (int64_t)size);
+    free(bytes);
 }
 
 Image *image_new(const ImageKind *kind, int64_t size)
@@ -159,8 +167,11 @@ Image *image_new(const ImageKind *kind, int64_t size)
     image->initial = calloc(1, (size_t)size + 1);
     image->expected = malloc((size_t)size + 1);
     ck_assert(image->initial != NULL && image->expected != NULL);
-    if ((kind->facts & IMAGE_IN_MEMORY) != 0) {
+    if ((kind->facts & IMAGE_IN_MEMORY) != 0 && kind->parent_format == NULL) {
         make_in_memory(image);
+    } else if ((kind->facts & IMAGE_IN_MEMORY) != 0) {
+        make_in_directory(image);
+        move_to_memory(image);
     } else if (strcmp(kind->format, "mem") != 0 &&
                strcmp(kind->format, "null") != 0) {
         make_in_directory(image);
@@ -176,6 +187,7 @@ void image_free(Image *image)
         host_directory_remove(image->directory);
     }
     free(image->path);
+    free(image->parent);
     free(image->initial);
     free(image->expected);
     free(image);
@@ -188,7 +200,8 @@ int image_try_open_on(const Image *image, BlockDriverState *storage,
 {
     BdrvOpenOptions options = {
         .struct_size = sizeof(options), .flags = flags,
-        .options = image->kind->open_options,
+        .options = image->kind->open_options, .backing = image->parent,
+        .backing_format = image->kind->parent_format,
     };
     return bdrv_open_node(bs, storage, image->kind->format, &options);
 }

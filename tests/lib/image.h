@@ -6,8 +6,8 @@
  * A kind says how to make an image and which facts hold for it.  An Image is
  * one that was made, with a model of its content: what a reader must see.  It
  * lies either in memory (a mem node that outlives the handles on it, so that
- * closing and opening again works, and filters can be put between) or, when it
- * needs a parent or a host file, in a directory of its own.
+ * closing and opening again works, and filters can be put between) or in a
+ * directory of its own.
  *
  * All functions fail the running test when they cannot do their work, unless
  * their name says try.
@@ -23,7 +23,8 @@
 #include "bdrv.h"
 
 enum {
-    IMAGE_IN_MEMORY = 1 << 0, /* storage is a mem node, see above */
+    IMAGE_IN_MEMORY = 1 << 0, /* storage is a mem node, see above; a parent is
+                               * named by the options of each open then */
     IMAGE_EMPTY = 1 << 1,     /* reads as zeros whatever was written (null) */
     IMAGE_FORGETS = 1 << 2,   /* what was written is gone after close */
     IMAGE_GROWS = 1 << 3,     /* a write may go past the end */
@@ -71,8 +72,9 @@ typedef struct Image {
     const ImageKind *kind;
     int64_t size;
     BlockDriverState *storage; /* IMAGE_IN_MEMORY, else NULL */
-    char *directory;           /* the other case */
+    char *directory;           /* the other case, and where a parent is */
     char *path;
+    char *parent; /* the path of the parent; NULL: there is none */
     uint8_t *initial;  /* size bytes: what a fresh image reads as */
     uint8_t *expected; /* size bytes: what it must read as now */
 } Image;

@@ -14,7 +14,7 @@ enum {
 
 static _Thread_local char message[512];
 
-Ledger *ledger_new(int64_t bytes)
+Ledger *ledger_new(const uint8_t *content, int64_t bytes)
 {
     Ledger *ledger = malloc(sizeof(*ledger));
     ck_assert_ptr_nonnull(ledger);
@@ -24,9 +24,13 @@ Ledger *ledger_new(int64_t bytes)
     ledger->stored = malloc(ledger->sectors * sizeof(uint64_t));
     ck_assert(ledger->live != NULL && ledger->stored != NULL);
     for (size_t i = 0; i < ledger->sectors; i++) {
-        ledger->live[i] = 1;
-        ledger->stored[i] = 1;
+        int generation = pattern_identify(content + i * SECTOR, SECTOR,
+                                          (int64_t)i * SECTOR);
+        ck_assert_int_ge(generation, 0);
+        ck_assert_int_lt(generation, LEDGER_GENERATIONS);
+        ledger->live[i] = UINT64_C(1) << generation;
     }
+    ledger_flushed(ledger);
     return ledger;
 }
 

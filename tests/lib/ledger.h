@@ -29,8 +29,8 @@ typedef struct Ledger {
     uint64_t *stored;
 } Ledger;
 
-/* All sectors hold zeros, durably. */
-Ledger *ledger_new(int64_t bytes);
+/* The disk holds this content (of known generations, see pattern.h), durably. */
+Ledger *ledger_new(const uint8_t *content, int64_t bytes);
 void ledger_free(Ledger *ledger);
 
 /* The range was written with that generation; result is what the call said. */

@@ -20,7 +20,7 @@ enum {
     CLUSTER = 4096,
     CLUSTERS_MAX = 512,
     ROOM = 1024 * 1024, /* where the first cluster goes in the file */
-    RAM_BYTES = 16 * 1024 * 1024,
+    RAM_BYTES = 3 * 1024 * 1024,
     /* Of the bytes that show through from the backing image, and of junk that lies in
      * room that is not zeroed. */
     PARENT = 0xbb,

@@ -218,7 +218,7 @@ START_TEST(every_shape_keeps_what_is_written)
     assert_pattern(disk, length - 1, 1, 2);
     bdrv_close(disk);
     build_reload(&b, memory);
-    ck_assert_uint_eq(bdrv_load_le32(b.bytes + AT_COWD_FREE), b.size / SECTOR);
+    ck_assert_int_eq(bdrv_load_le32(b.bytes + AT_COWD_FREE), b.size / SECTOR);
     ck_assert_uint_eq(bdrv_load_le32(b.bytes + AT_COWD_UNCLEAN), 0);
     bdrv_close(memory);
     free(b.bytes);
@@ -297,7 +297,7 @@ START_TEST(room_ahead_of_free_sector_is_used_and_filled)
     assert_ok(bdrv_close(disk));
     ck_assert_int_eq(bdrv_getlength(memory), b.size);
     build_reload(&b, memory);
-    ck_assert_uint_eq(bdrv_load_le32(build_gte(&b, 0, 1)), used / SECTOR);
+    ck_assert_int_eq(bdrv_load_le32(build_gte(&b, 0, 1)), used / SECTOR);
     bdrv_close(memory);
     free(b.bytes);
 }

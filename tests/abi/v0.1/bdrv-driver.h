@@ -353,7 +353,8 @@ int bdrv_table_new(BdrvTable **table, BlockDriverState *bs);
 void bdrv_table_free(BdrvTable *table);
 
 /* Copies bytes of the file, as changed by bdrv_table_write().  A hit takes no
- * exclusive lock and makes no system call.  -EIO beyond the file's end. */
+ * exclusive lock and makes no system call.  -EIO beyond the file's end.  Up to
+ * 4096 bytes are read, and written below, as one: never half old, half new. */
 int bdrv_table_read(BdrvTable *table, BlockDriverState *file, void *buf,
                     size_t bytes, int64_t offset);
 
@@ -364,7 +365,7 @@ typedef enum BdrvTableOrder {
 } BdrvTableOrder;
 
 /* Changes bytes in memory, to be written by a later flush.  May itself flush
- * when the budget is full of changes. */
+ * when the budget is full of changes.  They must be inside the file: -EIO. */
 int bdrv_table_write(BdrvTable *table, BlockDriverState *file, const void *buf,
                      size_t bytes, int64_t offset, BdrvTableOrder order);
 
@@ -374,7 +375,7 @@ int bdrv_table_fresh(BdrvTable *table, BlockDriverState *file, int64_t bytes,
                      int64_t offset);
 
 /* The flush described above, for all files of bs.  To be used as, or from, the
- * driver's flush. */
+ * driver's flush.  If it fails nothing is forgotten: the next one writes it. */
 int bdrv_table_flush(BdrvTable *table);
 
 /* -------------------------------------------------- clusters: BdrvClusters
@@ -395,7 +396,8 @@ typedef struct BdrvClusterOps {
                   BdrvExtent *extent);
     /* Sets aside room for *clusters clusters in one piece (may give fewer, at
      * least one), in memory only.  *zeroed says that the room is known to read
-     * as zeros already.  -ENOSPC: the format cannot address more. */
+     * as zeros already: then it must also lie inside the file, as only what is
+     * not zeros is written.  -ENOSPC: the format cannot address more. */
     int (*reserve)(void *opaque, int64_t *clusters, int64_t *file_offset,
                    int *zeroed);
     /* The clusters' bytes are written: makes the tables say so (through

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * t-check-stream.c - damage in streamOptimized images, one test for each: what a
+ * check says of it, and that a repair leaves a clean image with its content.
+ */
+#include "build-stream.h"
+#include "damage.h"
+
+enum {
+    SECTORS = 20 * 128
+};
+
+static const int used[] = {0, 1, 4, 7, 12, 19};
+
+enum {
+    USED = sizeof used / sizeof *used
+};
+
+static BuiltStream stream_image(void)
+{
+    BuiltStream b = stream_begin(SECTORS);
+
+    for (int i = 0; i < USED; i++) {
+        stream_add(&b, used[i], (unsigned)used[i] + 1);
+    }
+    stream_end(&b);
+    return b;
+}
+
+static unsigned generation_of(int grain)
+{
+    for (int i = 0; i < USED; i++) {
+        if (used[i] == grain) {
+            return (unsigned)grain + 1;
+        }
+    }
+    return PATTERN_ZEROS;
+}
+
+static void assert_stream(BlockDriverState *memory, int lost)
+{
+    BlockDriverState *disk = open_memory(memory, 0);
+
+    ck_assert_int_eq(bdrv_getlength(disk), SECTORS * SECTOR);
+    for (int g = 0; g < SECTORS / 128; g++) {
+        assert_pattern(disk, (int64_t)g * STREAM_GRAIN, STREAM_GRAIN,
+                       g == lost ? PATTERN_ZEROS : generation_of(g));
+    }
+    assert_ok(bdrv_close(disk));
+}
+
+static void stream_mended(BuiltStream *b, BdrvFindingKind kind, const char *text, int lost)
+{
+    BlockDriverState *memory = stream_memory(b);
+
+    assert_mended(memory, kind, text);
+    assert_stream(memory, lost);
+    bdrv_close(memory);
+    free(b->bytes);
+}
+
+START_TEST(a_sound_stream_is_clean_and_counted)
+{
+    BuiltStream b = stream_image();
+    BlockDriverState *memory = stream_memory(&b);
+    Findings f;
+
+    check_memory(memory, 0, &f);
+    assert_clean(&f);
+    ck_assert_int_eq(f.result.total_clusters, 20);
+    ck_assert_int_eq(f.result.allocated_clusters, USED);
+    ck_assert_int_eq(f.result.compressed_clusters, USED);
+    ck_assert_int_eq(f.result.image_end_offset, b.size);
+    assert_stream(memory, -1);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
+START_TEST(row_01_header_destroyed)
+{
+    BuiltStream b = stream_image();
+
+    memset(b.bytes, 0, SECTOR);
+    stream_mended(&b, BDRV_FINDING_CORRUPTION, "the header is unusable", -1);
+}
+END_TEST
+
+START_TEST(row_19_end_of_stream_missing)
+{
+    BuiltStream b = stream_begin(SECTORS);
+
+    /* Tables in front, no footer, and grains up to the last byte of the file, as
+     * QEMU writes them. */
+    b.size = 128 * SECTOR;
+    bdrv_store_le64(b.bytes + AT_GD, 30);
+    b.gt = 31;
+    bdrv_store_le32(b.bytes + 30 * SECTOR, 31);
+    for (int i = 0; i < USED; i++) {
+        stream_add(&b, used[i], (unsigned)used[i] + 1);
+        bdrv_store_le32(stream_gte(&b, used[i]), b.entries[used[i]]);
+    }
+    memset(b.bytes + b.size - 1, 1, 1); /* of the pad of the last grain */
+    stream_mended(&b, BDRV_FINDING_MISMATCH, "the end-of-stream marker is missing", -1);
+}
+END_TEST
+
+START_TEST(row_20_footer_missing)
+{
+    BuiltStream b = stream_image();
+
+    b.size = b.footer * SECTOR;
+    stream_mended(&b, BDRV_FINDING_CORRUPTION, "the footer is missing", -1);
+}
+END_TEST
+
+START_TEST(row_20_cut_off_inside_a_grain)
+{
+    BuiltStream b = stream_image();
+    BlockDriverState *memory;
+    Findings f;
+
+    b.size = b.grains_end - 20 * SECTOR;
+    memory = stream_memory(&b);
+    check_memory(memory, 0, &f);
+    ck_assert_int_eq(f.result.corruptions, 1);
+    ck_assert_int_eq(f.result.unrecoverable, 1);
+    ck_assert_ptr_nonnull(strstr(f.text, "the file ends inside the grain of disk sector 2432"));
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    check_memory(memory, 0, &f);
+    assert_clean(&f);
+    assert_stream(memory, 19);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
+START_TEST(row_20_footer_out_of_date)
+{
+    BuiltStream b = stream_image();
+
+    bdrv_store_le64(b.bytes + (b.footer + 1) * SECTOR + AT_CAPACITY, SECTORS + 128);
+    stream_mended(&b, BDRV_FINDING_CORRUPTION, "the footer is out of date", -1);
+}
+END_TEST
+
+START_TEST(row_20_directory_outside_the_file)
+{
+    BuiltStream b = stream_image();
+
+    bdrv_store_le64(b.bytes + (b.footer + 1) * SECTOR + AT_GD, 1 << 20);
+    stream_mended(&b, BDRV_FINDING_CORRUPTION, "the directory is not inside the file", -1);
+}
+END_TEST
+
+START_TEST(row_20_gde_wrong)
+{
+    BuiltStream b = stream_image();
+    BlockDriverState *memory;
+    Findings f;
+
+    bdrv_store_le32(b.bytes + b.gd * SECTOR, 0xffffff);
+    memory = stream_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_ptr_nonnull(strstr(f.text, "The GDE [0] is invalid"));
+    ck_assert_int_eq(f.result.unrecoverable, 0);
+    check_memory(memory, 0, &f);
+    assert_clean(&f);
+    assert_stream(memory, -1);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
+static const uint32_t wrong_entries[] = {0, 0xfffff, 130, 5};
+
+START_TEST(row_20_gte_wrong)
+{
+    BuiltStream b = stream_image();
+
+    bdrv_store_le32(stream_gte(&b, 7), wrong_entries[_i]);
+    stream_mended(&b, BDRV_FINDING_CORRUPTION, "The GTE [7] in GT [0] is invalid (", -1);
+}
+END_TEST
+
+/* An entry where no grain is, and none is anywhere else. */
+START_TEST(row_20_gte_without_a_grain)
+{
+    BuiltStream b = stream_image();
+
+    bdrv_store_le32(stream_gte(&b, 8), 130);
+    stream_mended(&b, BDRV_FINDING_UNRECOVERABLE, "The GTE [8] in GT [0] is invalid (130)", -1);
+}
+END_TEST
+
+/* A grain that says it belongs elsewhere: QEMU and libvmdk do not look. */
+START_TEST(two_entries_exchanged)
+{
+    BuiltStream b = stream_image();
+
+    bdrv_store_le32(stream_gte(&b, 4), b.entries[7]);
+    bdrv_store_le32(stream_gte(&b, 7), b.entries[4]);
+    stream_mended(&b, BDRV_FINDING_CORRUPTION, "2 wrong", -1);
+}
+END_TEST
+
+START_TEST(row_21_trailing_bytes)
+{
+    static const int64_t trailing[] = {100, SECTOR, 5 * SECTOR};
+    BuiltStream b = stream_image();
+
+    b.size += trailing[_i];
+    memset(b.bytes + b.size - 7, 'x', 7);
+    stream_mended(&b, BDRV_FINDING_LEAK, "bytes follow the end of the stream", -1);
+}
+END_TEST
+
+START_TEST(row_21_so_many_trailing_bytes_that_the_footer_is_not_found)
+{
+    BuiltStream b = stream_image();
+
+    b.size += 500 * SECTOR;
+    memset(b.bytes + b.size - 7, 'x', 7);
+    stream_mended(&b, BDRV_FINDING_CORRUPTION, "too many for the footer to be found", -1);
+}
+END_TEST
+
+START_TEST(row_22_grains_out_of_order)
+{
+    BuiltStream b = stream_begin(SECTORS);
+    BlockDriverState *memory;
+
+    for (int i = USED - 1; i >= 0; i--) {
+        stream_add(&b, used[i], (unsigned)used[i] + 1);
+    }
+    stream_end(&b);
+    memory = stream_memory(&b);
+    assert_hopeless(memory, BDRV_FINDING_MISMATCH, "not in the order of the disk");
+    assert_stream(memory, -1);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
+/* What ends in the midst of a repair can be repaired again. */
+START_TEST(an_interrupted_repair_can_be_begun_again)
+{
+    BuiltStream b = stream_image();
+    BlockDriverState *memory;
+    uint8_t *mended;
+    int64_t size;
+    Findings f;
+
+    bdrv_store_le32(stream_gte(&b, 7), 0);
+    memory = stream_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    mended = image_memory_bytes(memory);
+    size = bdrv_getlength(memory);
+    bdrv_close(memory);
+    for (int64_t cut = b.grains_end; cut < size; cut += SECTOR) {
+        uint8_t *mixed = calloc(1, (size_t)b.size);
+
+        memcpy(mixed, b.bytes, (size_t)b.size);
+        memcpy(mixed, mended, (size_t)cut);
+        memory = image_memory_from(mixed, b.size);
+        check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+        check_memory(memory, 0, &f);
+        assert_clean(&f);
+        assert_stream(memory, -1);
+        bdrv_close(memory);
+        free(mixed);
+    }
+    free(mended);
+    free(b.bytes);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    const TTest *const tests[] = {
+        a_sound_stream_is_clean_and_counted,
+        row_01_header_destroyed,
+        row_19_end_of_stream_missing,
+        row_20_footer_missing,
+        row_20_cut_off_inside_a_grain,
+        row_20_footer_out_of_date,
+        row_20_directory_outside_the_file,
+        row_20_gde_wrong,
+        row_20_gte_without_a_grain,
+        two_entries_exchanged,
+        row_21_so_many_trailing_bytes_that_the_footer_is_not_found,
+        row_22_grains_out_of_order,
+        an_interrupted_repair_can_be_begun_again,
+        NULL,
+    };
+    Suite *suite = suite_create("vmdk/check-stream");
+    TCase *tc = suite_add_case(suite, "stream", tests, 60);
+
+    tcase_add_loop_test(tc, row_20_gte_wrong, 0, 4);
+    tcase_add_loop_test(tc, row_21_trailing_bytes, 0, 3);
+    return suite;
+}
