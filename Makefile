@@ -70,8 +70,8 @@ say = $(if $(V),,@$(if $(silent),,echo "  $(1) $@" &&))
 link = $(call say,LD )mkdir -p $(@D) && $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 ## all: the library, static and shared, and the tools (the default)
-all: $(B)/libbdrv.a $(B)/libbdrv.so $(B)/bdrv.pc $(B)/bin/img \
-     $(commands:%=$(B)/bin/%)
+all: $(B)/lib/libbdrv.a $(B)/lib/libbdrv.so $(B)/bdrv.pc $(B)/local/bdrv.pc \
+     $(B)/bin/img $(commands:%=$(B)/bin/%)
 
 # ---------------------------------------------------------------- compilation
 
@@ -82,7 +82,6 @@ $(B)/obj/block/%.o $(B)/obj/drivers/%.o: pic := -fPIC
 $(B)/obj/tests/%.o: part = -Itests/lib $(check_cflags) \
     -DBDRV_IMAGES='"$(abspath $(IMAGES))"' -DBDRV_BUILD='"$(abspath $(B))"'
 $(B)/obj/tests/examples/%.o: part :=
-$(B)/obj/tests/fuzz/fuzz-%.o: part := -DFUZZ_LIBFUZZER
 check_cflags := $(shell $(PKG_CONFIG) --cflags check 2>/dev/null)
 check_libs := $(shell $(PKG_CONFIG) --libs check 2>/dev/null)
 
@@ -110,7 +109,8 @@ $(B)/flags: FORCE
 $(B)/drivers.inc: FORCE
 	$(call write_if_changed,for d in $(DRIVERS); do echo "BDRV_BUILTIN($$d)"; done)
 
-$(B)/libbdrv.a: $(library)
+$(B)/lib/libbdrv.a: $(library)
+	@mkdir -p $(@D)
 	$(call say,AR )rm -f $@ && $(AR) qcs $@ $(library)
 
 # The shared library exports what the public headers declare and nothing else.
@@ -120,20 +120,29 @@ $(B)/exports.map: include/bdrv.h include/bdrv-driver.h
 	   sed -n 's/^[a-zA-Z].*[ *]\(bdrv_[a-z0-9_]*\)(.*/\1;/p' $^; \
 	   echo 'local: *; };'; } > $@
 
-$(B)/$(soname): $(library) $(B)/exports.map
+$(B)/lib/$(soname): $(library) $(B)/exports.map
+	@mkdir -p $(@D)
 	$(call say,LD )$(CC) -shared $(CFLAGS) $(LDFLAGS) -Wl,-soname,$(soname) \
 	    -Wl,-Bsymbolic-functions -Wl,--version-script,$(B)/exports.map -o $@ $(library) $(libs)
 
-$(B)/libbdrv.so: $(B)/$(soname)
+$(B)/lib/libbdrv.so: $(B)/lib/$(soname)
 	@ln -sf $(soname) $@
 
-$(B)/bdrv.pc: FORCE
-	$(call write_if_changed,sed -e 's|@prefix@|$(prefix)|' \
-	    -e 's|@libdir@|$(libdir)|' -e 's|@includedir@|$(includedir)|' \
-	    -e 's|@version@|$(version)|' \
-	    -e 's|@private@|$(if $(LIBDEFLATE),libdeflate)|' bdrv.pc.in)
+# $(1) and $(2): where the libraries and the headers are.
+pkg_config_file = printf '%s\n' 'libdir=$(1)' 'includedir=$(2)' '' 'Name: libbdrv' \
+    'Description: Open, read, write, create and convert virtual disk images' \
+    'Version: $(version)' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lbdrv' \
+    'Libs.private: -pthread' 'Requires.private: $(if $(LIBDEFLATE),libdeflate)'
 
-$(B)/bin/img: $(tool) $(B)/libbdrv.a
+$(B)/bdrv.pc: FORCE
+	$(call write_if_changed,$(call pkg_config_file,$(libdir),$(includedir)))
+
+# For other trees that build against this one, not installed:
+# PKG_CONFIG_PATH=build/local
+$(B)/local/bdrv.pc: FORCE
+	$(call write_if_changed,$(call pkg_config_file,$(abspath $(B)/lib),$(abspath include)))
+
+$(B)/bin/img: $(tool) $(B)/lib/libbdrv.a
 	$(link) $(libs)
 
 $(B)/bin/img-%: $(B)/bin/img
@@ -149,10 +158,10 @@ $(B)/bin/img-%: $(B)/bin/img
 # start.  LARGE=1 is set by check-large.  A Check program counts one test as
 # skipped for each line "skipped: reason" that it prints.  run.sh does the rest.
 
-$(B)/tests/%: $(B)/obj/tests/%.o $(test_library) $(B)/libbdrv.a
+$(B)/tests/%: $(B)/obj/tests/%.o $(test_library) $(B)/lib/libbdrv.a
 	$(link) $(check_libs) $(libs)
 
-$(B)/tests/examples/%: $(B)/obj/tests/examples/%.o $(B)/libbdrv.a
+$(B)/tests/examples/%: $(B)/obj/tests/examples/%.o $(B)/lib/libbdrv.a
 	$(link) $(libs)
 
 run_suite = @PATH="$(abspath $(B))/bin:$$PATH" B="$(abspath $(B))" \
@@ -201,14 +210,7 @@ build-tests: all $(patsubst %,$(B)/tests/%,$(test_programs) $(examples))
 ## fuzz: libFuzzer on images of every format for SECONDS=60 (needs clang)
 SECONDS ?= 60
 fuzz: deps
-	@+$(MAKE) --no-print-directory fuzz-run B=$(B)-fuzz CC=clang CFLAGS="-O1 -g \
-	    -fsanitize=fuzzer-no-link -fsanitize=address -fsanitize=undefined"
-
-fuzz-run: $(B)/tests/fuzz/t-corpus $(B)/obj/tests/fuzz/fuzz-open.o $(B)/libbdrv.a
-	@mkdir -p $(B)/corpus
-	FUZZ_CORPUS=$(B)/corpus $(B)/tests/fuzz/t-corpus
-	$(CC) $(CFLAGS) -fsanitize=fuzzer -o $(B)/fuzz-open $(filter-out %/t-corpus,$^) $(libs)
-	$(B)/fuzz-open -max_total_time=$(SECONDS) $(B)/corpus
+	@+B="$(abspath $(B))" MAKE="$(MAKE)" tests/fuzz/run.sh $(SECONDS)
 
 ## demo: convert a real VMware image to raw and back, and compare
 demo: deps
@@ -242,8 +244,8 @@ install: all
 	install -d $(addprefix $(DESTDIR),$(bindir) $(libdir)/pkgconfig \
 	    $(includedir) $(mandir)/man1 $(completiondir))
 	install -m 644 include/*.h $(DESTDIR)$(includedir)
-	install -m 644 $(B)/libbdrv.a $(DESTDIR)$(libdir)
-	install -m 755 $(B)/$(soname) $(DESTDIR)$(libdir)/libbdrv.so.$(version)
+	install -m 644 $(B)/lib/libbdrv.a $(DESTDIR)$(libdir)
+	install -m 755 $(B)/lib/$(soname) $(DESTDIR)$(libdir)/libbdrv.so.$(version)
 	ln -sf libbdrv.so.$(version) $(DESTDIR)$(libdir)/$(soname)
 	ln -sf $(soname) $(DESTDIR)$(libdir)/libbdrv.so
 	install -m 644 $(B)/bdrv.pc $(DESTDIR)$(libdir)/pkgconfig
@@ -278,6 +280,6 @@ help:
 	@sed -n 's/^## \([a-z-]*\): /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: all check check-suites check-large check-asan check-tsan check-valgrind \
-        build-tests fuzz fuzz-run demo bench lint symbols deps deps-peers install \
+        build-tests fuzz demo bench lint symbols deps deps-peers install \
         uninstall dist clean help FORCE
 -include $(wildcard $(B)/obj/*/*.d $(B)/obj/*/*/*.d)

@@ -264,8 +264,10 @@ static int read_bounced(BlockDriverState *bs, const BdrvIovec *pieces, int count
     int ret = driver_read(bs, bounce, (size_t)total, offset);
 
     for (int i = 0; ret == 0 && i < count; i++) {
-        memcpy(pieces[i].base, bounce, pieces[i].bytes);
-        bounce += pieces[i].bytes;
+        if (pieces[i].bytes > 0) { /* an empty piece may have no place */
+            memcpy(pieces[i].base, bounce, pieces[i].bytes);
+            bounce += pieces[i].bytes;
+        }
     }
     return ret;
 }
@@ -310,8 +312,10 @@ static int write_bounced(BlockDriverState *bs, const BdrvIovec *pieces, int coun
     uint8_t *next = bounce;
 
     for (int i = 0; i < count; i++) {
-        memcpy(next, pieces[i].base, pieces[i].bytes);
-        next += pieces[i].bytes;
+        if (pieces[i].bytes > 0) {
+            memcpy(next, pieces[i].base, pieces[i].bytes);
+            next += pieces[i].bytes;
+        }
     }
     return driver_write(bs, bounce, (size_t)total, offset);
 }
