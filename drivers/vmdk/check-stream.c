@@ -167,7 +167,7 @@ static void report_gde(VmdkStreamCheck *s, int64_t table, uint32_t entry)
                "be there", vmdk_check_name(s->extent), table, entry);
 }
 
-/* The table, or zeros where there is none or none can be. */
+/* The table, or zeros where there is none or none can be.  1: the latter. */
 static int read_table(VmdkStreamCheck *s, int64_t table, uint8_t *bytes, size_t size)
 {
     uint8_t entry[ENTRY_BYTES];
@@ -185,7 +185,7 @@ static int read_table(VmdkStreamCheck *s, int64_t table, uint8_t *bytes, size_t 
     }
     if ((int64_t)sector * BDRV_SECTOR_SIZE + (int64_t)size > s->size) {
         report_gde(s, table, sector);
-        return 0;
+        return 1;
     }
     return bdrv_pread(s->extent->file, bytes, size, (int64_t)sector * BDRV_SECTOR_SIZE);
 }
@@ -195,7 +195,9 @@ static int check_table(VmdkStreamCheck *s, int64_t table, uint8_t *bytes, size_t
     const int64_t grains = bdrv_div_up(s->length, grain_bytes(s));
     Tally tally = {.table = table, .first = -1};
     int ret = read_table(s, table, bytes, size);
+    const int told = ret == 1;
 
+    ret = told ? 0 : ret;
     for (int64_t i = 0; ret == 0 && i < s->header.gtes_per_gt; i++) {
         const int64_t index = table * s->header.gtes_per_gt + i;
 
@@ -203,7 +205,9 @@ static int check_table(VmdkStreamCheck *s, int64_t table, uint8_t *bytes, size_t
             ret = judge_entry(s, &tally, index, bdrv_load_le32(bytes + i * ENTRY_BYTES));
         }
     }
-    report_tally(s, &tally);
+    if (!told) {
+        report_tally(s, &tally);
+    }
     return ret;
 }
 
@@ -255,12 +259,11 @@ static void report_odd(VmdkStreamCheck *s)
     }
 }
 
-/* Is the last sector zeros, as the end of a stream is? */
-static int check_end(VmdkStreamCheck *s)
+/* Is the last sector before end zeros, as the end of a stream is? */
+static int check_end(VmdkStreamCheck *s, int64_t end)
 {
     static const uint8_t zeros[BDRV_SECTOR_SIZE];
     uint8_t last[BDRV_SECTOR_SIZE];
-    const int64_t end = bdrv_round_down(s->size, BDRV_SECTOR_SIZE);
     const BdrvFinding finding = {
         .kind = BDRV_FINDING_MISMATCH,
         .repair = "a sector of zeros is appended",
@@ -289,7 +292,7 @@ static int check_trailing(VmdkStreamCheck *s)
     int ret = 0;
 
     if (s->size <= end) {
-        return check_end(s);
+        return check_end(s, end);
     }
     vmdk_found(s->c, &finding, "%s: %" PRId64 " bytes follow the end of the stream%s",
                vmdk_check_name(s->extent), s->size - end,
@@ -299,7 +302,7 @@ static int check_trailing(VmdkStreamCheck *s)
         s->c->mended = 1;
         s->size = end;
     }
-    return ret < 0 ? ret : check_end(s);
+    return ret < 0 ? ret : check_end(s, end);
 }
 
 /* ------------------------------------------------------------------ the whole */

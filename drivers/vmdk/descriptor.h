@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * descriptor.h - the descriptor as text: slices of it (text.c), what it says
+ * (descriptor.c), changing one line of it (edit.c).  Included by vmdk.h.
+ */
+#ifndef VMDK_DESCRIPTOR_H
+#define VMDK_DESCRIPTOR_H
+
+#include "bdrv-driver.h"
+
+/* ------------------------------------------------------------------ text.c */
+
+/* A piece of somebody else's text; not ended by NUL. */
+typedef struct VmdkSlice {
+    const char *start;
+    size_t length;
+} VmdkSlice;
+
+/* Without the blanks, tabs and CRs at both ends. */
+VmdkSlice vmdk_slice_trim(VmdkSlice slice);
+/* ASCII letters of both cases are the same. */
+int vmdk_slice_is(VmdkSlice slice, const char *word);
+int vmdk_slice_begins(VmdkSlice slice, const char *word);
+/* Takes the first word (up to a blank or tab) off *rest; empty: there is none. */
+VmdkSlice vmdk_slice_word(VmdkSlice *rest);
+/* Takes the next line off *rest, without its LF; 0: there is none.  A NUL ends
+ * the text. */
+int vmdk_slice_line(VmdkSlice *rest, VmdkSlice *line);
+/* "key = value": 1 and both trimmed, the value without its quotes; 0: it is
+ * none (a comment, an empty line, an extent).  A missing closing quote leaves
+ * the opening one in the value. */
+int vmdk_slice_option(VmdkSlice line, VmdkSlice *key, VmdkSlice *value);
+/* A copy ended by NUL, to be freed; NULL: no memory. */
+char *vmdk_slice_copy(VmdkSlice slice);
+/* The whole slice is decimal digits: 1, and *number unless it does not fit. */
+int vmdk_slice_is_digits(VmdkSlice slice);
+int vmdk_slice_decimal(VmdkSlice slice, uint64_t *number);
+/* The whole slice is 1 to 8 hexadecimal digits. */
+int vmdk_slice_cid(VmdkSlice slice, uint32_t *cid);
+
+/* Text that grows.  Zeroed is empty.  A failed allocation is remembered: check
+ * failed once, at the end. */
+typedef struct VmdkText {
+    char *bytes; /* ended by NUL unless NULL; to be freed */
+    size_t length;
+    int failed;
+} VmdkText;
+
+void vmdk_text_append(VmdkText *text, VmdkSlice slice);
+void vmdk_text_printf(VmdkText *text, const char *format, ...)
+    BDRV_PRINTF(2, 3);
+
+/* ------------------------------------------------------------ descriptor.c */
+
+/* parentCID of an image without parent; therefore never a CID. */
+#define VMDK_CID_NONE 0xffffffffu
+/* "Content never modified since creation"; never given out by us. */
+#define VMDK_CID_UNTOUCHED 0xfffffffeu
+
+typedef enum VmdkAccess {
+    VMDK_RW,
+    VMDK_RDONLY,
+    VMDK_NOACCESS
+} VmdkAccess;
+
+typedef enum VmdkKind {
+    VMDK_FLAT,
+    VMDK_SPARSE,
+    VMDK_ZERO,
+    VMDK_VMFS,
+    VMDK_VMFSSPARSE,
+    VMDK_VMFSRDM,
+    VMDK_VMFSRAW,
+    VMDK_SESPARSE,
+    VMDK_VSANSPARSE
+} VmdkKind;
+
+/* As the descriptor writes it: "SPARSE". */
+const char *vmdk_kind_name(VmdkKind kind);
+
+typedef struct VmdkExtentLine {
+    VmdkAccess access;
+    VmdkKind kind;
+    int64_t sectors; /* > 0; 0 only where there is no line: see the header */
+    int64_t offset_sectors;
+    char *name; /* NULL: none */
+} VmdkExtentLine;
+
+/* Its bytes are those of a whole file, not of a part that the line names. */
+int vmdk_line_is_whole_file(const VmdkExtentLine *line);
+
+typedef struct VmdkDescriptor {
+    /* As stored, up to the first NUL: every line that is not known here lives
+     * on in it.  NULL: the image has no descriptor. */
+    char *text;
+    size_t text_size;
+
+    unsigned version;
+    int has_cid;
+    uint32_t cid;
+    uint32_t parent_cid; /* VMDK_CID_NONE: no parent */
+    char *create_type;
+    char *parent_hint; /* NULL: none */
+    /* What forbids writing the image, as the option that says so; NULL: nothing. */
+    const char *read_only_reason;
+    int tracks_changes; /* has a changeTrackPath */
+    VmdkExtentLine *extents;
+    size_t extent_count;
+} VmdkDescriptor;
+
+enum {
+    /* A 62 TB disk in 2 GiB pieces needs 31,800 extent lines, 1.5 MiB. */
+    VMDK_TEXT_MAX = 8 * 1024 * 1024,
+    VMDK_EMBEDDED_TEXT_MAX = 1024 * 1024,
+    VMDK_EXTENTS_MAX = 65536,
+    VMDK_LINE_MAX = 4096,
+    VMDK_NAME_MAX = 1024
+};
+
+/* Is this the beginning of a descriptor?  Wants a line of an option that only
+ * descriptors begin with, behind nothing but comments. */
+int vmdk_descriptor_probe(const uint8_t *head, size_t size);
+
+/* Parses and checks size bytes of text.  -EINVAL: malformed, named in the
+ * message of bs.  In any case *descriptor is to be freed. */
+int vmdk_descriptor_parse(const BlockDriverState *bs, const void *text, size_t size,
+                          VmdkDescriptor *descriptor);
+void vmdk_descriptor_free(VmdkDescriptor *descriptor);
+
+/* ------------------------------------------------------------------ edit.c */
+
+/* The value of an option, found as the parser finds it: 1, or 0: absent.  Of
+ * ddb options the last line counts, of others the first. */
+int vmdk_option_find(const char *text, const char *key, VmdkSlice *value);
+
+/* *text, a malloced string, with one line changed; all other bytes stay.  An
+ * absent option is added as a line of its own behind the last header option.
+ * -ENOMEM. */
+int vmdk_option_set(char **text, const char *key, const char *value);
+/* Drops the lines of an option, if there are any. */
+int vmdk_option_remove(char **text, const char *key);
+
+#endif
