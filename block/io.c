@@ -437,6 +437,20 @@ int bdrv_allocate(BlockDriverState *file, int64_t offset, int64_t bytes)
     return bdrv_call_end(file, ret, "cannot set space aside");
 }
 
+int bdrv_remove(BlockDriverState *file)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = check_writable(file);
+    if (ret == 0) {
+        driver_enter(file);
+        ret = file->driver->remove(file);
+        driver_leave(file);
+    }
+    return bdrv_call_end(file, ret, "cannot remove the file");
+}
+
 /* ------------------------------------------------------------------- flush */
 
 /* Whoever calls this may rely on a flush that another thread has under way only

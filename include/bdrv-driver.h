@@ -190,8 +190,8 @@ struct BlockDriver {
                       const char *name);
     /* NULL: identity unknown; then only chain depth guards against loops. */
     int (*identify)(BlockDriverState *bs, BdrvIdentity *identity);
-    /* Deletes the stored file of an open node that was opened with
-     * BDRV_O_CREATE.  NULL: nothing to delete. */
+    /* Deletes the stored file of an open, writable node.  NULL: nothing to
+     * delete. */
     int (*remove)(BlockDriverState *bs);
     /* Makes the whole content of the file size bytes, durably and so that after
      * power loss it is the old or the new one, never a mix.  The node is then on
@@ -314,9 +314,11 @@ int bdrv_close_child(BlockDriverState *bs, BlockDriverState *child);
  * cannot be told. */
 int bdrv_identify(BlockDriverState *file, BdrvIdentity *identity);
 
-/* The callbacks replace and allocate of a writable protocol node. */
+/* The callbacks replace, allocate and remove of a writable protocol node; what
+ * was removed is still to be closed. */
 int bdrv_replace(BlockDriverState *file, const void *bytes, size_t size);
 int bdrv_allocate(BlockDriverState *file, int64_t offset, int64_t bytes);
+int bdrv_remove(BlockDriverState *file);
 
 /* Decides whether a parent that was found is the right one: 0, or -errno. */
 typedef int BdrvAcceptFn(void *opaque, BlockDriverState *backing);

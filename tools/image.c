@@ -115,6 +115,17 @@ void image_close(BlockDriverState *bs)
     bdrv_close(bs); /* nothing was written, so nothing can be lost */
 }
 
+int image_close_written(BlockDriverState *bs, int result)
+{
+    int closed = bdrv_close(bs);
+
+    if (result >= 0 && closed < 0) {
+        tool_library_error();
+        return closed;
+    }
+    return result;
+}
+
 /* ----------------------------------------------------------------- creating */
 
 int image_new_add(ImageNew *image, const char *value)
@@ -187,12 +198,12 @@ static int take_option(char *options, const char *key, char **value)
     return 0;
 }
 
-static void print_create_options(const BdrvDriverInfo *driver)
+static void print_options(const char *driver, const BdrvOption *list)
 {
     const char *const *choice;
 
-    printf("Supported %s options:\n", driver->name);
-    for (const BdrvOption *o = driver->create_options; o->name != NULL; o++) {
+    printf("Supported %s options:\n", driver);
+    for (const BdrvOption *o = list; o->name != NULL; o++) {
         printf("  %-20s %s", o->name, o->help != NULL ? o->help : "");
         choice = o->type == BDRV_OPTION_CHOICE ? o->choices : NULL;
         for (int i = 0; choice != NULL && choice[i] != NULL; i++) {
@@ -203,6 +214,11 @@ static void print_create_options(const BdrvDriverInfo *driver)
         }
         printf("\n");
     }
+}
+
+static void print_create_options(const BdrvDriverInfo *driver)
+{
+    print_options(driver->name, driver->create_options);
     if (driver->can_back) {
         printf("  %-20s %s\n", "backing_file", "same as -b");
         printf("  %-20s %s\n", "backing_fmt", "same as -F");
@@ -210,8 +226,8 @@ static void print_create_options(const BdrvDriverInfo *driver)
     printf("  %-20s %s\n", "size", "size of the disk");
 }
 
-/* Whether "help" or "?" stands among the options. */
-static int wants_help(const char *options)
+/* "help" or "?" stands among them. */
+int image_wants_help(const char *options)
 {
     while (options != NULL && *options != '\0') {
         const char *end = option_end(options);
@@ -239,6 +255,22 @@ static int find_driver(const char *name, BdrvDriverInfo *info)
     return 0;
 }
 
+int image_print_amend_options(const char *format)
+{
+    BdrvDriverInfo driver;
+
+    if (find_driver(format, &driver) < 0) {
+        return -1;
+    }
+    if (driver.amend_options->name == NULL) {
+        tool_error("nothing can be amended in images of the format %s",
+                   driver.name);
+        return -1;
+    }
+    print_options(driver.name, driver.amend_options);
+    return 0;
+}
+
 int image_new_settle(ImageNew *image, BdrvDriverInfo *driver)
 {
     static const char *const words[] = {"backing_file", "backing_fmt", "size"};
@@ -248,7 +280,7 @@ int image_new_settle(ImageNew *image, BdrvDriverInfo *driver)
     if (find_driver(image->format, driver) < 0) {
         return -1;
     }
-    if (wants_help(image->options)) {
+    if (image_wants_help(image->options)) {
         print_create_options(driver);
         return 1;
     }

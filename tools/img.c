@@ -15,8 +15,8 @@
 #include "tool.h"
 
 static const Tool *const tools[] = {
-    &tool_check, &tool_compare, &tool_convert, &tool_create,
-    &tool_info,    &tool_io,      &tool_map,
+    &tool_amend, &tool_check, &tool_commit, &tool_compare, &tool_convert,
+    &tool_create, &tool_info, &tool_io, &tool_map, &tool_rebase, &tool_resize,
 };
 
 enum { TOOLS = sizeof(tools) / sizeof(tools[0]) };

@@ -217,9 +217,19 @@ static int check_operands(const Tool *tool, int count, char **operands)
     return 1;
 }
 
+/* "-5G" at the end is no option where a number below 0 makes sense. */
+static int ends_with_number(const Tool *tool, int argc, char **argv)
+{
+    const char *last = argv[argc - 1];
+
+    return tool->signed_operand && argc > 1 && last[0] == '-' &&
+           last[1] >= '0' && last[1] <= '9';
+}
+
 int tool_invoke(const Tool *tool, void *request, int argc, char **argv)
 {
-    int result = parse_options(tool, request, argc, argv);
+    const int parsed = argc - ends_with_number(tool, argc, argv);
+    int result = parse_options(tool, request, parsed, argv);
 
     if (result > 0) {
         result = check_operands(tool, argc - optind, argv + optind);

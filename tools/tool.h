@@ -50,6 +50,7 @@ typedef struct Tool {
     const ToolOption *options;
     int least_operands;
     int most_operands;   /* or TOOL_ANY_NUMBER */
+    int signed_operand;  /* not 0: the last one may be a number below 0 */
     int usage_status;    /* exit status when the arguments make no sense */
     size_t request_size; /* of what take fills and run reads; starts zeroed */
     /* Notes one option.  value is NULL for one that takes none, else it lives
@@ -117,6 +118,10 @@ BlockDriverState *image_open(const char *filename, const ImageHow *how);
 /* Closes an image that was only read. */
 void image_close(BlockDriverState *bs);
 
+/* Closes one that was written to.  result is what came of that; if it was good
+ * and the close is not, the message is printed.  0 or < 0. */
+int image_close_written(BlockDriverState *bs, int result);
+
 /* What an image is to be created as: -o, -b and -F, where -o backing_file=… and
  * backing_fmt=… are other words for the last two, and size=… for the operand. */
 typedef struct ImageNew {
@@ -143,6 +148,13 @@ int image_new_settle(ImageNew *image, BdrvDriverInfo *driver);
 int image_new_seed(ImageNew *image, const BdrvDriverInfo *driver);
 
 void image_new_free(ImageNew *image);
+
+/* Whether the options (NULL: none) ask for help. */
+int image_wants_help(const char *options);
+
+/* Prints what can be changed in images of a format.  0, or -1 with the message
+ * printed. */
+int image_print_amend_options(const char *format);
 
 /* Whether two names lead to one file or device (0 if either does not exist). */
 int image_same_file(const char *one, const char *other);
@@ -294,12 +306,16 @@ const Tool *io_find_command(const char *name);
 
 /* -------------------------------------------------------------- the tables */
 
+extern const Tool tool_amend;   /* cmd-amend.c */
 extern const Tool tool_check;   /* cmd-check.c */
+extern const Tool tool_commit;  /* cmd-commit.c */
 extern const Tool tool_compare; /* cmd-compare.c */
 extern const Tool tool_convert; /* cmd-convert.c */
 extern const Tool tool_create;  /* cmd-create.c */
 extern const Tool tool_info;    /* cmd-info.c */
 extern const Tool tool_io;      /* cmd-io.c */
 extern const Tool tool_map;     /* cmd-map.c */
+extern const Tool tool_rebase;  /* cmd-rebase.c */
+extern const Tool tool_resize;  /* cmd-resize.c */
 
 #endif

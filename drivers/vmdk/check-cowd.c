@@ -9,6 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of fields that are changed in place. */
+enum {
+    CAPACITY_OFFSET = 12,
+    ENTRIES_OFFSET = 24
+};
+
 static int write_header(VmdkCheck *c, const VmdkExtent *extent, const VmdkCowdHeader *header)
 {
     uint8_t bytes[VMDK_COWD_HEADER_BYTES];
@@ -91,13 +97,30 @@ static int check_unclean(VmdkCheck *c, VmdkExtent *extent, const VmdkCowdHeader 
     return c->mend_all ? write_field(c, extent, 0, VMDK_COWD_UNCLEAN_OFFSET) : 0;
 }
 
-static int check_capacity(VmdkCheck *c, VmdkExtent *extent, const VmdkCowdHeader *header)
+static int64_t entries_for(const VmdkCowdHeader *header, int64_t sectors)
+{
+    return bdrv_div_up(sectors, vmdk_cowd_gtes(header) * (int64_t)header->grain_sectors);
+}
+
+/* The directory was made for one of the two; if it does for both, the larger
+ * loses nothing. */
+static int header_is_wrong(const VmdkCowdHeader *header, int64_t line)
+{
+    const int64_t capacity = header->capacity_sectors;
+
+    return line <= UINT32_MAX && entries_for(header, line) == header->gd_entries &&
+           (line > capacity || entries_for(header, capacity) != header->gd_entries);
+}
+
+static int check_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *header)
 {
     const int64_t line = extent->line->sectors, capacity = header->capacity_sectors;
-    const int alone = c->image->extent_count == 1;
+    const int in_header = header_is_wrong(header, line), alone = c->image->extent_count == 1;
     const BdrvFinding finding = {
         .kind = BDRV_FINDING_CORRUPTION,
-        .repair = alone ? "the descriptor is set to the header's size" : NULL,
+        .repair = in_header ? "the header is set to the descriptor's size"
+                  : alone   ? "the descriptor is set to the header's size"
+                            : NULL,
         .repaired = c->mend_all,
     };
 
@@ -106,38 +129,64 @@ static int check_capacity(VmdkCheck *c, VmdkExtent *extent, const VmdkCowdHeader
     }
     vmdk_found(c, &finding, "%s: the descriptor gives the extent %" PRId64 " sectors, its header "
                "%" PRId64, vmdk_check_name(extent), line, capacity);
+    if (in_header) {
+        header->capacity_sectors = (uint32_t)line;
+        return c->mend_all ? write_field(c, extent, (uint32_t)line, CAPACITY_OFFSET) : 0;
+    }
     return alone && c->mend_all ? vmdk_mend_line(c, extent, capacity) : 0;
+}
+
+/* More entries than the capacity needs would be taken for tables. */
+static int check_entry_count(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *header)
+{
+    const int64_t wanted = entries_for(header, header->capacity_sectors);
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_CORRUPTION,
+        .repair = "set to what the capacity needs",
+        .repaired = c->mend_all,
+    };
+
+    if (header->gd_entries <= wanted) {
+        return 0; /* fewer do not open */
+    }
+    vmdk_found(c, &finding, "%s: numGDEntries is %" PRIu32 ", but %" PRIu32 " sectors need %"
+               PRId64, vmdk_check_name(extent), header->gd_entries, header->capacity_sectors,
+               wanted);
+    header->gd_entries = (uint32_t)wanted;
+    return c->mend_all ? write_field(c, extent, header->gd_entries, ENTRIES_OFFSET) : 0;
+}
+
+static int check_tables(VmdkCheckMap *map, const VmdkCowdHeader *header)
+{
+    const int64_t line = map->extent->line->sectors;
+    int ret = vmdk_regions_add(&map->regions, 0, VMDK_COWD_HEADER_BYTES);
+
+    map->length = bdrv_min(line != 0 ? line : INT64_MAX, header->capacity_sectors) *
+                  BDRV_SECTOR_SIZE;
+    map->grain = (int64_t)header->grain_sectors * BDRV_SECTOR_SIZE;
+    map->gtes = vmdk_cowd_gtes(header);
+    map->tables = bdrv_div_up(map->length, map->gtes * map->grain);
+    map->gd_at[VMDK_PRIMARY] = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE;
+    map->first_data = VMDK_COWD_HEADER_BYTES;
+    map->has_zeroed = 1;
+    map->any_place = 1;
+    /* Behind freeSector other programs keep room ready. */
+    map->data_end = header->unclean_shutdown ? map->file_size
+                                             : (int64_t)header->free_sector * BDRV_SECTOR_SIZE;
+    return ret < 0 ? ret : vmdk_check_map(map);
 }
 
 static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *header)
 {
-    const int64_t size = bdrv_getlength(extent->file), line = extent->line->sectors;
-    VmdkCheckMap map = {
-        .c = c,
-        .extent = extent,
-        .file = extent->file,
-        .file_size = size,
-        .length = bdrv_min(line != 0 ? line : INT64_MAX, header->capacity_sectors) *
-                  BDRV_SECTOR_SIZE,
-        .grain = (int64_t)header->grain_sectors * BDRV_SECTOR_SIZE,
-        .gtes = vmdk_cowd_gtes(header),
-        .tables = header->gd_entries,
-        .gd_at[VMDK_PRIMARY] = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE,
-        .first_data = VMDK_COWD_HEADER_BYTES,
-        .has_zeroed = 1,
-        .any_place = 1,
-        /* Behind that other programs keep room ready. */
-        .data_end = header->unclean_shutdown
-                        ? size
-                        : (int64_t)header->free_sector * BDRV_SECTOR_SIZE,
-    };
+    VmdkCheckMap map = {.c = c, .extent = extent, .file = extent->file,
+                        .file_size = bdrv_getlength(extent->file)};
     int ret = check_capacity(c, extent, header);
 
     if (ret == 0) {
-        ret = vmdk_regions_add(&map.regions, 0, VMDK_COWD_HEADER_BYTES);
+        ret = check_entry_count(c, extent, header);
     }
     if (ret == 0) {
-        ret = vmdk_check_map(&map);
+        ret = check_tables(&map, header);
     }
     if (ret == 0 && !header->legacy) {
         ret = check_free_sector(&map, header);

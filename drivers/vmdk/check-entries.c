@@ -97,10 +97,12 @@ static int read_piece(VmdkCheckMap *map, VmdkTablePiece *piece)
     return ret;
 }
 
-/* The bytes of a table in a set, or of the other where it is missing. */
+/* The bytes of a table as one set has it, or the other where it is missing.  The
+ * primary is the one that readers followed. */
 static const uint8_t *table_in(const VmdkCheckMap *map, const VmdkTablePiece *piece, int set,
                                int64_t table)
 {
+    set = map->swapped[table] ? !set : set;
     if (!map->gd[set] || map->gd[set][table] == 0) {
         set = !set;
     }

@@ -213,14 +213,18 @@ static int write_gde(VmdkCheckMap *map, int set, int64_t table, uint32_t sector)
                             set == VMDK_PRIMARY ? BDRV_TABLE_PRIMARY : BDRV_TABLE_REDUNDANT);
 }
 
-/* Copies a table to the file's end.  The entry that will point at it is written
- * behind the next barrier. */
+/* Copies a table to the file's end, behind what a grain that is cut by it may
+ * need.  The entry that will point at it is written behind the next barrier. */
 static int copy_table(VmdkCheckMap *map, uint32_t from, uint32_t *to)
 {
     const int64_t bytes = vmdk_check_table_bytes(map);
+    const int64_t behind = map->file_size + (map->file_size % map->grain ? map->grain : 0);
     uint8_t *buf = malloc((size_t)bytes);
-    int64_t start = vmdk_check_take(map, bytes, BDRV_SECTOR_SIZE);
+    int64_t start;
     int ret = buf ? read_table(map, from, buf) : -ENOMEM;
+
+    map->next = bdrv_max(map->next, bdrv_round_up(behind, map->grain));
+    start = vmdk_check_take(map, bytes, BDRV_SECTOR_SIZE);
 
     if (ret == 0 && start / BDRV_SECTOR_SIZE > UINT32_MAX) {
         ret = bdrv_error(map->file, -EFBIG, "there is no room for another table in the first 2 "
@@ -240,7 +244,6 @@ static int add_region(VmdkCheckMap *map, uint32_t sector)
     int ret = vmdk_regions_add(&map->regions, start, start + vmdk_check_table_bytes(map));
 
     vmdk_regions_sort(&map->regions);
-    map->file_size = bdrv_max(map->file_size, bdrv_getlength(map->file));
     return ret;
 }
 
@@ -251,13 +254,23 @@ typedef struct Cure {
     const char *repair;
 } Cure;
 
+/* Do two places hold the same table? */
+static int is_equal(const VmdkCheckMap *map, uint32_t one, uint32_t other, uint8_t *bytes)
+{
+    const size_t size = (size_t)vmdk_check_table_bytes(map);
+
+    return read_table(map, one, bytes) == 0 && read_table(map, other, bytes + size) == 0 &&
+           memcmp(bytes, bytes + size, size) == 0;
+}
+
 static Cure choose_cure(const VmdkCheckMap *map, int set, int64_t table, uint8_t *bytes)
 {
     const uint32_t usual = usual_place(map, set, table);
     const uint32_t other = map->gd[!set] ? map->gd[!set][table] : 0;
 
     if (usual != 0 && is_possible(map, usual) &&
-        (other == 0 || is_sound(map, table, usual, bytes))) {
+        (other == 0 || is_equal(map, usual, other, bytes) ||
+         is_sound(map, table, usual, bytes))) {
         return (Cure){.sector = usual, .repair = "the entry is set to where the table is"};
     }
     if (other != 0) {
@@ -281,6 +294,8 @@ static int apply_cure(VmdkCheckMap *map, int set, int64_t table, const Cure *cur
         ret = write_gde(map, set, table, sector);
     }
     map->gd[set][table] = cure->copy && !mend ? 0 : sector;
+    map->swapped[table] |= set == VMDK_PRIMARY && !cure->copy && sector != 0 &&
+                           map->gd[!set] && map->gd[!set][table] != 0;
     return ret < 0 || map->gd[set][table] == 0 ? ret : add_region(map, sector);
 }
 
@@ -508,9 +523,10 @@ int vmdk_check_directories(VmdkCheckMap *map)
             ret = load_directory(map, set);
         }
     }
+    map->swapped = calloc((size_t)map->tables, 1);
     v.bytes = malloc(3 * (size_t)vmdk_check_table_bytes(map));
     if (ret == 0) {
-        ret = v.bytes ? judge(map, &v) : -ENOMEM;
+        ret = v.bytes && map->swapped ? judge(map, &v) : -ENOMEM;
     }
     free(v.bytes);
     free(v.why[VMDK_PRIMARY]);

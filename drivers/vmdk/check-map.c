@@ -100,6 +100,8 @@ void vmdk_check_map_free(VmdkCheckMap *map)
         free(map->gd[set]);
         map->gd[set] = NULL;
     }
+    free(map->swapped);
+    map->swapped = NULL;
     vmdk_regions_free(&map->regions);
     free(map->seen.bytes);
     free(map->shared.bytes);

@@ -87,25 +87,52 @@ static int replace_header(VmdkCheck *c, VmdkExtent *extent, const uint8_t *bytes
 
 /* ----------------------------------------------------- places of directories */
 
-/* How many GDEs of the primary directory make sense. */
-static int64_t count_possible(const VmdkExtent *extent, const VmdkHeader *header)
+/* Could the table at that sector be one?  Nearly all of its entries are zeros or
+ * sectors of the file. */
+static int is_table_at(const VmdkExtent *extent, const VmdkHeader *header, uint32_t sector)
 {
-    const int64_t size = bdrv_getlength(extent->file);
-    const int64_t bytes = vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
-    int64_t possible = 0;
+    const int64_t start = (int64_t)sector * BDRV_SECTOR_SIZE, size = bdrv_getlength(extent->file);
+    int64_t strange = 0;
+
+    if (start < VMDK_HEADER_BYTES ||
+        start + vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE > size) {
+        return 0;
+    }
+    for (int64_t i = 0; i < header->gtes_per_gt; i++) {
+        uint8_t entry[4];
+
+        if (bdrv_pread(extent->file, entry, sizeof entry, start + i * 4) < 0) {
+            return 0;
+        }
+        strange += (int64_t)bdrv_load_le32(entry) * BDRV_SECTOR_SIZE >= size;
+    }
+    return strange * 8 < header->gtes_per_gt;
+}
+
+/* Do most GDEs of the primary directory, wherever it is, lead to tables? */
+static int leads_to_tables(const VmdkExtent *extent, const VmdkHeader *header)
+{
+    const int64_t gd = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE;
+    int64_t good = 0, used = 0;
 
     for (int64_t i = 0; i < vmdk_header_tables(header); i++) {
-        uint8_t entry[4];
-        int64_t start;
+        uint8_t bytes[4];
+        uint32_t entry;
 
-        if (bdrv_pread(extent->file, entry, sizeof entry,
-                       (int64_t)header->gd_sector * BDRV_SECTOR_SIZE + i * 4) < 0) {
-            return possible;
+        if (bdrv_pread(extent->file, bytes, sizeof bytes, gd + i * 4) < 0) {
+            return 0;
         }
-        start = (int64_t)bdrv_load_le32(entry) * BDRV_SECTOR_SIZE;
-        possible += start == 0 || (start >= VMDK_HEADER_BYTES && start + bytes <= size);
+        entry = bdrv_load_le32(bytes);
+        used += entry != 0;
+        good += entry != 0 && is_table_at(extent, header, entry);
     }
-    return possible;
+    return used > 0 && good * 2 >= used;
+}
+
+static int is_same_shape(const VmdkHeader *a, const VmdkHeader *b)
+{
+    return a->grain_sectors == b->grain_sectors && a->gtes_per_gt == b->gtes_per_gt &&
+           (a->flags & VMDK_FLAG_REDUNDANT) == (b->flags & VMDK_FLAG_REDUNDANT);
 }
 
 /* A header that can be used may still say wrong things of where tables are. */
@@ -113,19 +140,19 @@ static int check_places(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
 {
     const int fits = !(header->flags & VMDK_FLAG_REDUNDANT) ||
                      vmdk_header_redundant_fits(header, bdrv_getlength(extent->file));
-    const int64_t tables = vmdk_header_tables(header);
     VmdkHeader usual;
     BdrvFinding finding = {.kind = BDRV_FINDING_CORRUPTION, .repaired = c->mend_all};
-    int found;
+    int found = vmdk_header_is_usual(extent->file, header);
 
-    if (fits && count_possible(extent, header) * 2 >= tables) {
-        return 0;
+    if (found < 0 || (fits && (found || leads_to_tables(extent, header)))) {
+        return found < 0 ? found : 0;
     }
     found = vmdk_header_rebuild(extent, (int64_t)header->capacity_sectors, &usual);
     if (found < 0) {
         return found;
     }
-    if (found && (usual.gd_sector != header->gd_sector || !fits)) {
+    if (found && is_same_shape(&usual, header) &&
+        (usual.gd_sector != header->gd_sector || !fits)) {
         finding.repair = "set to where they are";
         vmdk_found(c, &finding, "%s: gdOffset is sector %" PRIu64 " and rgdOffset %" PRIu64
                    ", but the directories are at %" PRIu64 " and %" PRIu64,
@@ -286,6 +313,51 @@ static int check_overhead(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
     return c->mend_all ? write_header(c, extent, header) : 0;
 }
 
+/* The header may say wrong things of where the descriptor was found. */
+int vmdk_check_descriptor_place(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
+{
+    const Vmdk *image = c->image;
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_CORRUPTION,
+        .repair = "set to where it is",
+        .repaired = c->mend_all,
+    };
+
+    if (image->descriptor_file != extent->file || !image->descriptor.text ||
+        ((int64_t)header->descriptor_sector == image->descriptor_offset / BDRV_SECTOR_SIZE &&
+         header->descriptor_sectors * BDRV_SECTOR_SIZE >= image->descriptor.text_size)) {
+        return 0;
+    }
+    vmdk_found(c, &finding, "%s: descriptorOffset is sector %" PRIu64 " and descriptorSize %" PRIu64
+               ", but the descriptor is %zu bytes at sector %" PRId64, vmdk_check_name(extent),
+               header->descriptor_sector, header->descriptor_sectors,
+               image->descriptor.text_size, image->descriptor_offset / BDRV_SECTOR_SIZE);
+    header->descriptor_sector = (uint64_t)(image->descriptor_offset / BDRV_SECTOR_SIZE);
+    header->descriptor_sectors = (uint64_t)(image->descriptor_room / BDRV_SECTOR_SIZE);
+    return c->mend_all ? write_header(c, extent, header) : 0;
+}
+
+/* Room for the descriptor that reaches into the tables would be filled one day. */
+static int check_descriptor_room(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
+{
+    const uint64_t rgd = header->rgd_sector != 0 ? header->rgd_sector : header->gd_sector;
+    const uint64_t tables = rgd < header->gd_sector ? rgd : header->gd_sector;
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_CORRUPTION,
+        .repair = "set to what is before the tables",
+        .repaired = c->mend_all,
+    };
+
+    if (header->descriptor_sector == 0 || header->descriptor_sector >= tables ||
+        header->descriptor_sector + header->descriptor_sectors <= tables) {
+        return 0;
+    }
+    vmdk_found(c, &finding, "%s: descriptorSize is %" PRIu64 " sectors, but the tables begin at "
+               "sector %" PRIu64, vmdk_check_name(extent), header->descriptor_sectors, tables);
+    header->descriptor_sectors = tables - header->descriptor_sector;
+    return c->mend_all ? write_header(c, extent, header) : 0;
+}
+
 /* Grains of zeros, and the unclean flag, in one write of the header, when all
  * else is mended. */
 static int check_flags(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header, int zeroed)
@@ -323,6 +395,12 @@ static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
 
     if (ret == 0) {
         ret = check_overhead(c, extent, header);
+    }
+    if (ret == 0) {
+        ret = vmdk_check_descriptor_place(c, extent, header);
+    }
+    if (ret == 0) {
+        ret = check_descriptor_room(c, extent, header);
     }
     if (ret == 0) {
         ret = check_capacity(c, extent, header, &map.length);

@@ -266,17 +266,19 @@ static int check_end(VmdkStreamCheck *s, int64_t end)
     uint8_t last[BDRV_SECTOR_SIZE];
     const BdrvFinding finding = {
         .kind = BDRV_FINDING_MISMATCH,
-        .repair = "a sector of zeros is appended",
+        .repair = "a sector of zeros is written",
         .repaired = s->c->mend_all,
     };
-    int ret = bdrv_pread(s->extent->file, last, sizeof last, end - BDRV_SECTOR_SIZE);
+    const int64_t at = s->footer_end > 0 ? end - BDRV_SECTOR_SIZE : end; /* where it should be */
+    int ret = s->size < end ? 0 : bdrv_pread(s->extent->file, last, sizeof last,
+                                             end - BDRV_SECTOR_SIZE);
 
-    if (ret < 0 || memcmp(last, zeros, sizeof last) == 0) {
+    if (ret < 0 || (s->size >= end && memcmp(last, zeros, sizeof last) == 0)) {
         return ret;
     }
     vmdk_found(s->c, &finding, "%s: the end-of-stream marker is missing",
                vmdk_check_name(s->extent));
-    return s->c->mend_all ? vmdk_mend_bytes(s->c, s->extent->file, zeros, sizeof zeros, end) : 0;
+    return s->c->mend_all ? vmdk_mend_bytes(s->c, s->extent->file, zeros, sizeof zeros, at) : 0;
 }
 
 static int check_trailing(VmdkStreamCheck *s)

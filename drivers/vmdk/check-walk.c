@@ -245,6 +245,31 @@ static int walk(VmdkStreamCheck *s, int64_t *end)
 
 /* -------------------------------------------------------------------- front */
 
+/* What only the header at the beginning tells: where descriptor and grains are. */
+static int check_head(VmdkStreamCheck *s, const VmdkHeader *head)
+{
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_MISMATCH,
+        .repair = "set to where grains begin",
+        .repaired = s->c->mend_all,
+    };
+    VmdkHeader front = *head;
+    uint8_t bytes[VMDK_HEADER_BYTES];
+    int ret = vmdk_check_descriptor_place(s->c, s->extent, &front);
+
+    s->header.descriptor_sector = front.descriptor_sector;
+    s->header.descriptor_sectors = front.descriptor_sectors;
+    if (ret < 0 || front.overhead_sectors <= (uint64_t)s->size / BDRV_SECTOR_SIZE) {
+        return ret;
+    }
+    vmdk_found(s->c, &finding, "%s: overHead is %" PRIu64 " sectors, more than the file has",
+               vmdk_check_name(s->extent), front.overhead_sectors);
+    front.overhead_sectors = (uint64_t)(first_block(s) / BDRV_SECTOR_SIZE);
+    s->header.overhead_sectors = front.overhead_sectors;
+    vmdk_header_encode(&front, bytes);
+    return s->c->mend_all ? vmdk_mend_bytes(s->c, s->extent->file, bytes, sizeof bytes, 0) : 0;
+}
+
 /* Whether the tables, or what leads to them, are lost is known before the walk. */
 static void judge_footer(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkHeader *footer,
                          int64_t at)
@@ -319,6 +344,12 @@ int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head)
     int ret = take_header(s, head, &footer, at);
 
     if (ret != 1) {
+        return ret;
+    }
+    if (!destroyed) {
+        ret = check_head(s, head);
+    }
+    if (ret < 0) {
         return ret;
     }
     if (at == 0 && head && head->gd_sector == VMDK_GD_AT_END) {

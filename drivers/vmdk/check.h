@@ -63,6 +63,9 @@ const char *vmdk_unallocated_reads(const VmdkExtent *extent);
 int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent);
 int vmdk_check_cowd(VmdkCheck *c, VmdkExtent *extent);
 int vmdk_check_plain(VmdkCheck *c, VmdkExtent *extent);
+/* Is the descriptor where the header says?  Mends *header, which must be that of
+ * the file's beginning, and it there. */
+int vmdk_check_descriptor_place(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header);
 /* head: the header at the file's beginning, decoded; NULL: destroyed. */
 int vmdk_check_stream(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *head);
 /* Does the file end like a stream, whatever its beginning is? */
@@ -107,6 +110,9 @@ typedef struct VmdkCheckMap {
     int any_place;            /* grains need not begin at a multiple of their size */
 
     uint32_t *gd[VMDK_SETS]; /* sectors; 0: none, or none that can be used */
+    /* By table: until now readers had to follow the redundant set, so that what
+     * differs in the primary one, found again, is the doubtful copy. */
+    uint8_t *swapped;
     VmdkRegions regions;     /* of all metadata */
     VmdkBits seen;           /* what the grains of the tables occupy */
     VmdkBits shared;         /* bytes NULL: nothing is shared */
@@ -148,6 +154,9 @@ VmdkEntryClass vmdk_check_class(const VmdkCheckMap *map, int64_t grain, uint32_t
 /* Works out the header of an extent of that many sectors, laid out as VMware
  * does, from the directories.  1: found; 0: not; or -errno. */
 int vmdk_header_rebuild(VmdkExtent *extent, int64_t sectors, VmdkHeader *header);
+/* Do at least half of the GDEs point where VMware's layout has the tables?  1, 0
+ * or -errno. */
+int vmdk_header_is_usual(BlockDriverState *file, const VmdkHeader *header);
 int vmdk_cowd_header_rebuild(VmdkExtent *extent, int64_t sectors, VmdkCowdHeader *header);
 
 /* --------------------------------------------------------- repair-stream.c */

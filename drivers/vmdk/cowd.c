@@ -245,6 +245,19 @@ static int cowd_write_zeroes(VmdkExtent *extent, int64_t offset, int64_t bytes)
     return bdrv_clusters_write_zeroes(cowd_of(extent)->clusters, offset, bytes);
 }
 
+/* No entry hides a parent: then zeros do, where the grain is. */
+static int cowd_discard(VmdkExtent *extent, int64_t offset, int64_t bytes)
+{
+    Cowd *cowd = cowd_of(extent);
+    int ret;
+
+    if (vmdk_extent_has_parent(extent)) {
+        return vmdk_map_zero_in_place(&cowd->map, offset, bytes);
+    }
+    ret = mark_unclean(cowd);
+    return ret < 0 ? ret : vmdk_map_discard(&cowd->map, offset, bytes, 0);
+}
+
 static int cowd_is_allocated(VmdkExtent *extent, int64_t offset, int64_t bytes, BdrvExtent *run)
 {
     return vmdk_map_lookup(&cowd_of(extent)->map, offset, bytes, run);
@@ -268,7 +281,46 @@ static int cowd_settle(VmdkExtent *extent)
     if (ret == 0) {
         ret = vmdk_space_trim(&cowd->space);
     }
-    return ret < 0 ? ret : write_unclean(cowd, 0);
+    if (ret == 0) {
+        ret = write_unclean(cowd, 0);
+    }
+    if (ret == 0) {
+        atomic_store(&cowd->marked, 0); /* should it go on */
+    }
+    return ret;
+}
+
+/* ---------------------------------------------------------- all of the extent */
+
+static int cowd_make_empty(VmdkExtent *extent)
+{
+    Cowd *cowd = cowd_of(extent);
+    int ret = mark_unclean(cowd);
+
+    if (ret == 0) {
+        ret = vmdk_map_empty(&cowd->map, VMDK_DROP_TABLES);
+    }
+    if (ret == 0) {
+        ret = keep_free_sector(cowd);
+    }
+    return ret < 0 ? ret : bdrv_table_flush(extent->image->table);
+}
+
+static int cowd_resize(VmdkExtent *extent, int64_t length)
+{
+    Cowd *cowd = cowd_of(extent);
+    int ret = mark_unclean(cowd);
+
+    if (ret == 0) {
+        ret = vmdk_map_cut(&cowd->map, length);
+    }
+    if (ret == 0) {
+        ret = keep_free_sector(cowd); /* before the header is written as a whole */
+    }
+    if (ret == 0) {
+        ret = vmdk_cowd_resize(&cowd->map, &cowd->header, length);
+    }
+    return ret < 0 ? ret : cowd_settle(extent);
 }
 
 static void cowd_close(VmdkExtent *extent)
@@ -290,7 +342,10 @@ const VmdkExtentOps vmdk_cowd_extent = {
     .read = cowd_read,
     .write = cowd_write,
     .write_zeroes = cowd_write_zeroes,
+    .discard = cowd_discard,
     .is_allocated = cowd_is_allocated,
+    .make_empty = cowd_make_empty,
+    .resize = cowd_resize,
     .settle = cowd_settle,
     .close = cowd_close,
 };

@@ -164,18 +164,21 @@ static int is_named_as_part(const Vmdk *image)
            strspn(number + 2, "0123456789") == 3 && strcmp(number + 5, ".vmdk") == 0;
 }
 
+/* The text may be where it always is, whatever the header says of that. */
 static int salvage_sparse(Vmdk *image)
 {
     VmdkHeader header;
     int ret;
 
     start_again(image);
-    if (vmdk_header_read(bdrv_file(image->bs), &header) < 0) {
-        return salvage_behind_header(image);
+    if (salvage_behind_header(image) == 0) {
+        return 0;
     }
-    if (header.descriptor_sector == 0 || header.descriptor_sectors == 0 ||
+    start_again(image);
+    if (vmdk_header_read_front(bdrv_file(image->bs), &header) < 0 ||
+        header.descriptor_sector == 0 || header.descriptor_sectors == 0 ||
         is_named_as_part(image)) {
-        return -EINVAL; /* nothing is damaged, it is only not all of the disk */
+        return -EINVAL; /* there is nothing, or it is only not all of the disk */
     }
     ret = vmdk_extents_open_alone(image, VMDK_SPARSE);
     image->descriptor_offset = (int64_t)header.descriptor_sector * BDRV_SECTOR_SIZE;

@@ -329,10 +329,30 @@ static int take_other(const Parser *p, VmdkSlice first, VmdkSlice rest)
     return 0;
 }
 
+/* The access that the line of an extent begins with; -1: it is none. */
+static int access_of(VmdkSlice line, VmdkSlice *rest)
+{
+    VmdkSlice first;
+
+    *rest = line;
+    first = vmdk_slice_word(rest);
+    *rest = vmdk_slice_trim(*rest);
+    return rest->length > 0 && rest->start[0] != '='
+               ? find_name(access_names, COUNT_OF(access_names), first)
+               : -1;
+}
+
+int vmdk_slice_is_extent(VmdkSlice line)
+{
+    VmdkSlice rest;
+
+    return access_of(line, &rest) >= 0;
+}
+
 static int take_line(Parser *p, VmdkSlice line)
 {
-    VmdkSlice key, value, rest = line, first = vmdk_slice_word(&rest);
-    int access = find_name(access_names, COUNT_OF(access_names), first);
+    VmdkSlice key, value, behind, rest = line, first = vmdk_slice_word(&rest);
+    const int access = access_of(line, &behind);
 
     if (line.length > VMDK_LINE_MAX) {
         return bdrv_error(p->bs, -EINVAL, "descriptor line %zu has %zu bytes; the limit is %d",
@@ -341,9 +361,8 @@ static int take_line(Parser *p, VmdkSlice line)
     if (first.length == 0 || first.start[0] == '#') {
         return 0;
     }
-    if (access >= 0 && vmdk_slice_trim(rest).length > 0 &&
-        vmdk_slice_trim(rest).start[0] != '=') {
-        return take_extent(p, access, rest);
+    if (access >= 0) {
+        return take_extent(p, access, behind);
     }
     if (vmdk_slice_option(line, &key, &value) && !memchr(key.start, ' ', key.length)) {
         return take_option(p, key, value);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * descriptor.h - the descriptor as text: slices of it (text.c), what it says
- * (descriptor.c), changing one line of it (edit.c).  Included by vmdk.h.
+ * (descriptor.c), changing one line of it (edit.c, lines.c).  Included by vmdk.h.
  */
 #ifndef VMDK_DESCRIPTOR_H
 #define VMDK_DESCRIPTOR_H
@@ -86,6 +86,8 @@ typedef struct VmdkExtentLine {
     char *name; /* NULL: none */
 } VmdkExtentLine;
 
+/* Is the line of text an extent, right or wrong? */
+int vmdk_slice_is_extent(VmdkSlice line);
 /* Its bytes are those of a whole file, not of a part that the line names. */
 int vmdk_line_is_whole_file(const VmdkExtentLine *line);
 
@@ -137,7 +139,23 @@ int vmdk_option_find(const char *text, const char *key, VmdkSlice *value);
  * absent option is added as a line of its own behind the last header option.
  * -ENOMEM. */
 int vmdk_option_set(char **text, const char *key, const char *value);
+/* The same of a value that is a string: put in quotes where the option is new.
+ * ddb options are added at the end. */
+int vmdk_option_set_quoted(char **text, const char *key, const char *value);
 /* Drops the lines of an option, if there are any. */
 int vmdk_option_remove(char **text, const char *key);
+/* Puts middle in the place of the bytes [start, end) of *text. */
+int vmdk_text_splice(char **text, size_t start, size_t end, VmdkSlice middle);
+
+/* ----------------------------------------------------------------- lines.c */
+
+/* Of extent line number index: another size. */
+int vmdk_lines_set_sectors(char **text, size_t index, int64_t sectors);
+/* Drops all behind the first kept ones. */
+int vmdk_lines_cut(char **text, size_t kept);
+/* Adds a line (without its end) behind the count (> 0) that there are. */
+int vmdk_lines_add(char **text, size_t count, const char *line);
+/* The number of cylinders, if the text has one, as it follows from the size. */
+int vmdk_lines_fit_geometry(char **text, int64_t sectors);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include "vmdk.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,8 +30,7 @@ int vmdk_option_find(const char *text, const char *key, VmdkSlice *value)
     return count > 0;
 }
 
-/* Puts middle in the place of the bytes [start, end) of *text. */
-static int splice(char **text, size_t start, size_t end, VmdkSlice middle)
+int vmdk_text_splice(char **text, size_t start, size_t end, VmdkSlice middle)
 {
     VmdkText made = {0};
 
@@ -61,31 +61,52 @@ static size_t header_end(const char *text)
     return end;
 }
 
-static int add_option(char **text, const char *key, const char *value)
+/* rest: all of the line behind the key. */
+static int add_line(char **text, size_t at, const char *key, const char *rest)
 {
     const int crlf = strstr(*text, "\r\n") != NULL;
-    const size_t at = header_end(*text);
     const int open_line = at > 0 && (*text)[at - 1] != '\n';
     VmdkText line = {0};
     int ret;
 
-    vmdk_text_printf(&line, "%s%s=%s%s", open_line ? "\n" : "", key, value,
+    vmdk_text_printf(&line, "%s%s%s%s", open_line ? "\n" : "", key, rest,
                      crlf ? "\r\n" : "\n");
-    ret = line.failed ? -ENOMEM : splice(text, at, at, (VmdkSlice){line.bytes, line.length});
+    ret = line.failed ? -ENOMEM : vmdk_text_splice(text, at, at, (VmdkSlice){line.bytes, line.length});
     free(line.bytes);
     return ret;
 }
 
-int vmdk_option_set(char **text, const char *key, const char *value)
+/* rest: all of the line behind the key, if it is new. */
+static int set_option(char **text, const char *key, const char *value, const char *rest)
 {
     VmdkSlice found;
     size_t start;
 
     if (!vmdk_option_find(*text, key, &found)) {
-        return add_option(text, key, value);
+        return add_line(text,
+                        vmdk_slice_begins(whole(key), "ddb.") ? strlen(*text)
+                                                              : header_end(*text),
+                        key, rest);
     }
     start = (size_t)(found.start - *text);
-    return splice(text, start, start + found.length, whole(value));
+    return vmdk_text_splice(text, start, start + found.length, whole(value));
+}
+
+int vmdk_option_set(char **text, const char *key, const char *value)
+{
+    char rest[VMDK_LINE_MAX];
+
+    snprintf(rest, sizeof rest, "=%s", value);
+    return set_option(text, key, value, rest);
+}
+
+int vmdk_option_set_quoted(char **text, const char *key, const char *value)
+{
+    const int is_ddb = vmdk_slice_begins(whole(key), "ddb.");
+    char rest[VMDK_LINE_MAX];
+
+    snprintf(rest, sizeof rest, "%s\"%s\"", is_ddb ? " = " : "=", value);
+    return set_option(text, key, value, rest);
 }
 
 int vmdk_option_remove(char **text, const char *key)
@@ -95,7 +116,7 @@ int vmdk_option_remove(char **text, const char *key)
     while (vmdk_slice_line(&rest, &line)) {
         if (vmdk_slice_option(line, &found_key, &value) && vmdk_slice_is(found_key, key)) {
             size_t start = (size_t)(line.start - *text), end = (size_t)(rest.start - *text);
-            int ret = splice(text, start, end, whole(""));
+            int ret = vmdk_text_splice(text, start, end, whole(""));
 
             if (ret < 0) {
                 return ret;

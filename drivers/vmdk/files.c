@@ -306,6 +306,25 @@ static void assign_files(Vmdk *image, VmdkExtent **sorted, size_t count)
     }
 }
 
+/* Files that were open before the descriptor changed still are. */
+static void take_former(VmdkFiles *files)
+{
+    for (size_t i = 0; i < files->count; i++) {
+        VmdkFile *file = &files->list[i];
+
+        for (size_t j = 0; file->name && j < files->former_count; j++) {
+            const VmdkFile *former = &files->former[j];
+
+            if (former->name && former->node && former->writable >= file->writable &&
+                strcmp(former->name, file->name) == 0) {
+                file->node = former->node;
+                files->open_count++;
+                break;
+            }
+        }
+    }
+}
+
 static int make_table(Vmdk *image, BlockDriverState *own_file)
 {
     VmdkFiles *files = &image->files;
@@ -328,6 +347,7 @@ static int make_table(Vmdk *image, BlockDriverState *own_file)
         }
     }
     assign_files(image, sorted, count);
+    take_former(files);
     free(sorted);
     return 0;
 }

@@ -51,6 +51,11 @@ static int flat_write_zeroes(VmdkExtent *extent, int64_t offset, int64_t bytes)
     return bdrv_write_zeroes(extent->file, flat_offset(extent) + offset, bytes);
 }
 
+static int flat_discard(VmdkExtent *extent, int64_t offset, int64_t bytes)
+{
+    return bdrv_discard(extent->file, flat_offset(extent) + offset, bytes);
+}
+
 static int flat_is_allocated(VmdkExtent *extent, int64_t offset, int64_t bytes, BdrvExtent *run)
 {
     run->state = BDRV_DATA;
@@ -59,6 +64,36 @@ static int flat_is_allocated(VmdkExtent *extent, int64_t offset, int64_t bytes, 
     run->file = extent->file;
     run->file_offset = flat_offset(extent) + offset;
     return 0;
+}
+
+/* Makes the file of the extent end at end, and zeros of what is there already
+ * behind the old end, whoever put it there. */
+static int grow_file(VmdkExtent *extent, int64_t end)
+{
+    const int64_t old_end = flat_offset(extent) + extent->length;
+    const int64_t there = bdrv_min(bdrv_getlength(extent->file), end);
+    int ret = 0;
+
+    if (there > old_end) {
+        ret = bdrv_write_zeroes(extent->file, old_end, there - old_end);
+    }
+    if (ret == 0 && there < end) {
+        ret = bdrv_truncate(extent->file, end);
+    }
+    return ret;
+}
+
+/* A device keeps its length; the rest of it is just not used. */
+static int flat_resize(VmdkExtent *extent, int64_t length)
+{
+    const int64_t end = flat_offset(extent) + length;
+    int ret = length > extent->length ? grow_file(extent, end)
+                                      : bdrv_truncate(extent->file, end);
+
+    if (ret == -ENOTSUP && length < extent->length) {
+        ret = 0;
+    }
+    return ret < 0 ? ret : bdrv_flush_children(extent->image->bs);
 }
 
 static void flat_close(VmdkExtent *extent)
@@ -71,7 +106,9 @@ const VmdkExtentOps vmdk_flat_extent = {
     .read = flat_read,
     .write = flat_write,
     .write_zeroes = flat_write_zeroes,
+    .discard = flat_discard,
     .is_allocated = flat_is_allocated,
+    .resize = flat_resize,
     .settle = vmdk_extent_settled,
     .close = flat_close,
 };

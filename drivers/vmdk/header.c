@@ -74,19 +74,24 @@ static void encode_changeable(const VmdkHeader *header, uint8_t *bytes)
     bytes[72] = header->unclean_shutdown;
 }
 
+static void encode_places(const VmdkHeader *header, uint8_t *bytes)
+{
+    bdrv_store_le64(bytes + 12, header->capacity_sectors);
+    bdrv_store_le64(bytes + 28, header->descriptor_sector);
+    bdrv_store_le64(bytes + 48, header->rgd_sector);
+    bdrv_store_le64(bytes + 56, header->gd_sector);
+    bdrv_store_le64(bytes + 64, header->overhead_sectors);
+}
+
 void vmdk_header_encode(const VmdkHeader *header, uint8_t *bytes)
 {
     memset(bytes, 0, VMDK_HEADER_BYTES);
     memcpy(bytes, "KDMV", 4);
     encode_changeable(header, bytes);
-    bdrv_store_le64(bytes + 12, header->capacity_sectors);
+    encode_places(header, bytes);
     bdrv_store_le64(bytes + 20, header->grain_sectors);
-    bdrv_store_le64(bytes + 28, header->descriptor_sector);
     bdrv_store_le64(bytes + 36, header->descriptor_sectors);
     bdrv_store_le32(bytes + 44, header->gtes_per_gt);
-    bdrv_store_le64(bytes + 48, header->rgd_sector);
-    bdrv_store_le64(bytes + 56, header->gd_sector);
-    bdrv_store_le64(bytes + 64, header->overhead_sectors);
     memcpy(bytes + 73, newline_bytes, sizeof newline_bytes);
     bdrv_store_le16(bytes + 77, header->compression);
 }
@@ -406,6 +411,19 @@ void vmdk_header_remark(const BlockDriverState *bs, const VmdkHeader *h, int64_t
         bdrv_log(bs, "sparse header: overHead is %" PRIu64 " sectors, more than the file has: "
                  "it was truncated", h->overhead_sectors);
     }
+}
+
+int vmdk_header_move(BlockDriverState *file, const VmdkHeader *header)
+{
+    uint8_t bytes[VMDK_HEADER_BYTES];
+    int ret = bdrv_pread(file, bytes, sizeof bytes, 0);
+
+    if (ret < 0) {
+        return ret;
+    }
+    encode_changeable(header, bytes);
+    encode_places(header, bytes);
+    return bdrv_pwrite(file, bytes, sizeof bytes, 0);
 }
 
 int vmdk_header_update(BlockDriverState *file, const VmdkHeader *header)

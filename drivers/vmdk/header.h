@@ -77,6 +77,8 @@ void vmdk_header_remark(const BlockDriverState *bs, const VmdkHeader *header, in
 /* Changes the stored header to say what *header says in version, flags and
  * unclean_shutdown, in one sector, keeping bytes that we do not know. */
 int vmdk_header_update(BlockDriverState *file, const VmdkHeader *header);
+/* The same, and capacity and all places: descriptor, directories, first grain. */
+int vmdk_header_move(BlockDriverState *file, const VmdkHeader *header);
 
 /* How many GTs the extent has; sectors of one GT; sectors of the GD. */
 int64_t vmdk_header_tables(const VmdkHeader *header);

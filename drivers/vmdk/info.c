@@ -59,16 +59,18 @@ int vmdk_get_info(BlockDriverState *bs, BdrvInfo *info)
 {
     Vmdk *image = bdrv_state(bs);
     const VmdkDescriptor *d = &image->descriptor;
-    int ret = add_extents(image, info);
+    int ret;
 
-    if (ret < 0) {
-        return ret;
-    }
-    if (d->parent_cid != VMDK_CID_NONE && d->parent_hint) {
+    pthread_rwlock_rdlock(&image->gate);
+    ret = add_extents(image, info);
+    pthread_mutex_lock(&image->lock);
+    if (ret == 0 && d->parent_cid != VMDK_CID_NONE && d->parent_hint) {
         snprintf(info->backing_filename, sizeof info->backing_filename, "%s", d->parent_hint);
         snprintf(info->backing_format, sizeof info->backing_format, "vmdk");
     }
-    return 0;
+    pthread_mutex_unlock(&image->lock);
+    pthread_rwlock_unlock(&image->gate);
+    return ret;
 }
 
 /* ----------------------------------------------------------------- details */
@@ -117,6 +119,7 @@ int vmdk_get_details(BlockDriverState *bs, BdrvDetails *details)
     const VmdkDescriptor *d = &image->descriptor;
     int ret = 0;
 
+    pthread_rwlock_rdlock(&image->gate);
     pthread_mutex_lock(&image->lock);
     bdrv_detail_number(details, "cid", d->cid);
     bdrv_detail_number(details, "parent-cid", d->parent_cid);
@@ -134,6 +137,7 @@ int vmdk_get_details(BlockDriverState *bs, BdrvDetails *details)
         tell_data_base(d->text, details);
     }
     pthread_mutex_unlock(&image->lock);
+    pthread_rwlock_unlock(&image->gate);
     return ret;
 }
 

@@ -219,7 +219,10 @@ static int describe_run(VmdkMap *map, const Entries *entries, int64_t offset, Bd
     run->bytes = count_alike(map, entries, offset - within) * map->grain - within;
     if (run->state == BDRV_DATA) {
         run->file = map->extent->file;
-        run->file_offset = (int64_t)entry * BDRV_SECTOR_SIZE + within;
+        run->file_offset = (int64_t)entry * BDRV_SECTOR_SIZE;
+    }
+    if (run->state == BDRV_DATA && !map->packed) {
+        run->file_offset += within;
         run->bytes = bdrv_min(run->bytes, file_size(map) - run->file_offset);
     }
     return run->bytes > 0 ? 0 : bad_grain(map, offset, entry, "the file's end cuts the grain");
@@ -446,11 +449,10 @@ static int add_tables(VmdkMap *map, VmdkSet set)
     return ret;
 }
 
-int vmdk_map_open(VmdkMap *map)
+int vmdk_map_find_tables(VmdkMap *map)
 {
     int ret = 0;
 
-    atomic_init(&map->complained, 0);
     for (int set = 0; ret == 0 && set < VMDK_SETS; set++) {
         if (map->gd[set] != 0) {
             ret = add_tables(map, (VmdkSet)set);
@@ -458,6 +460,12 @@ int vmdk_map_open(VmdkMap *map)
     }
     vmdk_regions_sort(&map->regions);
     return ret;
+}
+
+int vmdk_map_open(VmdkMap *map)
+{
+    atomic_init(&map->complained, 0);
+    return vmdk_map_find_tables(map);
 }
 
 void vmdk_map_close(VmdkMap *map)

@@ -48,7 +48,13 @@ int vmdk_extent_set_capacity(VmdkExtent *extent, uint64_t capacity_sectors,
         extent->length = (int64_t)capacity_sectors * BDRV_SECTOR_SIZE;
         return 0;
     }
-    if (wanted > capacity_sectors || capacity_sectors - wanted >= (uint64_t)grain_sectors) {
+    if (wanted < capacity_sectors && capacity_sectors - wanted >= (uint64_t)grain_sectors) {
+        bdrv_log(extent->image->bs, "the descriptor gives the extent '%s' %" PRIu64
+                 " sectors, its header %" PRIu64 ": a change of the size was interrupted, and "
+                 "the descriptor counts", extent->line->name ? extent->line->name : "", wanted,
+                 capacity_sectors);
+    }
+    if (wanted > capacity_sectors) {
         return bdrv_error(extent->file, -EINVAL, "the descriptor gives the extent %" PRIu64
                           " sectors, its header %" PRIu64, wanted, capacity_sectors);
     }

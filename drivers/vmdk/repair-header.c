@@ -100,16 +100,22 @@ static int ends_there(BlockDriverState *file, const VmdkHeader *h)
     return 1;
 }
 
+/* At least half of each directory is as it should be: 1, or 0, or -errno. */
 static int match(BlockDriverState *file, Candidate *c)
 {
+    const uint64_t starts[] = {c->header.gd_sector, c->header.rgd_sector};
     const int sets = c->header.rgd_sector != 0 ? 2 : 1;
-    int ret = count_matches(file, &c->header, c->header.gd_sector, &c->matches);
 
-    if (ret == 0 && sets == 2) {
-        ret = count_matches(file, &c->header, c->header.rgd_sector, &c->matches);
+    for (int i = 0; i < sets; i++) {
+        int64_t matches = 0;
+        int ret = count_matches(file, &c->header, starts[i], &matches);
+
+        if (ret < 0 || matches * 2 < vmdk_header_tables(&c->header)) {
+            return ret;
+        }
+        c->matches += matches;
     }
-    return ret < 0 ? ret : c->matches * 2 >= sets * vmdk_header_tables(&c->header) &&
-                               c->matches > 0 && ends_there(file, &c->header);
+    return ends_there(file, &c->header);
 }
 
 /* ------------------------------------------------------------- what the grains say */
@@ -206,6 +212,14 @@ int vmdk_header_rebuild(VmdkExtent *extent, int64_t sectors, VmdkHeader *header)
         header->flags |= VMDK_FLAG_ZEROED;
     }
     return 1;
+}
+
+int vmdk_header_is_usual(BlockDriverState *file, const VmdkHeader *header)
+{
+    int64_t matches = 0;
+    int ret = count_matches(file, header, header->gd_sector, &matches);
+
+    return ret < 0 ? ret : matches * 2 >= vmdk_header_tables(header);
 }
 
 /* --------------------------------------------------------------------- COWD */

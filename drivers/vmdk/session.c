@@ -52,83 +52,6 @@ uint32_t vmdk_seeded_cid(const char *seed, uint64_t salt)
     return cid >= VMDK_CID_UNTOUCHED ? cid - 2 : cid;
 }
 
-/* -------------------------------------------------------------------- text */
-
-/* The bytes from the first to the last that differ, in one request: of a new
- * CID in the place of the old one that is one sector.  Both are size bytes. */
-static int write_difference(Vmdk *image, const char *before, const char *after, size_t size)
-{
-    size_t first = 0, last = size;
-
-    while (first < size && before[first] == after[first]) {
-        first++;
-    }
-    while (last > first && before[last - 1] == after[last - 1]) {
-        last--;
-    }
-    return bdrv_pwrite(image->descriptor_file, after + first, last - first,
-                       image->descriptor_offset + (int64_t)first);
-}
-
-static int check_room(const Vmdk *image, size_t length)
-{
-    if (image->descriptor_room > 0 && (int64_t)length > image->descriptor_room) {
-        return bdrv_error(image->bs, -ENOSPC, "the changed descriptor has %zu bytes, but only %"
-                          PRId64 " are set aside for it", length, image->descriptor_room);
-    }
-    return 0;
-}
-
-static int padded(char **copy, const char *text, size_t size)
-{
-    *copy = calloc(1, size + 1);
-    if (!*copy) {
-        return -ENOMEM;
-    }
-    memcpy(*copy, text, strlen(text));
-    return 0;
-}
-
-/* Writes text over the stored descriptor. */
-static int store_in_place(Vmdk *image, const char *text)
-{
-    const size_t length = strlen(text), old_length = image->descriptor.text_size;
-    const size_t size = length > old_length ? length : old_length;
-    char *before = NULL, *after = NULL;
-    int ret = check_room(image, length);
-
-    if (ret == 0) {
-        ret = padded(&before, image->descriptor.text, size);
-    }
-    if (ret == 0) {
-        ret = padded(&after, text, size);
-    }
-    if (ret == 0) {
-        ret = write_difference(image, before, after,
-                               image->descriptor_room > 0 ? size : length < size ? length : size);
-    }
-    if (ret == 0 && image->descriptor_room == 0 && length < old_length) {
-        ret = bdrv_truncate(image->descriptor_file, (int64_t)length);
-    }
-    free(before);
-    free(after);
-    return ret;
-}
-
-/* A text file of another length than before could be cut off in the middle by a
- * power loss, so a new file takes its place; where that cannot be done (storage
- * of the caller, a directory that may not be written) it must do as it is. */
-static int store_text(Vmdk *image, const char *text)
-{
-    const size_t length = strlen(text);
-    int ret = -ENOTSUP;
-
-    if (image->descriptor_room == 0 && length != image->descriptor.text_size) {
-        ret = bdrv_replace(image->descriptor_file, text, length);
-    }
-    return ret == -ENOTSUP || ret == -EACCES ? store_in_place(image, text) : ret;
-}
-
 /* --------------------------------------------------------------------- CID */
 
 static int choose_cid(Vmdk *image, uint32_t *cid)
@@ -186,29 +109,21 @@ static int drop_change_tracking(Vmdk *image, char **text)
     return ret;
 }
 
+int vmdk_cid_set(char **text, const char *digits)
+{
+    int ret = vmdk_option_set(text, "CID", digits);
+
+    return ret < 0 ? ret : set_long_id(text, digits);
+}
+
 static int edit_text(Vmdk *image, uint32_t cid, char **text)
 {
     char digits[9];
     int ret;
 
     snprintf(digits, sizeof digits, "%08" PRIx32, cid);
-    ret = vmdk_option_set(text, "CID", digits);
-    if (ret == 0) {
-        ret = set_long_id(text, digits);
-    }
+    ret = vmdk_cid_set(text, digits);
     return ret < 0 ? ret : drop_change_tracking(image, text);
-}
-
-static void keep_text(Vmdk *image, char *text, uint32_t cid)
-{
-    VmdkDescriptor *d = &image->descriptor;
-
-    free(d->text);
-    d->text = text;
-    d->text_size = strlen(text);
-    d->cid = cid;
-    d->has_cid = 1;
-    d->tracks_changes = 0;
 }
 
 static int renew_cid(Vmdk *image)
@@ -227,17 +142,11 @@ static int renew_cid(Vmdk *image)
     }
     ret = edit_text(image, cid, &text);
     if (ret == 0) {
-        ret = store_text(image, text);
+        ret = vmdk_descriptor_change(image, text);
     }
-    if (ret == 0) {
-        ret = bdrv_flush_children(image->bs);
-    }
-    if (ret < 0) {
-        free(text);
-        return bdrv_error_prefix(image->bs, ret, "changing the CID before the first write");
-    }
-    keep_text(image, text, cid);
-    return 0;
+    free(text);
+    return ret < 0 ? bdrv_error_prefix(image->bs, ret, "changing the CID before the first write")
+                   : 0;
 }
 
 int vmdk_session_begin(Vmdk *image)

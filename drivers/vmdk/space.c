@@ -145,3 +145,23 @@ int vmdk_space_trim(VmdkSpace *space)
     }
     return ret;
 }
+
+int vmdk_space_reset(VmdkSpace *space, int64_t end)
+{
+    const int64_t next = bdrv_round_up(end, space->unit);
+    int ret = bdrv_truncate(space->file, next);
+
+    if (ret < 0 && ret != -ENOTSUP) {
+        return ret;
+    }
+    pthread_mutex_lock(&space->lock);
+    vmdk_space_start(space, next, next);
+    space->zero_from = next;
+    if (ret == -ENOTSUP) {
+        settle_for_fixed(space);
+    } else {
+        atomic_store(&space->file_size, next);
+    }
+    pthread_mutex_unlock(&space->lock);
+    return 0;
+}

@@ -265,6 +265,19 @@ static int sparse_write_zeroes(VmdkExtent *extent, int64_t offset, int64_t bytes
     return bdrv_clusters_write_zeroes(sparse_of(extent)->clusters, offset, bytes);
 }
 
+/* Without a parent, no entry reads as zeros too. */
+static int sparse_discard(VmdkExtent *extent, int64_t offset, int64_t bytes)
+{
+    Sparse *sparse = sparse_of(extent);
+    const int hides = vmdk_extent_has_parent(extent);
+    int ret = mark_unclean(sparse);
+
+    if (ret == 0 && hides) {
+        ret = allow_zeroed(sparse);
+    }
+    return ret < 0 ? ret : vmdk_map_discard(&sparse->map, offset, bytes, hides ? GTE_ZEROED : 0);
+}
+
 static int sparse_is_allocated(VmdkExtent *extent, int64_t offset, int64_t bytes,
                                BdrvExtent *run)
 {
@@ -285,6 +298,36 @@ static int sparse_settle(VmdkExtent *extent)
     if (ret == 0) {
         sparse->header.unclean_shutdown = 0;
         ret = vmdk_header_update(extent->file, &sparse->header);
+    }
+    if (ret == 0) {
+        atomic_store(&sparse->marked, 0); /* should it go on */
+    }
+    return ret;
+}
+
+/* ---------------------------------------------------------- all of the extent */
+
+static int sparse_make_empty(VmdkExtent *extent)
+{
+    Sparse *sparse = sparse_of(extent);
+    int ret = mark_unclean(sparse);
+
+    return ret < 0 ? ret : vmdk_map_empty(&sparse->map, VMDK_KEEP_TABLES);
+}
+
+static int sparse_resize(VmdkExtent *extent, int64_t length)
+{
+    Sparse *sparse = sparse_of(extent);
+    int ret = mark_unclean(sparse);
+
+    if (ret == 0) {
+        ret = vmdk_map_cut(&sparse->map, length);
+    }
+    if (ret == 0) {
+        ret = vmdk_sparse_resize(&sparse->map, length);
+    }
+    if (ret == 0) {
+        atomic_store(&sparse->marked, 0); /* the new header has no mark */
     }
     return ret;
 }
@@ -308,7 +351,10 @@ const VmdkExtentOps vmdk_sparse_extent = {
     .read = sparse_read,
     .write = sparse_write,
     .write_zeroes = sparse_write_zeroes,
+    .discard = sparse_discard,
     .is_allocated = sparse_is_allocated,
+    .make_empty = sparse_make_empty,
+    .resize = sparse_resize,
     .settle = sparse_settle,
     .close = sparse_close,
 };

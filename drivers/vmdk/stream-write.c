@@ -519,9 +519,10 @@ static int check_supported(const VmdkExtent *extent, const VmdkHeader *header)
     const int at_end = header->gd_sector == VMDK_GD_AT_END;
 
     if (extent->image->extent_count != 1 || extent->file != bdrv_file(extent->image->bs) ||
+        extent->line->access != VMDK_RW || header->capacity_sectors == 0 ||
         !(header->flags & VMDK_FLAG_MARKERS) || header->flags & VMDK_FLAG_REDUNDANT) {
-        return bdrv_error(extent->file, -EROFS, "this kind of streamOptimized image can only be "
-                          "read; convert it to one that can be written: img-convert -O vmdk");
+        return bdrv_error(extent->file, -EROFS, "such a streamOptimized image can only be read; "
+                          "convert it to one that can be written: img-convert -O vmdk");
     }
     if (bdrv_open_flags(extent->image->bs) & BDRV_O_FORWARD && !at_end) {
         return bdrv_error(extent->file, -ENOTSUP, "a pipe cannot be gone back in to write the "

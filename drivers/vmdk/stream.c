@@ -387,7 +387,7 @@ const VmdkExtentOps vmdk_stream_extent = {
 
 const VmdkExtentOps *vmdk_stream_ops(const VmdkExtent *extent)
 {
-    if (vmdk_extent_is_writable(extent)) {
+    if (bdrv_is_writable(extent->image->bs) && !extent->problem) {
         return &vmdk_stream_write_extent;
     }
     return bdrv_open_flags(extent->image->bs) & BDRV_O_FORWARD ? &vmdk_stream_pipe_extent

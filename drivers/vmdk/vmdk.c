@@ -91,6 +91,7 @@ static int vmdk_open(BlockDriverState *bs, const BdrvOptions *options)
     int ret;
 
     image->bs = bs;
+    pthread_rwlock_init(&image->gate, NULL);
     pthread_mutex_init(&image->lock, NULL);
     pthread_mutex_init(&image->files.lock, NULL);
     ret = vmdk_image_open(image, options);
@@ -98,11 +99,36 @@ static int vmdk_open(BlockDriverState *bs, const BdrvOptions *options)
         vmdk_image_free(image);
         pthread_mutex_destroy(&image->files.lock);
         pthread_mutex_destroy(&image->lock);
+        pthread_rwlock_destroy(&image->gate);
     }
     return ret;
 }
 
 /* ------------------------------------------------------------------ extents */
+
+/* A request begins and ends: while one is under way, the extents stay what they
+ * are.  Until it has begun the disk may have become shorter than it was when the
+ * core looked. */
+static int enter(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    Vmdk *image = bdrv_state(bs);
+
+    pthread_rwlock_rdlock(&image->gate);
+    if (offset + bytes <= bdrv_getlength(bs)) {
+        return 0;
+    }
+    pthread_rwlock_unlock(&image->gate);
+    return bdrv_error(bs, -ERANGE, "%" PRId64 " bytes at offset %" PRId64 " are beyond the end "
+                      "of the disk, which has just become shorter", bytes, offset);
+}
+
+static int leave(BlockDriverState *bs, int ret)
+{
+    Vmdk *image = bdrv_state(bs);
+
+    pthread_rwlock_unlock(&image->gate);
+    return ret;
+}
 
 /* The extent that offset is in; the disk has one. */
 static VmdkExtent *find_extent(const Vmdk *image, int64_t offset)
@@ -137,9 +163,8 @@ static int enter_to_write(VmdkExtent *extent, int64_t offset)
     return vmdk_extent_enter(extent);
 }
 
-static int vmdk_read(BlockDriverState *bs, void *buf, size_t bytes, int64_t offset)
+static int read_extents(Vmdk *image, void *buf, size_t bytes, int64_t offset)
 {
-    Vmdk *image = bdrv_state(bs);
     const int64_t end = offset + (int64_t)bytes;
     uint8_t *to = buf;
     int ret = image->parent_problem ? vmdk_parent_needed(image, offset, (int64_t)bytes) : 0;
@@ -159,9 +184,15 @@ static int vmdk_read(BlockDriverState *bs, void *buf, size_t bytes, int64_t offs
     return ret;
 }
 
-static int vmdk_write(BlockDriverState *bs, const void *buf, size_t bytes, int64_t offset)
+static int vmdk_read(BlockDriverState *bs, void *buf, size_t bytes, int64_t offset)
 {
-    Vmdk *image = bdrv_state(bs);
+    const int ret = enter(bs, offset, (int64_t)bytes);
+
+    return ret < 0 ? ret : leave(bs, read_extents(bdrv_state(bs), buf, bytes, offset));
+}
+
+static int write_extents(Vmdk *image, const void *buf, size_t bytes, int64_t offset)
+{
     const int64_t end = offset + (int64_t)bytes;
     const uint8_t *from = buf;
     int ret = vmdk_session_begin(image);
@@ -181,9 +212,31 @@ static int vmdk_write(BlockDriverState *bs, const void *buf, size_t bytes, int64
     return ret;
 }
 
-static int vmdk_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes)
+static int vmdk_write(BlockDriverState *bs, const void *buf, size_t bytes, int64_t offset)
 {
-    Vmdk *image = bdrv_state(bs);
+    const int ret = enter(bs, offset, (int64_t)bytes);
+
+    return ret < 0 ? ret : leave(bs, write_extents(bdrv_state(bs), buf, bytes, offset));
+}
+
+/* What the extents do with a range that gets no bytes. */
+typedef int RangeFn(VmdkExtent *extent, int64_t offset, int64_t bytes);
+
+static int write_zeroes_to(VmdkExtent *extent, int64_t offset, int64_t bytes)
+{
+    return extent->ops->write_zeroes(extent, offset, bytes);
+}
+
+static int discard_in(VmdkExtent *extent, int64_t offset, int64_t bytes)
+{
+    return extent->ops->discard
+               ? extent->ops->discard(extent, offset, bytes)
+               : bdrv_error(vmdk_extent_node(extent), -ENOTSUP, "nothing can be discarded in "
+                            "extents of this kind");
+}
+
+static int change_extents(Vmdk *image, int64_t offset, int64_t bytes, RangeFn *change)
+{
     const int64_t end = offset + bytes;
     int ret = vmdk_session_begin(image);
 
@@ -193,12 +246,26 @@ static int vmdk_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes
 
         ret = enter_to_write(extent, offset);
         if (ret == 0) {
-            ret = extent->ops->write_zeroes(extent, offset - extent->start, now);
+            ret = change(extent, offset - extent->start, now);
             vmdk_extent_leave(extent);
         }
         offset += now;
     }
     return ret;
+}
+
+static int vmdk_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    const int ret = enter(bs, offset, bytes);
+
+    return ret < 0 ? ret : leave(bs, change_extents(bdrv_state(bs), offset, bytes, write_zeroes_to));
+}
+
+static int vmdk_discard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    const int ret = enter(bs, offset, bytes);
+
+    return ret < 0 ? ret : leave(bs, change_extents(bdrv_state(bs), offset, bytes, discard_in));
 }
 
 /* The file may be closed before the caller looks into it: its holes are looked
@@ -219,10 +286,8 @@ static int forget_file(BdrvExtent *run)
     return ret;
 }
 
-static int vmdk_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                             BdrvExtent *run)
+static int find_run(Vmdk *image, int64_t offset, int64_t bytes, BdrvExtent *run)
 {
-    Vmdk *image = bdrv_state(bs);
     VmdkExtent *extent = find_extent(image, offset);
     int ret = vmdk_extent_enter(extent);
 
@@ -236,6 +301,14 @@ static int vmdk_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes
     }
     vmdk_extent_leave(extent);
     return ret;
+}
+
+static int vmdk_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                             BdrvExtent *run)
+{
+    const int ret = enter(bs, offset, bytes);
+
+    return ret < 0 ? ret : leave(bs, find_run(bdrv_state(bs), offset, bytes, run));
 }
 
 /* ------------------------------------------------------------ flush and close */
@@ -271,6 +344,7 @@ static int vmdk_close(BlockDriverState *bs)
     vmdk_image_free(image);
     pthread_mutex_destroy(&image->files.lock);
     pthread_mutex_destroy(&image->lock);
+    pthread_rwlock_destroy(&image->gate);
     return ret;
 }
 
@@ -292,9 +366,15 @@ const BlockDriver bdrv_driver_vmdk = {
     .flush = vmdk_flush,
     .is_allocated = vmdk_is_allocated,
     .write_zeroes = vmdk_write_zeroes,
+    .discard = vmdk_discard,
+    .truncate = vmdk_truncate,
     .get_info = vmdk_get_info,
     .get_details = vmdk_get_details,
     .get_geometry = vmdk_get_geometry,
+    .change_backing = vmdk_change_backing,
+    .make_empty = vmdk_make_empty,
+    .amend_options = vmdk_amend_options,
+    .amend = vmdk_amend,
     .check = vmdk_check,
     .pack = vmdk_pack,
     .write_packed = vmdk_write_packed,

@@ -8,10 +8,14 @@
  *     files.c       which of its files are open: not all, if there are many
  *     info.c        what an image tells about itself
  *     session.c     the first modification after an open: a new CID, durable
+ *     store.c       a changed descriptor, in the place of the old one
+ *     resize.c resize-sparse.c resize-cowd.c   another length;  reopen.c  after it
+ *     discard.c     grains taken out of the tables
+ *     relink.c      another parent, or none;  amend.c  what else is recorded
  *     parent.c      finding the parent and proving that it is the right one
  *     create.c create-files.c compose.c   new images: of one file, of several,
  *                   and the text of their descriptor
- *     descriptor.c  the text, parsed and checked;  edit.c  the text, changed
+ *     descriptor.c  the text, parsed and checked;  edit.c lines.c  the text, changed
  *     text.c        slices of text, and text that grows
  *     header.c cowd-header.c sesparse-header.c   the bytes of headers, decoded and checked
  *     sparse.c cowd.c sesparse.c stream.c flat.c zero.c   one extent kind each, behind
@@ -78,7 +82,15 @@ struct VmdkExtentOps {
     int (*read)(VmdkExtent *extent, void *buf, size_t bytes, int64_t offset);
     int (*write)(VmdkExtent *extent, const void *buf, size_t bytes, int64_t offset);
     int (*write_zeroes)(VmdkExtent *extent, int64_t offset, int64_t bytes);
+    int (*discard)(VmdkExtent *extent, int64_t offset, int64_t bytes); /* NULL: -ENOTSUP */
     int (*is_allocated)(VmdkExtent *extent, int64_t offset, int64_t bytes, BdrvExtent *run);
+    /* Drops everything allocated, durably.  Nobody uses the extent meanwhile.
+     * NULL: the kind always holds all of its range. */
+    int (*make_empty)(VmdkExtent *extent);
+    /* Makes the file hold length bytes; what was not there before reads as zeros,
+     * what lies beyond is dropped.  Afterwards the extent is closed and opened
+     * again.  Nobody uses it meanwhile.  NULL: -ENOTSUP. */
+    int (*resize)(VmdkExtent *extent, int64_t length);
     /* All is flushed and the file goes to rest: trims it, says that it was
      * closed properly. */
     int (*settle)(VmdkExtent *extent);
@@ -146,6 +158,10 @@ int64_t vmdk_space_next(VmdkSpace *space);
 /* Cuts off what was extended ahead. */
 int vmdk_space_trim(VmdkSpace *space);
 
+/* Nothing in the file behind end is in use any more: cuts it off.  Nobody may be
+ * taking room. */
+int vmdk_space_reset(VmdkSpace *space, int64_t end);
+
 /* ------------------------------------------------------------------- map.c
  *
  *       GD                     GT                       grains
@@ -196,7 +212,11 @@ typedef struct VmdkMap {
 int vmdk_map_open(VmdkMap *map);
 void vmdk_map_close(VmdkMap *map);
 
-/* As BdrvClusterOps.lookup. */
+/* Reads them again: the part of vmdk_map_open() that fills regions. */
+int vmdk_map_find_tables(VmdkMap *map);
+
+/* As BdrvClusterOps.lookup; of packed grains, file_offset is where the first of
+ * them begins, also if offset is in its midst. */
 int vmdk_map_lookup(VmdkMap *map, int64_t offset, int64_t bytes, BdrvExtent *run);
 
 /* Sets the entries of grains clusters from offset on to first, first + step, …
@@ -210,6 +230,42 @@ int vmdk_map_check_grain(VmdkMap *map, int64_t offset, uint32_t entry);
 /* Bytes of the grain at offset that belong to the disk: less than a grain only
  * for the last one. */
 int64_t vmdk_map_covered(const VmdkMap *map, int64_t offset);
+
+/* --------------------------------------------------------------- discard.c */
+
+/* Sets the entries of the grains wholly inside the range that have a place to
+ * entry, and lets the host have the place.  The others stay. */
+int vmdk_map_discard(VmdkMap *map, int64_t offset, int64_t bytes, uint32_t entry);
+/* Makes zeros of what has a place, and leaves it there. */
+int vmdk_map_zero_in_place(VmdkMap *map, int64_t offset, int64_t bytes);
+/* Sets all entries of grains that begin at offset or behind to 0, also those
+ * beyond the extent's length.  Places are not given back. */
+int vmdk_map_clear(VmdkMap *map, int64_t offset);
+
+/* Before the extent gets another length: drops, durably, what is stored beyond
+ * the shorter one, also what an earlier change has left there. */
+int vmdk_map_cut(VmdkMap *map, int64_t length);
+
+/* When nothing is in them: which tables go, too? */
+typedef enum VmdkTables {
+    VMDK_KEEP_TABLES,
+    VMDK_DROP_TABLES
+} VmdkTables;
+
+/* Takes all grains out of the tables, durably, then cuts the file behind what is
+ * left.  Nobody else may be using the extent. */
+int vmdk_map_empty(VmdkMap *map, VmdkTables tables);
+
+/* ------------------------------------------ resize-sparse.c, resize-cowd.c */
+
+/* Change header and tables of an extent to that length, after vmdk_map_cut();
+ * durable step by step, and the header's one sector decides.  The map is that of
+ * the old ones, and is of no use afterwards. */
+int vmdk_sparse_resize(VmdkMap *map, int64_t length);
+int vmdk_cowd_resize(VmdkMap *map, VmdkCowdHeader *header, int64_t length);
+
+/* Makes an empty extent of a split disk in file, in the shape of another one. */
+int vmdk_sparse_make(BlockDriverState *file, const VmdkHeader *like, int64_t length);
 
 /* ------------------------------------------------------------------ scan.c */
 
@@ -291,6 +347,8 @@ typedef struct VmdkFiles {
     VmdkExtent **open;    /* the extents that are open and can be closed, in a ring */
     size_t open_extents;
     size_t hand; /* the next of them to be looked at */
+    VmdkFile *former; /* while the extents are opened anew: the list as it was */
+    size_t former_count;
 } VmdkFiles;
 
 enum {
@@ -340,6 +398,8 @@ struct Vmdk {
     char *descriptor_problem;
     char *parent_problem;
 
+    /* Requests share it; who changes the extents has it alone. */
+    pthread_rwlock_t gate;
     pthread_mutex_t lock; /* of the descriptor, which the first write changes */
     atomic_int session_begun;
     atomic_int flush_failed;
@@ -358,6 +418,10 @@ void vmdk_image_free(Vmdk *image);
 int vmdk_extents_open(Vmdk *image, BlockDriverState *own_file);
 /* Undoes that; the files are closed too. */
 void vmdk_extents_close(Vmdk *image);
+/* Opens them anew after the descriptor has changed; see reopen.c.  Nobody else
+ * uses the image, everything is flushed, and the lines that the extents had
+ * still exist.  If it fails the image can only be closed. */
+int vmdk_extents_reopen(Vmdk *image);
 /* One extent that is the whole file and described by no text. */
 int vmdk_extents_open_alone(Vmdk *image, VmdkKind kind);
 /* Opens one extent whose line, start, length and, if it has one, file are set:
@@ -399,6 +463,18 @@ int vmdk_random_cid(uint32_t *cid);
 /* What looks random but depends on these two alone; for a CID, see above. */
 uint32_t vmdk_seeded(const char *seed, uint64_t salt);
 uint32_t vmdk_seeded_cid(const char *seed, uint64_t salt);
+
+/* Makes 8 hexadecimal digits the CID that *text names. */
+int vmdk_cid_set(char **text, const char *digits);
+
+/* ----------------------------------------------------------------- store.c */
+
+/* Puts text in the place of the stored descriptor, durably: power loss leaves
+ * one or the other.  -ENOSPC: no room for it.  Only the file is changed. */
+int vmdk_descriptor_store(Vmdk *image, const char *text);
+/* The same of a text whose extent lines say what they said, after it has been
+ * checked; then image->descriptor says it too.  image->lock is held. */
+int vmdk_descriptor_change(Vmdk *image, const char *text);
 
 /* ---------------------------------------------------------------- parent.c */
 
@@ -458,6 +534,17 @@ int vmdk_create_files(BlockDriverState *file, const BdrvCreateParams *params, Vm
 
 /* The CID of an open image: 1, or 0: it is no vmdk or records none. */
 int vmdk_cid_of(const BlockDriverState *bs, uint32_t *cid);
+
+/* -------------------------------------- resize.c, relink.c and amend.c */
+
+int vmdk_truncate(BlockDriverState *bs, int64_t length);
+int vmdk_change_backing(BlockDriverState *bs, const char *filename, BlockDriverState *backing);
+int vmdk_make_empty(BlockDriverState *bs);
+/* -EINVAL: it cannot be written as the name of a parent. */
+int vmdk_check_hint(const BlockDriverState *bs, const char *hint);
+
+extern const BdrvOption vmdk_amend_options[];
+int vmdk_amend(BlockDriverState *bs, const BdrvOptions *options);
 
 /* ------------------------------------------------------------------ info.c */
 

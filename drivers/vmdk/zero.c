@@ -60,12 +60,22 @@ static int zero_is_allocated(VmdkExtent *extent, int64_t offset, int64_t bytes, 
     return 0;
 }
 
+/* The line is all there is. */
+static int zero_resize(VmdkExtent *extent, int64_t length)
+{
+    (void)extent;
+    (void)length;
+    return 0;
+}
+
 const VmdkExtentOps vmdk_zero_extent = {
     .open = no_file_open,
     .read = zero_read,
     .write = zero_write,
     .write_zeroes = zero_write_zeroes,
+    .discard = zero_write_zeroes,
     .is_allocated = zero_is_allocated,
+    .resize = zero_resize,
     .settle = vmdk_extent_settled,
     .close = no_file_close,
 };
@@ -114,6 +124,7 @@ const VmdkExtentOps vmdk_noaccess_extent = {
     .read = noaccess_read,
     .write = noaccess_write,
     .write_zeroes = noaccess_write_zeroes,
+    .discard = noaccess_write_zeroes,
     .is_allocated = noaccess_is_allocated,
     .settle = vmdk_extent_settled,
     .close = no_file_close,

@@ -122,7 +122,7 @@ int pattern_identify(const void *buf, size_t bytes, int64_t offset)
 int pattern_write(BlockDriverState *bs, int64_t offset, int64_t bytes,
                   unsigned generation)
 {
-    uint8_t *buf = malloc(PIECE);
+    uint8_t *buf = malloc((size_t)bdrv_min(bytes, PIECE) + 1);
     int result = buf == NULL ? -ENOMEM : 0;
     while (result == 0 && bytes > 0) {
         size_t count = (size_t)bdrv_min(bytes, PIECE);
@@ -138,7 +138,7 @@ int pattern_write(BlockDriverState *bs, int64_t offset, int64_t bytes,
 int pattern_verify(BlockDriverState *bs, int64_t offset, int64_t bytes,
                    unsigned generation)
 {
-    uint8_t *buf = malloc(PIECE);
+    uint8_t *buf = malloc((size_t)bdrv_min(bytes, PIECE) + 1);
     int result = buf == NULL ? -ENOMEM : 0;
     while (result == 0 && bytes > 0) {
         size_t count = (size_t)bdrv_min(bytes, PIECE);

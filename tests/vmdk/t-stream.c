@@ -204,7 +204,7 @@ END_TEST
 static void replace_grain(Stream *s, size_t bytes)
 {
     uint8_t *content = calloc(1, bytes), *block = s->bytes + s->at[1];
-    int64_t room = s->at[2] - s->at[1];
+    const int64_t room = bdrv_round_up(12 + STREAM_GRAIN + 16, SECTOR);
 
     ck_assert_ptr_nonnull(content);
     memset(block + 12, 0, (size_t)room - 12);
@@ -543,7 +543,7 @@ END_TEST
 
 Suite *test_suite(void)
 {
-    static const TTest *const tests[] = {
+    const TTest *const tests[] = {
         grains_larger_than_2_mib_are_refused,
         a_redundant_table_helps_where_the_first_is_unusable,
         C3_a_grain_that_is_too_short_is_an_error, C4_a_grain_that_is_too_long_is_an_error,

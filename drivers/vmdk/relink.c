@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * relink.c - another parent for a link, or none; and a link that holds nothing
+ * any more.  Only what is recorded changes here: what has to be copied the core
+ * has copied, durably, before.
+ *
+ * The content stays what it was, so the CID stays: the link's own children still
+ * fit.
+ */
+#include "vmdk.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Only extents that are allocated piece by piece let a parent show through. */
+static int check_extents(const Vmdk *image)
+{
+    for (size_t i = 0; i < image->extent_count; i++) {
+        const VmdkExtentLine *line = image->extents[i].line;
+
+        if (line->access != VMDK_NOACCESS && line->kind != VMDK_SPARSE &&
+            line->kind != VMDK_VMFSSPARSE && line->kind != VMDK_SESPARSE) {
+            return bdrv_error(image->bs, -ENOTSUP, "an image with an extent of type %s cannot "
+                              "have a parent: nothing would show through it",
+                              vmdk_kind_name(line->kind));
+        }
+    }
+    return 0;
+}
+
+static int check_parent(const Vmdk *image, const char *filename,
+                        const BlockDriverState *backing, uint32_t *cid)
+{
+    int ret = check_extents(image);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (!vmdk_cid_of(backing, cid)) {
+        return bdrv_error(image->bs, -EINVAL, "the parent '%s' is no vmdk image with a CID, which "
+                          "is what a child remembers it by; convert it to vmdk first", filename);
+    }
+    return vmdk_check_hint(image->bs, filename);
+}
+
+int vmdk_check_hint(const BlockDriverState *bs, const char *hint)
+{
+    for (const char *c = hint; *c; c++) {
+        if (*c == '"' || (unsigned char)*c < 0x20 || *c == 0x7f) {
+            return bdrv_error(bs, -EINVAL, "the parent's name cannot be written in a descriptor: "
+                              "it has a quote or a control character");
+        }
+    }
+    if (*hint == '\0' || strlen(hint) > VMDK_NAME_MAX) {
+        return bdrv_error(bs, -EINVAL, "the parent's name has %zu bytes; wanted are 1 to %d",
+                          strlen(hint), VMDK_NAME_MAX);
+    }
+    return 0;
+}
+
+static int edit(char **text, const char *filename, uint32_t cid)
+{
+    char digits[9];
+    int ret;
+
+    snprintf(digits, sizeof digits, "%08" PRIx32, cid);
+    ret = vmdk_option_set(text, "parentCID", digits);
+    if (ret < 0) {
+        return ret;
+    }
+    return filename ? vmdk_option_set_quoted(text, "parentFileNameHint", filename)
+                    : vmdk_option_remove(text, "parentFileNameHint");
+}
+
+static int record(Vmdk *image, const char *filename, uint32_t cid)
+{
+    char *text = strdup(image->descriptor.text);
+    int ret = text ? edit(&text, filename, cid) : -ENOMEM;
+
+    if (ret == 0) {
+        pthread_mutex_lock(&image->lock);
+        ret = vmdk_descriptor_change(image, text);
+        pthread_mutex_unlock(&image->lock);
+    }
+    free(text);
+    return ret;
+}
+
+int vmdk_change_backing(BlockDriverState *bs, const char *filename, BlockDriverState *backing)
+{
+    Vmdk *image = bdrv_state(bs);
+    uint32_t cid = VMDK_CID_NONE;
+    int ret = vmdk_image_refuse_damaged(image);
+
+    if (ret == 0 && !image->descriptor.text) {
+        ret = bdrv_error(bs, -ENOTSUP, "one COWD file has no place to record a parent");
+    }
+    if (ret == 0 && backing) {
+        ret = check_parent(image, filename, backing, &cid);
+    }
+    return ret < 0 ? ret : record(image, filename, cid);
+}
+
+static int empty_extent(VmdkExtent *extent)
+{
+    int ret = vmdk_extent_enter(extent);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (extent->ops->make_empty && vmdk_extent_is_writable(extent)) {
+        ret = extent->ops->make_empty(extent);
+        ret = ret < 0 ? ret : extent->ops->settle(extent);
+    }
+    vmdk_extent_leave(extent);
+    return ret;
+}
+
+int vmdk_make_empty(BlockDriverState *bs)
+{
+    Vmdk *image = bdrv_state(bs);
+    int ret = bdrv_table_flush(image->table);
+
+    for (size_t i = 0; ret == 0 && i < image->extent_count; i++) {
+        ret = empty_extent(&image->extents[i]);
+    }
+    return ret < 0 ? ret : bdrv_flush_children(bs);
+}

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * resize.c - another length for the disk.
+ *
+ * The descriptor's extent lines decide how long the disk is, and change in one
+ * step.  Growing, the files are made longer before it, shrinking, shorter after
+ * it; so what power loss leaves is the old disk or the new one, and an extent
+ * that holds more than its line says, which readers do not mind and the next
+ * change cuts off.
+ *
+ *     grow:    last file longer, new files  ─▶  descriptor
+ *     shrink:  descriptor  ─▶  last file shorter, files removed
+ *
+ * A split disk grows by extents of the size of its first.  While it lasts, all
+ * other requests wait (image->gate).
+ */
+#include "vmdk.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    /* What VMware's programs make, of a disk that has only one yet. */
+    SPLIT_SECTORS = 4192256
+};
+
+typedef struct Resize {
+    Vmdk *image;
+    char *text;          /* the new descriptor */
+    size_t kept;         /* extents that stay */
+    int64_t last_length; /* of the last of them */
+    int64_t unit;        /* of an extent that is added */
+    size_t made;         /* how many were */
+} Resize;
+
+/* ------------------------------------------------------------------ allowed */
+
+static int is_split(const Vmdk *image)
+{
+    static const char ending[] = "GbMaxExtent";
+    const char *type = image->descriptor.create_type;
+
+    return type != NULL && strstr(type, ending) != NULL;
+}
+
+/* Another extent in the same file would get, or lose, bytes. */
+static int is_shared(const VmdkExtent *extent)
+{
+    const Vmdk *image = extent->image;
+
+    for (size_t i = 0; i < image->extent_count; i++) {
+        if (&image->extents[i] != extent && extent->source != NULL &&
+            image->extents[i].source == extent->source) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int check_extent(VmdkExtent *extent)
+{
+    const Vmdk *image = extent->image;
+
+    if (extent->line->access != VMDK_RW) {
+        return bdrv_error(image->bs, -EROFS, "the extent '%s' at the disk's end is not to be "
+                          "written", extent->line->name ? extent->line->name : "");
+    }
+    if (!extent->ops->resize || extent->line->kind == VMDK_VMFSRDM ||
+        extent->line->kind == VMDK_VMFSRAW) {
+        return bdrv_error(image->bs, -ENOTSUP, "the length of a disk that ends with an extent of "
+                          "type %s cannot be changed", vmdk_kind_name(extent->line->kind));
+    }
+    if (is_shared(extent)) {
+        return bdrv_error(image->bs, -ENOTSUP, "the length of a disk whose last extent shares "
+                          "the file '%s' with another cannot be changed", extent->line->name);
+    }
+    return 0;
+}
+
+static int check_image(const Vmdk *image)
+{
+    if (image->descriptor.parent_cid != VMDK_CID_NONE || bdrv_backing(image->bs)) {
+        return bdrv_error(image->bs, -ENOTSUP, "the image has a parent, and all images of a "
+                          "chain have the same length: commit it, or flatten it with a rebase "
+                          "to no parent, before its length is changed");
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------- the text */
+
+static int set_last(Resize *r)
+{
+    const int64_t sectors = r->last_length / BDRV_SECTOR_SIZE;
+    int ret = r->text ? vmdk_lines_cut(&r->text, r->kept) : 0;
+
+    return ret < 0 || !r->text ? ret : vmdk_lines_set_sectors(&r->text, r->kept - 1, sectors);
+}
+
+/* Gives the disk the text's extents, on the files that are open and those that
+ * have come. */
+static int reopen(Resize *r)
+{
+    Vmdk *image = r->image;
+    VmdkDescriptor before = image->descriptor, changed = {0};
+    int ret = r->text ? vmdk_descriptor_parse(image->bs, r->text, strlen(r->text), &changed)
+                      : 0;
+
+    if (ret == 0 && r->text) {
+        pthread_mutex_lock(&image->lock);
+        image->descriptor = changed;
+        changed = before; /* the extents still have its lines */
+        pthread_mutex_unlock(&image->lock);
+    }
+    if (ret == 0) {
+        ret = vmdk_extents_reopen(image);
+    }
+    vmdk_descriptor_free(&changed);
+    return ret;
+}
+
+static int store(Resize *r, int64_t sectors)
+{
+    VmdkDescriptor parsed;
+    int ret = r->text ? vmdk_lines_fit_geometry(&r->text, sectors) : 0;
+
+    if (ret < 0 || !r->text) {
+        return ret; /* one COWD file: its header says all */
+    }
+    ret = vmdk_descriptor_parse(r->image->bs, r->text, strlen(r->text), &parsed);
+    vmdk_descriptor_free(&parsed);
+    return ret < 0 ? ret : vmdk_descriptor_store(r->image, r->text);
+}
+
+/* The disk as its descriptor has it, which has not changed. */
+static void keep_text(Resize *r)
+{
+    free(r->text);
+    r->text = NULL;
+}
+
+/* -------------------------------------------------------------- the last file */
+
+static int resize_last(const Resize *r)
+{
+    VmdkExtent *last = &r->image->extents[r->kept - 1];
+    int ret;
+
+    if (last->length == r->last_length) {
+        return 0;
+    }
+    ret = vmdk_extent_enter(last);
+    if (ret == 0) {
+        ret = last->ops->resize(last, r->last_length);
+        vmdk_extent_leave(last);
+    }
+    return ret;
+}
+
+/* ----------------------------------------------------------------- more files */
+
+/* "disk-s003.vmdk", after the name of the last: "disk-s002.vmdk". */
+static int next_name(const Resize *r, size_t number, char *name, size_t size)
+{
+    const char *last = r->image->extents[r->kept - 1].line->name;
+    const char *dot = strrchr(last, '.');
+    const char *end = dot ? dot : last + strlen(last), *digits = end;
+    int length;
+
+    while (digits > last && digits[-1] >= '0' && digits[-1] <= '9') {
+        digits--;
+    }
+    if (digits == end) {
+        return bdrv_error(r->image->bs, -ENOTSUP, "the extent '%s' has no number in its name, "
+                          "after which further ones could be named", last);
+    }
+    length = snprintf(name, size, "%.*s%0*lu%s", (int)(digits - last), last,
+                      (int)(end - digits), strtoul(digits, NULL, 10) + number, end);
+    return length > 0 && (size_t)length < size ? 0 : -ENAMETOOLONG;
+}
+
+/* A file that is there is somebody's, even if its name is what it would be. */
+static int check_absent(const Resize *r, const char *name)
+{
+    BlockDriverState *there;
+    int ret = bdrv_open_child_to_read(r->image->bs, name, &there);
+
+    if (ret == -ENOENT) {
+        return 0;
+    }
+    if (ret == 0) {
+        bdrv_close_child(r->image->bs, there);
+        ret = bdrv_error(r->image->bs, -EEXIST, "the new extent would be '%s', but there is "
+                         "such a file already", name);
+    }
+    return ret;
+}
+
+static int fill_new(const Resize *r, BlockDriverState *file, int64_t length)
+{
+    VmdkExtent *last = &r->image->extents[r->kept - 1];
+    VmdkHeader like;
+    int ret;
+
+    if (last->line->kind != VMDK_SPARSE) {
+        return bdrv_truncate(file, length);
+    }
+    ret = vmdk_extent_enter(last);
+    if (ret == 0) {
+        ret = vmdk_header_read(last->file, &like);
+        vmdk_extent_leave(last);
+    }
+    return ret < 0 ? ret : vmdk_sparse_make(file, &like, length);
+}
+
+static int add_line(Resize *r, const char *name, int64_t length)
+{
+    const VmdkKind kind = r->image->extents[r->kept - 1].line->kind;
+    char line[VMDK_NAME_MAX + 64];
+
+    snprintf(line, sizeof line, "RW %" PRId64 " %s \"%s\"%s", length / BDRV_SECTOR_SIZE,
+             vmdk_kind_name(kind), name, kind == VMDK_FLAT ? " 0" : "");
+    return vmdk_lines_add(&r->text, r->kept + r->made, line);
+}
+
+/* Makes one, durable with its name. */
+static int make_file(Resize *r, int64_t length)
+{
+    BlockDriverState *owner = bdrv_file(r->image->bs), *file;
+    char name[VMDK_NAME_MAX + 1];
+    int ret = next_name(r, r->made + 1, name, sizeof name);
+
+    if (ret == 0) {
+        ret = check_absent(r, name);
+    }
+    if (ret == 0) {
+        ret = bdrv_create_child(owner, name, &file);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    ret = fill_new(r, file, length);
+    if (ret == 0) {
+        ret = bdrv_flush(file);
+    }
+    if (ret == 0) {
+        ret = add_line(r, name, length);
+    }
+    if (ret < 0) {
+        bdrv_remove(file);
+        bdrv_close_child(owner, file);
+        return ret;
+    }
+    r->made++;
+    return bdrv_close_child(owner, file);
+}
+
+static int make_files(Resize *r, int64_t bytes)
+{
+    int ret = 0;
+
+    while (ret == 0 && bytes > 0) {
+        const int64_t length = bdrv_min(bytes, r->unit);
+
+        ret = make_file(r, length);
+        bytes -= length;
+    }
+    return ret;
+}
+
+static void remove_named(const Resize *r, const char *name)
+{
+    BlockDriverState *file;
+
+    if (bdrv_open_child(r->image->bs, name, &file) == 0) {
+        bdrv_remove(file);
+        bdrv_close_child(r->image->bs, file);
+    }
+}
+
+static void remove_made(const Resize *r)
+{
+    char name[VMDK_NAME_MAX + 1];
+
+    for (size_t i = 1; i <= r->made; i++) {
+        if (next_name(r, i, name, sizeof name) == 0) {
+            remove_named(r, name);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------------- grow */
+
+static int grow_parts(Resize *r, int64_t length)
+{
+    const VmdkExtent *last = &r->image->extents[r->kept - 1];
+    int ret = resize_last(r);
+
+    if (ret == 0) {
+        ret = set_last(r);
+    }
+    if (ret == 0) {
+        ret = make_files(r, length - last->start - r->last_length);
+    }
+    return ret < 0 ? ret : store(r, length / BDRV_SECTOR_SIZE);
+}
+
+static int grow(Resize *r, int64_t length)
+{
+    const Vmdk *image = r->image;
+    const VmdkExtent *last = &image->extents[image->extent_count - 1];
+    const int64_t wanted = length - last->start;
+    char *message;
+    int ret, opened;
+
+    r->kept = image->extent_count;
+    r->unit = INT64_MAX;
+    if (is_split(image)) {
+        r->unit = image->extent_count > 1 ? image->extents[0].length
+                                          : (int64_t)SPLIT_SECTORS * BDRV_SECTOR_SIZE;
+    }
+    r->last_length = bdrv_max(last->length, bdrv_min(wanted, r->unit));
+    ret = grow_parts(r, length);
+    if (ret < 0) {
+        message = strdup(bdrv_errmsg());
+        remove_made(r);
+        keep_text(r);
+        opened = reopen(r);
+        ret = opened < 0 ? opened : bdrv_error(NULL, ret, "%s", message ? message : "");
+        free(message);
+        return ret;
+    }
+    return reopen(r);
+}
+
+/* -------------------------------------------------------------------- shrink */
+
+/* What is beyond the end goes with its file, if that is nobody else's.  A file
+ * that cannot be removed is no reason to fail: nothing names it any more. */
+static void remove_dropped(const Resize *r)
+{
+    for (size_t i = r->kept; i < r->image->extent_count; i++) {
+        const VmdkExtent *extent = &r->image->extents[i];
+        const VmdkFile *file = extent->source;
+
+        if (!file || !file->name || is_shared(extent) || extent->line->access != VMDK_RW) {
+            continue;
+        }
+        if (file->node) { /* stays open: somebody may look into it */
+            bdrv_remove(file->node);
+        } else {
+            remove_named(r, file->name);
+        }
+    }
+}
+
+static int shrink(Resize *r, int64_t length)
+{
+    const Vmdk *image = r->image;
+    int ret;
+
+    r->kept = image->extent_count;
+    while (image->extents[r->kept - 1].start >= length) {
+        r->kept--;
+    }
+    r->last_length = length - image->extents[r->kept - 1].start;
+    ret = r->last_length < image->extents[r->kept - 1].length
+              ? check_extent(&image->extents[r->kept - 1])
+              : 0;
+    if (ret == 0) {
+        ret = set_last(r);
+    }
+    if (ret == 0) {
+        ret = store(r, length / BDRV_SECTOR_SIZE);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    ret = resize_last(r);
+    remove_dropped(r);
+    return ret < 0 ? ret : reopen(r);
+}
+
+/* ------------------------------------------------------------------- the call */
+
+static int change_length(Vmdk *image, int64_t length)
+{
+    Resize r = {.image = image};
+    const int64_t old = bdrv_getlength(image->bs);
+    int ret = vmdk_session_begin(image);
+
+    if (ret == 0) {
+        ret = bdrv_table_flush(image->table);
+    }
+    if (ret == 0 && image->descriptor.text) {
+        r.text = strdup(image->descriptor.text);
+        ret = r.text ? 0 : -ENOMEM;
+    }
+    if (ret == 0) {
+        ret = length > old ? grow(&r, length) : shrink(&r, length);
+    }
+    free(r.text);
+    return ret;
+}
+
+static int resize(Vmdk *image, int64_t length)
+{
+    const int64_t old = bdrv_getlength(image->bs);
+    int ret = 0;
+
+    if (length == 0 || length > INT64_MAX - BDRV_SECTOR_SIZE) {
+        return bdrv_error(image->bs, -EINVAL, "a disk of %" PRId64 " bytes is not possible",
+                          length);
+    }
+    length = bdrv_round_up(length, BDRV_SECTOR_SIZE);
+    if (length == old) {
+        return 0;
+    }
+    ret = check_image(image);
+    if (ret == 0 && length > old) {
+        ret = check_extent(&image->extents[image->extent_count - 1]);
+    }
+    return ret < 0 ? ret : change_length(image, length);
+}
+
+int vmdk_truncate(BlockDriverState *bs, int64_t length)
+{
+    Vmdk *image = bdrv_state(bs);
+    int ret;
+
+    pthread_rwlock_wrlock(&image->gate);
+    ret = resize(image, length);
+    pthread_rwlock_unlock(&image->gate);
+    return ret;
+}

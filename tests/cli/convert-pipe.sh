@@ -1,0 +1,51 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# "-" is standard input and output: what can be written and read without going
+# back is; the rest is refused, and half a stream is never taken for a whole.
+. "$(dirname "$0")/lib.sh"
+disk x.raw 24
+
+img-convert x.raw - | cat >y.raw
+same_file x.raw y.raw
+refused 1 '*only*streamOptimized*' img-convert -O vmdk x.raw -
+refused 1 '*stream_layout=end*' img-convert -O vmdk -o subformat=streamOptimized,stream_layout=front x.raw -
+refused 1 '*-n*-B*' img-convert -n x.raw -
+refused 1 '*-f*' img-convert - y.raw
+refused 1 '*no length*' img-convert -f raw - y.raw
+refused 1 '*standard input*No data*' img-convert -f vmdk - y.raw
+
+img-create -q -f vmdk -o subformat=streamOptimized probe.vmdk 1M
+img-info probe.vmdk >/dev/null 2>message || exit 0 # no libdeflate
+
+options=subformat=streamOptimized,seed=1
+img-convert -O vmdk -o $options x.raw - | cat >x.vmdk
+mkdir file
+quiet img-convert -O vmdk -o $options x.raw file/disk.vmdk
+same_file x.vmdk file/disk.vmdk
+
+cat x.vmdk | img-convert -q -f vmdk - y.raw
+truncate -s 20972032 y.raw
+same_file x.raw y.raw
+img-convert -f vmdk - - <x.vmdk | cat >y.raw
+truncate -s 20972032 y.raw
+same_file x.raw y.raw
+
+# A stream with its tables in front can be read so too.
+quiet img-convert -O vmdk -o $options,stream_layout=front x.raw front.vmdk
+img-convert -f vmdk - y.raw <front.vmdk
+quiet img-compare x.raw y.raw
+
+# Cut anywhere.
+rm y.raw
+size=$(stat -c %s x.vmdk)
+for bytes in 100 70000 $((size / 2)) $((size - 6144)); do
+    head -c "$bytes" x.vmdk >cut.vmdk
+    ! img-convert -f vmdk - y.raw <cut.vmdk 2>message || fail "cut at $bytes"
+    [ ! -e y.raw ] || fail "cut at $bytes: y.raw is there"
+done
+
+# Another kind of image.
+quiet img-convert -O vmdk x.raw sparse.vmdk
+! img-convert -f vmdk - y.raw <sparse.vmdk 2>message || fail "monolithicSparse"
+has message "only streamOptimized"

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * t-check-sweep.c - random damage to metadata, and what a repair may make of it:
+ *
+ *     what could be read before reads the same afterwards, or as it did before
+ *     the damage;
+ *     a second check finds nothing that could be mended, but leaks;
+ *     if it finds no corruption at all, the image opens and all of it reads.
+ *
+ * CHECK_SWEEP in the environment makes it longer, TEST_SEED repeats it.
+ */
+#include "build-stream.h"
+#include "damage.h"
+
+enum {
+    PIECE = 8192, /* of the disk: readable or not as a whole */
+    PIECES_MAX = D_GRAINS
+};
+
+/* A disk as somebody read it. */
+typedef struct Reading {
+    int64_t pieces;
+    uint8_t *bytes;
+    uint8_t readable[PIECES_MAX];
+} Reading;
+
+static void read_all(BlockDriverState *disk, Reading *r)
+{
+    r->pieces = disk ? bdrv_min(bdrv_getlength(disk) / PIECE, PIECES_MAX) : 0;
+    for (int64_t i = 0; i < r->pieces; i++) {
+        r->readable[i] = bdrv_pread(disk, r->bytes + i * PIECE, PIECE, i * PIECE) == 0;
+    }
+}
+
+static void read_memory(BlockDriverState *memory, unsigned flags, Reading *r)
+{
+    BlockDriverState *disk;
+
+    if (try_open(memory, flags, NULL, NULL, &disk) < 0) {
+        disk = NULL;
+    }
+    read_all(disk, r);
+    bdrv_close(disk);
+}
+
+static Reading reading_new(void)
+{
+    Reading r = {.bytes = calloc(PIECES_MAX, PIECE)};
+
+    ck_assert_ptr_nonnull(r.bytes);
+    return r;
+}
+
+static void assert_never_worse(const Reading *truth, const Reading *before, const Reading *after,
+                               const char *what)
+{
+    for (int64_t i = 0; i < before->pieces; i++) {
+        const uint8_t *now = after->bytes + i * PIECE;
+
+        if (before->readable[i] && i < truth->pieces) {
+            ck_assert_msg(i < after->pieces && after->readable[i],
+                          "%s: piece %lld cannot be read any more", what, (long long)i);
+            ck_assert_msg(memcmp(now, before->bytes + i * PIECE, PIECE) == 0 ||
+                              memcmp(now, truth->bytes + i * PIECE, PIECE) == 0,
+                          "%s: piece %lld reads otherwise", what, (long long)i);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------- damage */
+
+/* Where the metadata is that is damaged. */
+typedef struct Victim {
+    uint8_t *bytes;
+    int64_t size;
+    int64_t starts[4], ends[4];
+    int regions;
+    char what[256]; /* what was done */
+} Victim;
+
+static void note(Victim *v, const char *text, int64_t offset)
+{
+    size_t used = strlen(v->what);
+
+    snprintf(v->what + used, sizeof v->what - used, " %s at %lld", text, (long long)offset);
+}
+
+static int64_t random_place(const Victim *v, uint32_t *seed)
+{
+    int region = (int)(suite_random(seed) % (uint32_t)v->regions);
+    int64_t length = v->ends[region] - v->starts[region];
+
+    return v->starts[region] + (int64_t)(suite_random(seed) % (uint32_t)length) / 4 * 4;
+}
+
+static void hurt(Victim *v, uint32_t *seed)
+{
+    int64_t at = random_place(v, seed), other = random_place(v, seed);
+
+    switch (suite_random(seed) % 6) {
+    case 0:
+        note(v, "a bit", at);
+        v->bytes[at] ^= (uint8_t)(1u << suite_random(seed) % 8);
+        break;
+    case 1:
+        note(v, "an entry from elsewhere", at);
+        memmove(v->bytes + at, v->bytes + other, 4);
+        break;
+    case 2:
+        note(v, "an entry", at);
+        bdrv_store_le32(v->bytes + at, suite_random(seed) % (uint32_t)(v->size / SECTOR + 8));
+        break;
+    case 3:
+        note(v, "a sector of zeros", at);
+        memset(v->bytes + at / SECTOR * SECTOR, 0, SECTOR);
+        break;
+    case 4:
+        note(v, "a sector of garbage", at);
+        for (int i = 0; i < SECTOR; i++) {
+            v->bytes[at / SECTOR * SECTOR + i] = (uint8_t)suite_random(seed);
+        }
+        break;
+    default:
+        note(v, "the end", v->size);
+        v->size -= (int64_t)(suite_random(seed) % 20) * SECTOR;
+        break;
+    }
+}
+
+/* --------------------------------------------------------------------- rounds */
+
+static void assert_settled(BlockDriverState *memory, Reading *after, const char *what)
+{
+    Findings f;
+
+    check_memory(memory, 0, &f);
+    for (char *line = strtok(f.text, "\n"); line; line = strtok(NULL, "\n")) {
+        ck_assert_msg(strstr(line, "nothing can be done") || strstr(line, "nothing uses"),
+                      "%s: still there after a repair: %s", what, line);
+    }
+    read_memory(memory, BDRV_O_CHECK, after);
+    if (f.result.corruptions + f.result.unrecoverable == 0) {
+        read_memory(memory, 0, after);
+        ck_assert_msg(after->pieces > 0, "%s: clean, but: %s", what, bdrv_errmsg());
+        for (int64_t i = 0; i < after->pieces; i++) {
+            ck_assert_msg(after->readable[i], "%s: clean, but piece %lld cannot be read", what,
+                          (long long)i);
+        }
+    }
+}
+
+static void one_round(Victim *v, const Reading *truth, Reading *before, Reading *after)
+{
+    BlockDriverState *memory = image_memory_from(v->bytes, v->size), *disk;
+    Findings f;
+
+    if (try_open(memory, BDRV_O_CHECK | BDRV_O_RDWR, NULL, NULL, &disk) == 0) {
+        read_memory(memory, BDRV_O_CHECK, before);
+        findings_of(disk, BDRV_CHECK_REPAIR_ALL, &f);
+        assert_ok(bdrv_close(disk));
+        assert_settled(memory, after, v->what);
+        assert_never_worse(truth, before, after, v->what);
+    }
+    bdrv_close(memory);
+}
+
+static void sweep(const uint8_t *bytes, const Victim *shape)
+{
+    const int rounds = suite_count("CHECK_SWEEP", 150);
+    Reading truth = reading_new(), before = reading_new(), after = reading_new();
+    BlockDriverState *memory = image_memory_from(bytes, shape->size);
+    uint32_t seed = suite_seed();
+
+    read_memory(memory, 0, &truth);
+    ck_assert_int_gt(truth.pieces, 0);
+    bdrv_close(memory);
+    for (int i = 0; i < rounds; i++) {
+        Victim v = *shape;
+        uint32_t first = seed;
+
+        v.bytes = malloc((size_t)v.size);
+        memcpy(v.bytes, bytes, (size_t)v.size);
+        snprintf(v.what, sizeof v.what, "seed %u:", first);
+        for (uint32_t n = 1 + suite_random(&seed) % 3; n > 0; n--) {
+            hurt(&v, &seed);
+        }
+        one_round(&v, &truth, &before, &after);
+        free(v.bytes);
+    }
+    free(truth.bytes);
+    free(before.bytes);
+    free(after.bytes);
+}
+
+START_TEST(hosted_sparse)
+{
+    Built b = damage_image(_i == 0 ? 0 : NO_REDUNDANT);
+    Victim v = {.size = b.size, .regions = 2};
+
+    v.ends[0] = SECTOR;
+    v.starts[1] = 21 * SECTOR;
+    v.ends[1] = (b.gd[0] + b.gd_sectors + b.tables * b.gt_sectors) * SECTOR;
+    sweep(b.bytes, &v);
+    free(b.bytes);
+}
+END_TEST
+
+START_TEST(streams)
+{
+    BuiltStream b = stream_begin(20 * 128);
+    Victim v = {.regions = 2};
+
+    for (int i = 0; i < 20; i += 3) {
+        stream_add(&b, i, (unsigned)i + 1);
+    }
+    stream_end(&b);
+    v.size = b.size;
+    v.ends[0] = SECTOR;
+    v.starts[1] = b.grains_end;
+    v.ends[1] = b.size;
+    sweep(b.bytes, &v);
+    free(b.bytes);
+}
+END_TEST
+
+START_TEST(copy_on_write)
+{
+    BlockDriverState *memory = image_memory(0), *disk;
+    BdrvCreateOptions options = {.struct_size = sizeof options, .size = D_SECTORS * SECTOR,
+                                 .options = "subformat=cowd"};
+    Victim v = {.regions = 2};
+    uint8_t *bytes;
+
+    assert_ok(bdrv_create_node(memory, "vmdk", &options));
+    disk = open_memory(memory, BDRV_O_RDWR);
+    for (int i = 0; i < D_USED; i++) {
+        assert_ok(pattern_write(disk, (int64_t)d_used[i] * D_GRAIN, 3000, (unsigned)i + 1));
+    }
+    assert_ok(bdrv_close(disk));
+    bytes = image_memory_bytes(memory);
+    v.size = bdrv_getlength(memory);
+    v.ends[0] = SECTOR;
+    v.starts[1] = 4 * SECTOR;
+    v.ends[1] = (4 + 1 + 32) * SECTOR;
+    sweep(bytes, &v);
+    free(bytes);
+    bdrv_close(memory);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    const TTest *const tests[] = {streams, copy_on_write, NULL};
+    Suite *suite = suite_create("vmdk/check-sweep");
+    TCase *tc = suite_add_case(suite, "sweep", tests, 600);
+
+    tcase_add_loop_test(tc, hosted_sparse, 0, 2);
+    return suite;
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmd-rebase.c - img rebase: gives an image another parent, or none.
+ */
+#include "tool.h"
+
+typedef struct Rebase {
+    ImageHow how;
+    const char *parent; /* -b; "": none; NULL: not given */
+    const char *parent_format;
+    int unsafe;
+    int progress;
+} Rebase;
+
+static int rebase_take(void *opaque, int letter, const char *value)
+{
+    Rebase *request = opaque;
+
+    switch (letter) {
+    case 'b':
+        request->parent = value;
+        return 0;
+    case 'F':
+        request->parent_format = value;
+        return 0;
+    case 'u':
+        request->unsafe = 1;
+        return 0;
+    case 'p':
+        request->progress = 1;
+        return 0;
+    default:
+        return image_take(&request->how, letter, value);
+    }
+}
+
+static int rebase(const Rebase *request, BlockDriverState *bs)
+{
+    const char *parent = request->parent[0] != '\0' ? request->parent : NULL;
+    Progress progress;
+    int result;
+
+    progress_begin(&progress, request->progress);
+    progress_show(&progress, 0, 1);
+    result = bdrv_rebase(bs, parent, parent ? request->parent_format : NULL,
+                         request->unsafe ? BDRV_REBASE_UNSAFE : 0);
+    progress_end(&progress, result == 0);
+    if (result < 0) {
+        tool_library_error();
+    }
+    return result;
+}
+
+/* With -u the old parent is not needed, and may be gone. */
+static int rebase_run(void *opaque, int count, char **operands)
+{
+    Rebase *request = opaque;
+    BlockDriverState *bs = NULL;
+    int result = -1;
+
+    (void)count;
+    request->how.flags |= BDRV_O_RDWR;
+    request->how.flags |= request->unsafe ? BDRV_O_NO_BACKING : 0;
+    if (request->parent == NULL) {
+        tool_error("the new parent is missing: -b FILE, or -b \"\" for none");
+    } else {
+        bs = image_open(operands[0], &request->how);
+    }
+    if (bs != NULL) {
+        result = rebase(request, bs);
+        result = image_close_written(bs, result);
+    }
+    image_how_free(&request->how);
+    return result < 0 ? 1 : 0;
+}
+
+static const ToolOption rebase_options[] = {
+    {'f', "format", "FMT", "format of the image (default: look at it)"},
+    {'b', "backing", "FILE", "the new parent, relative to it; \"\": none"},
+    {'F', "backing-format", "FMT", "format of that FILE (default: look at it)"},
+    {'u', "unsafe", NULL, "only change what is recorded: it is the same disk"},
+    {'p', "progress", NULL, "show progress, on a terminal"},
+    {'q', "quiet", NULL, "print errors only"},
+    IMAGE_OPTION_ALLOW_PATH,
+    {0, NULL, NULL, NULL},
+};
+
+const Tool tool_rebase = {
+    .name = "rebase",
+    .help = "Gives an image another parent, or none",
+    .operands = "FILE",
+    .details = "The disk stays the same: what differs is copied in first, "
+               "except with -u.\n",
+    .options = rebase_options,
+    .least_operands = 1,
+    .most_operands = 1,
+    .usage_status = 1,
+    .request_size = sizeof(Rebase),
+    .take = rebase_take,
+    .run = rebase_run,
+};
