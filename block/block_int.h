@@ -58,6 +58,10 @@ struct BlockDriverState {
     char **made;
     size_t made_count;
 
+    /* While an image is created in this file: what it will stand on, none of whose
+     * files may be overwritten.  NULL: nothing. */
+    BlockDriverState *spared;
+
     /* Who is being opened on top of this node; valid during open only, it is
      * how a chain finds that it contains itself. */
     const BlockDriverState *opener;
@@ -154,6 +158,9 @@ void bdrv_children_remove(BlockDriverState *file);
 void bdrv_children_free(BlockDriverState *bs);
 
 /* ---- chain.c ---- */
+
+/* Is it one of the files under bs and its backing chain? */
+int bdrv_chain_has(BlockDriverState *bs, const BdrvIdentity *identity);
 
 int bdrv_open_snapshot(BlockDriverState **bs, OpenContext *context);
 

@@ -62,7 +62,8 @@ static int open_backing(BlockDriverState *bs, const char *name, const char *form
                                  &backing);
     }
     if (ret < 0) {
-        return bdrv_error_prefix(bs, ret, "cannot open the backing image");
+        /* Said once: a long chain would bury the cause. */
+        return bs->opener ? ret : bdrv_error_prefix(bs, ret, "cannot open the backing image");
     }
     ret = accept ? accept(opaque, backing) : 0;
     if (ret < 0) {
@@ -96,6 +97,55 @@ int bdrv_read_backing(BlockDriverState *bs, void *buf, size_t bytes, int64_t off
     }
     memset((uint8_t *)buf + there, 0, bytes - (size_t)there);
     return there > 0 ? bdrv_pread(bs->backing, buf, (size_t)there, offset) : 0;
+}
+
+/* ------------------------------------------------------------------- files */
+
+static int is_same(BlockDriverState *node, void *opaque)
+{
+    const BdrvIdentity *wanted = opaque;
+    BdrvIdentity identity;
+
+    return node->driver->identify(node, &identity) == 0 &&
+           identity.device == wanted->device && identity.inode == wanted->inode;
+}
+
+int bdrv_chain_has(BlockDriverState *bs, const BdrvIdentity *identity)
+{
+    BdrvIdentity wanted = *identity;
+
+    for (; bs; bs = bs->backing) {
+        BlockDriverState *storage = bs->file ? bs->file : bs;
+
+        if (is_same(storage, &wanted) || bdrv_children_each(bs, is_same, &wanted)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int uses_file(BlockDriverState *bs, const char *filename)
+{
+    BdrvOpenOptions options = {.struct_size = sizeof options, .flags = BDRV_O_NO_LOCK};
+    BlockDriverState *file;
+    BdrvIdentity identity;
+    int ret = bdrv_open(&file, filename, "file", &options);
+
+    if (ret < 0) {
+        return ret == -ENOENT ? 0 : ret;
+    }
+    ret = file->driver->identify(file, &identity);
+    bdrv_close(file);
+    return ret < 0 ? ret : bdrv_chain_has(bs, &identity);
+}
+
+int bdrv_uses_file(BlockDriverState *bs, const char *filename)
+{
+    int ret;
+
+    bdrv_call_begin();
+    ret = bs && filename ? uses_file(bs, filename) : -EINVAL;
+    return bdrv_call_end(bs, ret, "cannot compare files");
 }
 
 /* ---------------------------------------------------------------- snapshot */

@@ -113,10 +113,29 @@ int bdrv_open_child_to_read(BlockDriverState *bs, const char *name, BlockDriverS
     return open_child(bs, name, bs->flags & ~(unsigned)BDRV_O_RDWR, child);
 }
 
+static int refuse_spared(const BlockDriverState *file, BlockDriverState *child)
+{
+    BdrvIdentity identity;
+
+    if (file->spared && child->driver->identify(child, &identity) == 0 &&
+        bdrv_chain_has(file->spared, &identity)) {
+        return bdrv_error(child, -EEXIST, "it is a file of the backing image, which would be "
+                          "overwritten; choose another name");
+    }
+    return 0;
+}
+
 static int create_child(BlockDriverState *file, const char *name, BlockDriverState **child)
 {
     int ret = open_other(child, file, name, file->flags | BDRV_O_CREATE | BDRV_O_RDWR);
 
+    if (ret == 0) {
+        ret = refuse_spared(file, *child);
+        if (ret < 0) {
+            bdrv_close(*child); /* as it was: nothing has been modified */
+            *child = NULL;
+        }
+    }
     if (ret < 0) {
         return ret;
     }
@@ -180,6 +199,7 @@ static void remove_closed(BlockDriverState *file, const char *name)
     BlockDriverState *child;
 
     if (open_other(&child, file, name, file->flags | BDRV_O_CREATE | BDRV_O_RDWR) == 0) {
+        child->driver->truncate(child, 0); /* what is there is what we have made */
         child->driver->remove(child);
         bdrv_close(child);
     }

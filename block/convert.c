@@ -240,6 +240,22 @@ static int write_packed(const Conversion *c, const Window *w)
 
 /* ----------------------------------------------------------------- writing */
 
+/* Zeros that shall take room. */
+static int write_zero_data(const Conversion *c, int64_t offset, int64_t bytes)
+{
+    static const uint8_t zeros[64 * 1024];
+    int ret = 0;
+
+    while (ret == 0 && bytes > 0) {
+        int64_t step = bdrv_min(bytes, (int64_t)sizeof zeros);
+
+        ret = bdrv_pwrite(c->target, zeros, (size_t)step, offset);
+        offset += step;
+        bytes -= step;
+    }
+    return ret;
+}
+
 static int write_piece(const Conversion *c, const Window *w, const Piece *piece)
 {
     int64_t target_offset = c->asked.target_offset + piece->offset;
@@ -247,6 +263,9 @@ static int write_piece(const Conversion *c, const Window *w, const Piece *piece)
     if (!piece->zero) {
         return bdrv_pwrite(c->target, w->data + (piece->offset - w->offset),
                            (size_t)piece->bytes, target_offset);
+    }
+    if (c->asked.sparse_size < 0) {
+        return write_zero_data(c, target_offset, piece->bytes);
     }
     if (c->asked.flags & BDRV_CONVERT_TARGET_IS_ZERO) {
         return 0;

@@ -110,36 +110,25 @@ static int open_backing_of(Creation *creation, const char *filename)
     return ret < 0 ? ret : open_backing(creation, path);
 }
 
-/* Emptying the file of one's own parent would destroy it. */
+/* Writing over a file of one's own parent would destroy it. */
 static int refuse_own_backing(const Creation *creation, const char *filename)
 {
-    BdrvOpenOptions options = { .struct_size = sizeof options, .flags = BDRV_O_NO_LOCK };
-    BdrvIdentity new, old;
-    BlockDriverState *file;
-    int ret = 0;
-
-    if (!creation->params.backing || bdrv_open(&file, filename, "file", &options) < 0) {
-        return 0; /* not there yet, or about to fail with its own message */
+    if (creation->params.backing && bdrv_uses_file(creation->params.backing, filename) == 1) {
+        return bdrv_error(NULL, -EINVAL, "%s: it is a file of the backing image, which would be "
+                          "overwritten", filename);
     }
-    if (file->driver->identify(file, &new) == 0) {
-        for (BlockDriverState *b = creation->params.backing; ret == 0 && b; b = b->backing) {
-            if (b->file->driver->identify(b->file, &old) == 0 && old.device == new.device &&
-                old.inode == new.inode) {
-                ret = bdrv_error(NULL, -EINVAL, "%s: an image cannot be its own backing "
-                                 "image", filename);
-            }
-        }
-    }
-    bdrv_close(file);
-    return ret;
+    return 0;
 }
 
 /* ---------------------------------------------------------------- creating */
 
 static int fill(const Creation *creation, BlockDriverState *file)
 {
-    int ret = creation->driver->create(file, &creation->params);
+    int ret;
 
+    file->spared = creation->params.backing;
+    ret = creation->driver->create(file, &creation->params);
+    file->spared = NULL;
     if (ret == 0) {
         ret = bdrv_flush_children(file);
     }

@@ -13,7 +13,7 @@
 
 int64_t bdrv_getlength(BlockDriverState *bs)
 {
-    return atomic_load_explicit(&bs->length, memory_order_relaxed);
+    return bs ? atomic_load_explicit(&bs->length, memory_order_relaxed) : -EINVAL;
 }
 
 const char *bdrv_filename(const BlockDriverState *bs)

@@ -394,9 +394,12 @@ int bdrv_truncate(BlockDriverState *bs, int64_t length)
     int ret;
 
     bdrv_call_begin();
-    ret = bs && length >= 0 ? check_writable(bs)
-                            : bdrv_error(bs, -EINVAL, "the length %lld is negative",
-                                         (long long)length);
+    ret = check_range(bs, 0, 0); /* the handle alone */
+    if (ret == 0) {
+        ret = length >= 0 ? check_writable(bs)
+                          : bdrv_error(bs, -EINVAL, "the length %lld is negative",
+                                       (long long)length);
+    }
     if (ret == 0) {
         driver_enter(bs);
         ret = bs->driver->truncate(bs, length);

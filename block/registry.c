@@ -168,7 +168,12 @@ int bdrv_require_driver(const BlockDriver **driver, const char *name)
 
 int bdrv_driver_describe(const BlockDriver *driver, BdrvDriverInfo *info)
 {
-    BdrvDriverInfo ours = {
+    BdrvDriverInfo ours;
+
+    if (!driver || !info) {
+        return bdrv_error(NULL, -EINVAL, "bdrv_driver_describe: driver or info is NULL");
+    }
+    ours = (BdrvDriverInfo){
         .struct_size = sizeof ours,
         .name = driver->name,
         .description = driver->description,

@@ -190,8 +190,9 @@ struct BlockDriver {
                       const char *name);
     /* NULL: identity unknown; then only chain depth guards against loops. */
     int (*identify)(BlockDriverState *bs, BdrvIdentity *identity);
-    /* Deletes the stored file of an open, writable node.  NULL: nothing to
-     * delete. */
+    /* Deletes the stored file of an open, writable node; but not one that was
+     * opened with BDRV_O_CREATE, was there before, and has not been modified.
+     * NULL: nothing to delete. */
     int (*remove)(BlockDriverState *bs);
     /* Makes the whole content of the file size bytes, durably and so that after
      * power loss it is the old or the new one, never a mix.  The node is then on
@@ -256,7 +257,8 @@ void *bdrv_state(const BlockDriverState *bs);
 
 /* The BDRV_O_… flags the node was opened with, and: */
 enum {
-    /* Protocol open: make the file, or lock and empty the one that is there. */
+    /* Protocol open: make the file, or lock the one that is there, whose content
+     * goes at the first modification, not before; the length is 0 at once. */
     BDRV_O_CREATE = 1 << 16,
     /* Protocol open: the name is a directory; make a file without a name in it,
      * which is gone when the node is closed. */

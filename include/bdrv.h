@@ -21,7 +21,7 @@
  *   after a failed write each sector of the range holds old or new bytes.
  * - Offsets and lengths are bytes in int64_t unless a name says "sector"; a
  *   sector is always 512 bytes.  Any offset and any length are allowed; there
- *   is no alignment to respect.  A length of 0 does nothing and succeeds.
+ *   is no alignment to respect.  A length of 0 does nothing, if all else is right.
  * - A range that is not wholly inside the disk is refused with -ERANGE, a
  *   negative offset or a NULL where one is not allowed with -EINVAL, a write
  *   to a handle opened for reading with -EROFS, and something the format
@@ -246,6 +246,12 @@ int bdrv_truncate(BlockDriverState *bs, int64_t length);
 /* The disk's length in bytes (of the guest's disk, not of the file). */
 int64_t bdrv_getlength(BlockDriverState *bs);
 
+/* Is the host file of that name one of those that bs, its extents or its backing
+ * chain consist of?  1: yes, whatever name it was opened by; 0: no, or there is
+ * none; negative: cannot be told.  To be asked before a file is overwritten.  Of
+ * an image of more files than are open at a time, knows those that are. */
+int bdrv_uses_file(BlockDriverState *bs, const char *filename);
+
 /* The name the image was opened by; the name of its format; whether it can be
  * written.  The strings live as long as the handle. */
 const char *bdrv_filename(const BlockDriverState *bs);
@@ -364,12 +370,15 @@ typedef struct BdrvCreateOptions {
 } BdrvCreateOptions;
 
 /* Creates an image, replacing what is at filename.  An existing file is locked
- * first (-EBUSY) and keeps its inode.  Complete and durable when it returns 0;
- * when it fails, the files that it made are removed. */
+ * first (-EBUSY) and keeps its inode.  Complete and durable when it returns 0.
+ * A request that cannot be fulfilled (options, sizes, a file of the backing chain
+ * that would be overwritten) is refused before anything is touched; when writing
+ * fails, the files that were begun are removed. */
 int bdrv_create(const char *filename, const char *format,
                 const BdrvCreateOptions *options);
 
-/* The same inside an open, writable node (single-file formats only). */
+/* The same inside an open, writable node (single-file formats only), whose
+ * content is gone whatever the result. */
 int bdrv_create_node(BlockDriverState *file, const char *format,
                      const BdrvCreateOptions *options);
 
@@ -468,7 +477,8 @@ typedef struct BdrvConvertOptions {
     size_t struct_size;
     unsigned flags; /* BDRV_CONVERT_… */
     /* Zeros are looked for in aligned units of this many bytes, a multiple of
-     * 512, and become holes; 0: 4096; negative: they are not looked for. */
+     * 512, and become holes; 0: 4096; negative: nothing becomes a hole, zeros are
+     * written as data. */
     int64_t sparse_size;
     int64_t target_offset; /* where in the destination the source's byte 0 goes */
     BdrvProgressFn *progress; /* on any thread, but one call at a time */

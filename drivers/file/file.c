@@ -94,10 +94,10 @@ int bdrv_file_start(BlockDriverState *bs, int fd)
         state->is_device = S_ISBLK(st.st_mode);
         if ((bdrv_open_flags(bs) & BDRV_O_CREATE) && !state->is_device) {
             state->name_is_new = 1;
-            ret = ftruncate(fd, 0) == 0 ? 0 : bdrv_file_host_error(bs, "empty the file");
+            atomic_store(&state->to_be_emptied, st.st_size > 0);
         }
     }
-    if (ret == 0) {
+    if (ret == 0 && !atomic_load(&state->to_be_emptied)) {
         length = bdrv_file_measure(bs);
         ret = length < 0 ? (int)length : 0;
     }
@@ -106,6 +106,20 @@ int bdrv_file_start(BlockDriverState *bs, int fd)
         return ret;
     }
     bdrv_set_length(bs, length);
+    return 0;
+}
+
+int bdrv_file_begin_change(BlockDriverState *bs)
+{
+    FileState *state = bdrv_state(bs);
+
+    if (!atomic_load_explicit(&state->to_be_emptied, memory_order_relaxed)) {
+        return 0;
+    }
+    if (ftruncate(state->fd, 0) < 0) {
+        return bdrv_file_host_error(bs, "empty the file");
+    }
+    atomic_store(&state->to_be_emptied, 0);
     return 0;
 }
 
@@ -218,7 +232,11 @@ int bdrv_file_write(BlockDriverState *bs, const void *buf, size_t bytes,
     FileState *state = bdrv_state(bs);
     const uint8_t *p = buf;
     size_t done = 0;
+    int ret = bdrv_file_begin_change(bs);
 
+    if (ret < 0) {
+        return ret;
+    }
     while (done < bytes) {
         size_t want = bytes - done < MAX_TRANSFER ? bytes - done : MAX_TRANSFER;
         ssize_t n = pwrite(state->fd, p + done, want, offset + (off_t)done);
@@ -300,8 +318,8 @@ static int file_flush(BlockDriverState *bs)
 static int file_truncate(BlockDriverState *bs, int64_t length)
 {
     FileState *state = bdrv_state(bs);
-    int64_t now = bdrv_file_measure(bs);
-    int ret;
+    int ret = bdrv_file_begin_change(bs);
+    int64_t now = ret < 0 ? ret : bdrv_file_measure(bs);
 
     if (now < 0) {
         return (int)now;
@@ -354,8 +372,8 @@ static int file_remove(BlockDriverState *bs)
     FileState *state = bdrv_state(bs);
     struct stat mine, named;
 
-    if (state->is_device) {
-        return 0;
+    if (state->is_device || atomic_load(&state->to_be_emptied)) {
+        return 0; /* not ours to remove: it was there before, and is untouched */
     }
     if (ftruncate(state->fd, 0) < 0 || fstat(state->fd, &mine) < 0) {
         return bdrv_file_host_error(bs, "empty the file");

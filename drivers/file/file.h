@@ -27,6 +27,9 @@ typedef struct FileState {
     int fd;
     int is_device;
     int name_is_new; /* made by this open; the name is not yet durable */
+    /* Opened to be replaced, and not yet touched: what is in it goes at the first
+     * modification, so that a creation that is refused destroys nothing. */
+    atomic_int to_be_emptied;
     /* The directory of the image that the user opened, when this is another
      * file that the image names; NULL: the one this file lies in. */
     char *image_directory;
@@ -54,7 +57,10 @@ int bdrv_file_wants_writing(const BlockDriverState *bs);
 /* What open(2) shall be called with for this node. */
 int bdrv_file_host_flags(const BlockDriverState *bs);
 
-/* Locks, empties (for create) and measures an open file, which the node then
+/* To be called before anything in the file is modified. */
+int bdrv_file_begin_change(BlockDriverState *bs);
+
+/* Locks and measures an open file, which the node then
  * is.  Takes over fd, also when it fails. */
 int bdrv_file_start(BlockDriverState *bs, int fd);
 

@@ -134,8 +134,8 @@ static int grow(BlockDriverState *bs, int64_t end)
 int bdrv_file_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     FileState *state = bdrv_state(bs);
-    int64_t length = bdrv_file_measure(bs);
-    int ret;
+    int ret = bdrv_file_begin_change(bs);
+    int64_t length = ret < 0 ? ret : bdrv_file_measure(bs);
 
     if (length < 0) {
         return (int)length;
@@ -172,8 +172,11 @@ int bdrv_file_allocate(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
 #ifdef FALLOC_FL_KEEP_SIZE
     FileState *state = bdrv_state(bs);
-    int ret;
+    int ret = bdrv_file_begin_change(bs);
 
+    if (ret < 0) {
+        return ret;
+    }
     do {
         ret = fallocate(state->fd, 0, offset, bytes);
     } while (ret < 0 && errno == EINTR);
