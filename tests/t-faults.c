@@ -69,6 +69,13 @@ static void zero_step(Ledger *ledger, BlockDriverState *disk, int64_t sector,
     ledger_wrote(ledger, sector * SECTOR, count * SECTOR, PATTERN_ZEROS, result);
 }
 
+static void discard_step(Ledger *ledger, BlockDriverState *disk, int64_t sector,
+                         int64_t count)
+{
+    has_failed(bdrv_discard(disk, sector * SECTOR, count * SECTOR), "discard");
+    ledger_discarded(ledger, sector * SECTOR, count * SECTOR);
+}
+
 static void flush_step(Ledger *ledger, BlockDriverState *disk)
 {
     if (!has_failed(bdrv_flush(disk), "flush")) {
@@ -95,6 +102,7 @@ static void run_session(Ledger *ledger, BlockDriverState *disk)
     write_step(ledger, disk, 4090, 12, 4);
     zero_step(ledger, disk, 200, 250);
     flush_step(ledger, disk);
+    discard_step(ledger, disk, 0, 256);
     write_step(ledger, disk, 210, 2, 5);
     write_step(ledger, disk, DISK / SECTOR - 1, 1, 6);
     zero_step(ledger, disk, 1000, 1);

@@ -78,6 +78,18 @@ static void do_write(Session *session, BlockDriverState *disk, uint32_t *seed,
     ledger_wrote(session->ledger, first * SECTOR, count * SECTOR, generation, 0);
 }
 
+static void do_discard(Session *session, BlockDriverState *disk, uint32_t *seed)
+{
+    int64_t sectors = DISK / SECTOR;
+    int64_t first = suite_random(seed) % sectors;
+    int64_t count = bdrv_min(1 + suite_random(seed) % MOST_SECTORS,
+                             sectors - first);
+    begin_step(session, first * SECTOR, count * SECTOR, PATTERN_ZEROS);
+    int result = bdrv_discard(disk, first * SECTOR, count * SECTOR);
+    ck_assert_msg(result == 0 || result == -ENOTSUP, "%s", bdrv_errmsg());
+    ledger_discarded(session->ledger, first * SECTOR, count * SECTOR);
+}
+
 static void do_flush(Session *session, BlockDriverState *disk)
 {
     begin_step(session, 0, 0, PATTERN_ZEROS);
@@ -97,8 +109,11 @@ static void record(Session *session, const ImageKind *kind, uint32_t *seed)
     BlockDriverState *disk;
     assert_ok(image_try_open_on(image, recorder, BDRV_O_RDWR, &disk));
     for (unsigned i = 1; i <= STEPS; i++) {
-        if (suite_random(seed) % 4 == 0) {
+        uint32_t choice = suite_random(seed) % 8;
+        if (choice < 2) {
             do_flush(session, disk);
+        } else if (choice < 3) {
+            do_discard(session, disk, seed);
         } else {
             do_write(session, disk, seed, i);
         }

@@ -72,6 +72,8 @@ static void one_step(Image *image, BlockDriverState **disk, uint32_t *seed)
                     1 + suite_random(seed) % PATTERN_MAX_GENERATION);
     } else if (choice < 55) {
         image_write_zeroes(image, *disk, range.offset, range.bytes);
+    } else if (choice < 60) {
+        image_discard(image, *disk, range.offset, range.bytes);
     } else if (choice < 85) {
         image_assert_range(image, *disk, range.offset, range.bytes);
     } else if (choice < 92) {

@@ -76,6 +76,7 @@ static const ToolOption amend_options[] = {
     {'o', "options", "K=V,...", "what to change; -o help lists it"},
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_ALLOW_PATH,
+    IMAGE_OPTION_OPEN,
     {0, NULL, NULL, NULL},
 };
 

@@ -380,6 +380,7 @@ static const ToolOption check_options[] = {
     {'T', "cache", "MODE", "writeback (default) or unsafe, both the same"},
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,
+    IMAGE_OPTION_OPEN,
     {0, NULL, NULL, NULL},
 };
 

@@ -97,6 +97,7 @@ static const ToolOption commit_options[] = {
     {'p', "progress", NULL, "show progress, on a terminal"},
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_ALLOW_PATH,
+    IMAGE_OPTION_OPEN,
     {0, NULL, NULL, NULL},
 };
 

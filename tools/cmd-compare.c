@@ -266,6 +266,7 @@ static const ToolOption compare_options[] = {
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,
+    IMAGE_OPTION_OPEN,
     {0, NULL, NULL, NULL},
 };
 

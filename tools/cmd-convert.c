@@ -173,8 +173,7 @@ static int create_target(Job *job)
         output_library_error(&job->output);
         return -1;
     }
-    output_created(&job->output);
-    return 0;
+    return output_created(&job->output);
 }
 
 static int target_compresses(const Job *job)
@@ -323,9 +322,7 @@ static int open_sources(Job *job, char **names)
 static int check_not_a_source(const Job *job, const char *target)
 {
     for (int i = 0; i < job->count; i++) {
-        if (image_uses_file(job->sources[i], target)) {
-            tool_error("%s: is the source, or part of it (%s); write to "
-                       "another file", target, bdrv_filename(job->sources[i]));
+        if (image_spare(job->sources[i], target, target) < 0) {
             return -1;
         }
     }
@@ -458,7 +455,8 @@ static int convert(const Convert *request, int count, char **names)
     int result = -1;
 
     job.output.name = names[count - 1];
-    job.sources = calloc((size_t)count, sizeof(BlockDriverState *));
+    job.sources = calloc((size_t)count, sizeof(BlockDriverState *)); /* and a NULL */
+    job.output.sources = job.sources;
     if (job.sources == NULL) {
         return refuse("out of memory");
     }
@@ -524,6 +522,7 @@ static const ToolOption convert_options[] = {
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,
+    IMAGE_OPTION_OPEN,
     {0, NULL, NULL, NULL},
 };
 

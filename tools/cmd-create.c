@@ -2,6 +2,7 @@
 /*
  * cmd-create.c - img create: makes a new, empty image, or the child of one.
  */
+#include <errno.h>
 #include <inttypes.h>
 
 #include "tool.h"
@@ -85,6 +86,21 @@ static int print_created(const Create *request, const char *filename)
     return 0;
 }
 
+/* A parent that lies elsewhere is recorded as asked, but is not opened unless the
+ * user allows it each time.  Whether it is one of those only opening can tell. */
+static void warn_of_parent(const Create *request, const char *filename)
+{
+    BlockDriverState *bs;
+
+    if (request->image.backing == NULL) {
+        return;
+    }
+    if (bdrv_open(&bs, filename, request->image.format, NULL) == -EPERM) {
+        tool_error("warning: %s", bdrv_errmsg());
+    }
+    bdrv_close(bs);
+}
+
 static int create(const Create *request, const char *filename)
 {
     const ImageNew *image = &request->image;
@@ -104,7 +120,26 @@ static int create(const Create *request, const char *filename)
         tool_library_error();
         return -1;
     }
-    return request->how.quiet ? 0 : print_created(request, filename);
+    if (request->how.quiet) {
+        return 0;
+    }
+    warn_of_parent(request, filename);
+    return print_created(request, filename);
+}
+
+/* The size is an operand or an option. */
+static int take_size(Create *request, int count, char **operands)
+{
+    if (count < 2) {
+        return 0;
+    }
+    if (request->image.size != NULL) {
+        tool_error("%s: the size is given twice, as '%s' and as -o size=%s", operands[0],
+                   operands[1], request->image.size);
+        return -1;
+    }
+    request->image.size = operands[1];
+    return 0;
 }
 
 static int create_run(void *opaque, int count, char **operands)
@@ -125,9 +160,9 @@ static int create_run(void *opaque, int count, char **operands)
         result = image_new_seed(&request->image, &driver);
     }
     if (result == 0) {
-        if (count == 2) {
-            request->image.size = operands[1];
-        }
+        result = take_size(request, count, operands);
+    }
+    if (result == 0) {
         result = create(request, operands[0]);
     }
     image_new_free(&request->image);

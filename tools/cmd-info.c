@@ -269,6 +269,7 @@ static const ToolOption info_options[] = {
      "show the images behind it as well"},
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,
+    IMAGE_OPTION_OPEN,
     {0, NULL, NULL, NULL},
 };
 

@@ -172,6 +172,7 @@ static const ToolOption io_options[] = {
     {'s', "snapshot", NULL, "write to a temporary overlay, dropped at the end"},
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,
+    IMAGE_OPTION_OPEN,
     {0, NULL, NULL, NULL},
 };
 

@@ -184,6 +184,7 @@ static const ToolOption map_options[] = {
     {'l', "max-length", "SIZE", "end after so many bytes (default: the disk's end)"},
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,
+    IMAGE_OPTION_OPEN,
     {0, NULL, NULL, NULL},
 };
 

@@ -90,6 +90,7 @@ static const ToolOption resize_options[] = {
     {RESIZE_SHRINK, "shrink", NULL, "allow to drop what lies beyond the end"},
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_ALLOW_PATH,
+    IMAGE_OPTION_OPEN,
     {0, NULL, NULL, NULL},
 };
 

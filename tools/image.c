@@ -48,6 +48,25 @@ static void release_warnings(int show)
 
 /* ------------------------------------------------------------------ opening */
 
+/* Adds one "key=value" to those in *options.  what names it in the message. */
+static int join_option(char **options, const char *value, const char *what)
+{
+    size_t used = *options != NULL ? strlen(*options) : 0;
+    size_t length = strlen(value);
+    char *joined = realloc(*options, used + length + 2);
+
+    if (joined == NULL) {
+        tool_error("%s: out of memory", what);
+        return -1;
+    }
+    if (used > 0) {
+        joined[used++] = ',';
+    }
+    memcpy(joined + used, value, length + 1);
+    *options = joined;
+    return 0;
+}
+
 static int add_allow_path(ImageHow *how, const char *directory)
 {
     const char **paths;
@@ -81,6 +100,8 @@ int image_take(ImageHow *how, int letter, const char *value)
         return 0;
     case TOOL_ALLOW_PATH:
         return add_allow_path(how, value);
+    case TOOL_OPEN_OPTION:
+        return join_option(&how->options, value, "--open-option");
     default:
         return -1; /* not in any table */
     }
@@ -90,6 +111,8 @@ void image_how_free(ImageHow *how)
 {
     free(how->allow_paths);
     how->allow_paths = NULL;
+    free(how->options);
+    how->options = NULL;
 }
 
 BlockDriverState *image_open(const char *filename, const ImageHow *how)
@@ -98,6 +121,7 @@ BlockDriverState *image_open(const char *filename, const ImageHow *how)
     BdrvOpenOptions options = {
         .struct_size = sizeof(options),
         .flags = how->flags,
+        .options = how->options,
         .allow_paths = how->allow_paths,
         .log = how->quiet ? NULL : take_warning,
     };
@@ -130,20 +154,7 @@ int image_close_written(BlockDriverState *bs, int result)
 
 int image_new_add(ImageNew *image, const char *value)
 {
-    size_t used = image->options != NULL ? strlen(image->options) : 0;
-    size_t length = strlen(value);
-    char *joined = realloc(image->options, used + length + 2);
-
-    if (joined == NULL) {
-        tool_error("-o: out of memory");
-        return -1;
-    }
-    if (used > 0) {
-        joined[used++] = ',';
-    }
-    memcpy(joined + used, value, length + 1);
-    image->options = joined;
-    return 0;
+    return join_option(&image->options, value, "-o");
 }
 
 /* The end of the "key=value" at text: a comma that is not doubled, or NUL. */
@@ -383,14 +394,15 @@ int image_same_file(const char *one, const char *other)
     return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-int image_uses_file(BlockDriverState *bs, const char *filename)
+int image_spare(BlockDriverState *bs, const char *filename, const char *what)
 {
-    for (; bs != NULL; bs = bdrv_backing(bs)) {
-        for (BlockDriverState *node = bs; node; node = bdrv_file(node)) {
-            if (image_same_file(bdrv_filename(node), filename)) {
-                return 1;
-            }
-        }
+    int used = bdrv_uses_file(bs, filename);
+
+    if (used < 0) {
+        tool_library_error();
+    } else if (used > 0) {
+        tool_error("%s: is the source, or part of it (%s); write to another file", what,
+                   bdrv_filename(bs));
     }
-    return 0;
+    return used == 0 ? 0 : -1;
 }

@@ -9,6 +9,7 @@
  * Messages start with the name that was called.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,6 +118,7 @@ int main(int argc, char **argv)
     const char *dash = strrchr(program, '-');
     const Tool *tool = dash != NULL ? find_tool(dash + 1) : NULL;
 
+    signal(SIGXFSZ, SIG_IGN); /* a file that gets too long is an error like another */
     tool_set_program(program);
     if (tool != NULL) {
         return run_tool(tool, argc, argv);

@@ -50,15 +50,20 @@ static const char *base_of(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
+/* In the place of an errno: the message is printed. */
+enum { SAID = -1 };
+
 static int output_error(const Output *output, int error)
 {
-    tool_error("%s: %s", output->name, strerror(error));
+    if (error != SAID) {
+        tool_error("%s: %s", output->name, strerror(error));
+    }
     return -1;
 }
 
 /* ------------------------------------------------------------------- moving */
 
-/* What is done to each file in the temporary directory; 0 or an errno. */
+/* What is done to each file in the temporary directory; 0, an errno or SAID. */
 typedef int FileFn(const Output *output, const char *from, const char *name);
 
 static int remove_file(const Output *output, const char *from, const char *name)
@@ -68,25 +73,47 @@ static int remove_file(const Output *output, const char *from, const char *name)
     return unlink(from) < 0 ? errno : 0;
 }
 
+/* Where the file of that name will be at the end; NULL: no memory. */
+static char *final_path(const Output *output, const char *name)
+{
+    char *directory = directory_of(output->target);
+    char *path = directory != NULL ? join_path(directory, name) : NULL;
+
+    free(directory);
+    return path;
+}
+
+/* The user has named the target, but not the further files that it has: they must
+ * not destroy what we read from. */
+static int check_other(const Output *output, const char *from, const char *name)
+{
+    char *to = final_path(output, name);
+    int error = to != NULL ? 0 : ENOMEM;
+
+    (void)from;
+    for (int i = 0; error == 0 && output->sources && output->sources[i]; i++) {
+        error = image_spare(output->sources[i], to, to) < 0 ? SAID : 0;
+    }
+    free(to);
+    return error;
+}
+
 /* The file the image is opened by comes last, when the others are in place. */
 static int move_other(const Output *output, const char *from, const char *name)
 {
-    char *directory;
     char *to;
     int error = 0;
 
     if (strcmp(name, base_of(output->path)) == 0) {
         return 0;
     }
-    directory = directory_of(output->target);
-    to = directory != NULL ? join_path(directory, name) : NULL;
+    to = final_path(output, name);
     if (to == NULL) {
         error = ENOMEM;
     } else if (rename(from, to) < 0) {
         error = errno;
     }
     free(to);
-    free(directory);
     return error;
 }
 
@@ -192,14 +219,15 @@ int output_begin(Output *output, const char *name, OutputPlace place)
     struct stat status;
     int exists = stat(name, &status) == 0;
 
-    memset(output, 0, sizeof(*output));
-    output->name = name;
+    *output = (Output){.name = name, .sources = output->sources};
     output->target = exists ? realpath(name, NULL) : strdup(name);
     if (output->target == NULL) {
         return output_error(output, errno);
     }
     output->path = name;
+    output->existed = exists;
     output->removable = !exists || S_ISREG(status.st_mode);
+    output->device = exists && S_ISBLK(status.st_mode);
     if (place == OUTPUT_IN_PLACE || !output->removable ||
         *base_of(name) == '\0') {
         return 0;
@@ -210,9 +238,15 @@ int output_begin(Output *output, const char *name, OutputPlace place)
     return begin_aside(output, exists);
 }
 
-void output_created(Output *output)
+int output_created(Output *output)
 {
-    output->made = output->removable;
+    int error = 0;
+
+    output->made = output->removable || output->device;
+    if (output->directory != NULL) {
+        error = for_each_file(output, check_other);
+    }
+    return error != 0 ? output_error(output, error) : 0;
 }
 
 /* ------------------------------------------------------------------- ending */
@@ -237,7 +271,10 @@ int output_finish(Output *output, int durable)
 
     if (output->directory != NULL) {
         keep_owner(output);
-        error = for_each_file(output, move_other);
+        error = for_each_file(output, check_other); /* all, before any is moved */
+        if (error == 0) {
+            error = for_each_file(output, move_other);
+        }
         if (error == 0 && rename(output->path, output->target) < 0) {
             error = errno;
         }
@@ -252,13 +289,42 @@ int output_finish(Output *output, int durable)
     return 0;
 }
 
+/* So that nothing finds an image there. */
+static void wipe_device(const char *path)
+{
+    static const char zeros[64 * 1024];
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0) {
+        if (pwrite(fd, zeros, sizeof(zeros), 0) < 0 || fsync(fd) < 0) {
+            /* It failed before, which is being told. */
+        }
+        close(fd);
+    }
+}
+
+/* The half-made image has to go under all names that it may have: first its
+ * content does.  A link that led to it stays. */
+static void unmake(const Output *output)
+{
+    char *file = realpath(output->path, NULL);
+    const char *path = file != NULL ? file : output->path;
+
+    if (output->device) {
+        wipe_device(path);
+    } else if (truncate(path, 0) == 0 && !output->existed) {
+        (void)unlink(path);
+    }
+    free(file);
+}
+
 void output_end(Output *output)
 {
     if (output->directory != NULL) {
         (void)for_each_file(output, remove_file);
         (void)rmdir(output->directory);
     } else if (output->made && output->path != NULL) {
-        (void)unlink(output->path);
+        unmake(output);
     }
     free(output->directory);
     free(output->path_memory);

@@ -125,6 +125,7 @@ BlockDriverState *pipe_open_source(const ImageHow *how)
     };
     BdrvOpenOptions options = {
         .struct_size = sizeof(options), .flags = how->flags | BDRV_O_FORWARD,
+        .options = how->options,
     };
 
     if (how->format == NULL || strcmp(how->format, "raw") == 0) {

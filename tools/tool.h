@@ -36,6 +36,7 @@ typedef struct ToolOption {
 
 enum {
     TOOL_ALLOW_PATH = 256, /* --allow-path, see image_take() */
+    TOOL_OPEN_OPTION,      /* --open-option, the same */
     TOOL_LONG_ONLY /* the first number that a command may use for its own */
 };
 
@@ -88,24 +89,30 @@ int tool_parse_output(const char *text);
 
 /* -------------------------------------------------------- images (image.c) */
 
-/* How to open an image, as -f, -U and --allow-path say. */
+/* How to open an image, as -f, -U, --allow-path and --open-option say. */
 typedef struct ImageHow {
     const char *format; /* NULL: look at the content */
     unsigned flags;     /* BDRV_O_… */
     int quiet;          /* not 0: no warnings about tolerated oddities */
     const char **allow_paths; /* ended by NULL, or NULL */
+    char *options;      /* all --open-option, joined; NULL: none */
 } ImageHow;
 
 /* The rows that most commands share, and what notes them. */
 #define IMAGE_OPTION_FORCE_SHARE                 \
     {                                            \
         'U', "force-share", NULL,                \
-        "open it even while another program writes it" \
+        "take no lock and respect none (reading needs none)" \
     }
 #define IMAGE_OPTION_ALLOW_PATH                  \
     {                                            \
         TOOL_ALLOW_PATH, "allow-path", "DIR",    \
         "let an image name files below DIR as well (repeatable)" \
+    }
+#define IMAGE_OPTION_OPEN                        \
+    {                                            \
+        TOOL_OPEN_OPTION, "open-option", "KEY=VALUE", \
+        "open it with this option of its format (repeatable)" \
     }
 int image_take(ImageHow *how, int letter, const char *value);
 
@@ -159,8 +166,10 @@ int image_print_amend_options(const char *format);
 /* Whether two names lead to one file or device (0 if either does not exist). */
 int image_same_file(const char *one, const char *other);
 
-/* Whether filename is among the files of bs and its backing chain. */
-int image_uses_file(BlockDriverState *bs, const char *filename);
+/* Before filename is overwritten: 0 if it is none of the files of bs, its extents
+ * and its backing chain; else (or if that cannot be told) -1, with a message
+ * printed that starts with what. */
+int image_spare(BlockDriverState *bs, const char *filename, const char *what);
 
 /* ------------------------------------------------------- output (output.c)
  *
@@ -174,8 +183,12 @@ typedef struct Output {
     char *directory;    /* the temporary one; NULL: written in place */
     const char *path;   /* where to create the image */
     char *path_memory;
+    BlockDriverState **sources; /* whose files are not written over, ended by NULL;
+                                 * the caller's.  NULL: none */
     int removable;      /* not 0: a file, neither device nor pipe */
-    int made;           /* not 0: name itself has to go on failure */
+    int device;         /* not 0: a block device */
+    int existed;        /* not 0: what stood at name was there before us */
+    int made;           /* not 0: what is at name must not look finished on failure */
 } Output;
 
 /* Where may the image be written until it is whole? */
@@ -184,18 +197,22 @@ typedef enum OutputPlace {
     OUTPUT_IN_PLACE /* only under its own name */
 } OutputPlace;
 
-/* Finds out where to write.  0, or -1 with the message printed. */
+/* Finds out where to write.  output->sources is kept, the rest is set.  0, or -1
+ * with the message printed. */
 int output_begin(Output *output, const char *name, OutputPlace place);
 
 /* To be called when the image has been created at path: from then on it is
- * removed by output_end(). */
-void output_created(Output *output);
+ * removed by output_end().  0, or -1 with the message printed if a further file
+ * of it would get the name of one of the sources' files. */
+int output_created(Output *output);
 
 /* Gives the image, which must be closed, its name.  0, or -1 with the message
  * printed.  If durable is not 0 the name survives a power loss too. */
 int output_finish(Output *output, int durable);
 
-/* Removes what was made, unless it was finished, and frees. */
+/* Removes what was made, unless it was finished, and frees.  A file that was there
+ * before, and so may have other names, is left empty; a block device is left
+ * without its beginning. */
 void output_end(Output *output);
 
 /* Prints the library's message, speaking of the name the user knows. */

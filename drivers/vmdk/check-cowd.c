@@ -116,8 +116,8 @@ static int check_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *head
 {
     const int64_t line = extent->line->sectors, capacity = header->capacity_sectors;
     const int in_header = header_is_wrong(header, line), alone = c->image->extent_count == 1;
-    const BdrvFinding finding = {
-        .kind = BDRV_FINDING_CORRUPTION,
+    const BdrvFinding finding = { /* as in check-sparse.c */
+        .kind = line <= capacity ? BDRV_FINDING_MISMATCH : BDRV_FINDING_CORRUPTION,
         .repair = in_header ? "the header is set to the descriptor's size"
                   : alone   ? "the descriptor is set to the header's size"
                             : NULL,

@@ -124,6 +124,18 @@ static void count_grain(VmdkSurvey *survey, int64_t start)
     survey->previous_end = start + survey->map->grain;
 }
 
+/* Sets the bits of a grain, making the bits when they are needed first. */
+static int mark(const VmdkCheckMap *map, VmdkBits *bits, int64_t grain, uint32_t entry)
+{
+    const int64_t start = (int64_t)entry * BDRV_SECTOR_SIZE;
+
+    if (!bits->bytes && vmdk_bits_new(bits, map->file_size + map->grain, map->seen.unit) < 0) {
+        return -ENOMEM;
+    }
+    vmdk_bits_set(bits, start, start + vmdk_check_covered(map, grain));
+    return 0;
+}
+
 /* What readers follow: the primary entry if it can be, or else its copy. */
 static int note_grain(VmdkSurvey *survey, int64_t grain, uint32_t entry)
 {
@@ -139,12 +151,9 @@ static int note_grain(VmdkSurvey *survey, int64_t grain, uint32_t entry)
     }
     if (vmdk_bits_any(&map->seen, start, end)) {
         survey->odd = 1;
-        if (!map->shared.bytes &&
-            vmdk_bits_new(&map->shared, map->file_size + map->grain,
-                          map->seen.unit) < 0) {
+        if (mark(map, &map->shared, grain, entry) < 0) {
             return -ENOMEM;
         }
-        vmdk_bits_set(&map->shared, start, end);
     }
     vmdk_bits_set(&map->seen, start, end);
     map->used_end = bdrv_max(map->used_end, end);
@@ -152,7 +161,19 @@ static int note_grain(VmdkSurvey *survey, int64_t grain, uint32_t entry)
     return 0;
 }
 
-static int survey_entry(VmdkSurvey *survey, int64_t grain, uint32_t entry)
+/* What the other set has for an impossible entry is not to be had by one that is
+ * only missing. */
+static int reserve(VmdkSurvey *survey, int64_t grain, uint32_t copy)
+{
+    VmdkCheckMap *map = survey->map;
+
+    survey->odd = 1;
+    return vmdk_check_class(map, grain, copy) == VMDK_ENTRY_GRAIN
+               ? mark(map, &map->reserved, grain, copy)
+               : 0;
+}
+
+static int survey_entry(VmdkSurvey *survey, int64_t grain, uint32_t entry, uint32_t copy)
 {
     switch (vmdk_check_class(survey->map, grain, entry)) {
     case VMDK_ENTRY_EMPTY:
@@ -169,8 +190,7 @@ static int survey_entry(VmdkSurvey *survey, int64_t grain, uint32_t entry)
     case VMDK_ENTRY_INVALID:
         break;
     }
-    survey->odd = 1;
-    return 0;
+    return reserve(survey, grain, copy);
 }
 
 static int is_blank(const uint8_t *bytes, size_t size)
@@ -196,10 +216,24 @@ static int survey_table(VmdkSurvey *survey, int64_t table, const uint8_t *primar
         const uint32_t entry = bdrv_load_le32(primary + i * ENTRY_BYTES);
 
         if (entry != 0) {
-            ret = survey_entry(survey, table * map->gtes + i, entry);
+            ret = survey_entry(survey, table * map->gtes + i, entry,
+                               bdrv_load_le32(copy + i * ENTRY_BYTES));
         }
     }
     return ret;
+}
+
+/* Of a whole table that was wiped out, the copy counts: its grains are not to be
+ * had by a wrong entry elsewhere. */
+static void follow_what_is_left(VmdkCheckMap *map, const VmdkTablePiece *piece, int64_t table)
+{
+    const size_t size = (size_t)map->gtes * ENTRY_BYTES;
+    const uint8_t *primary = table_in(map, piece, VMDK_PRIMARY, table);
+    const uint8_t *copy = table_in(map, piece, VMDK_REDUNDANT, table);
+
+    if (primary != copy && is_blank(primary, size) && !is_blank(copy, size)) {
+        map->swapped[table] = !map->swapped[table];
+    }
 }
 
 static int survey_piece(VmdkSurvey *survey, VmdkTablePiece *piece)
@@ -209,8 +243,10 @@ static int survey_piece(VmdkSurvey *survey, VmdkTablePiece *piece)
 
     survey->odd |= piece->unreadable[VMDK_PRIMARY] | piece->unreadable[VMDK_REDUNDANT];
     for (int64_t t = piece->first; ret == 0 && t < piece->first + piece->count; t++) {
-        const uint8_t *primary = table_in(map, piece, VMDK_PRIMARY, t);
+        const uint8_t *primary;
 
+        follow_what_is_left(map, piece, t);
+        primary = table_in(map, piece, VMDK_PRIMARY, t);
         if (primary) {
             ret = survey_table(survey, t, primary, table_in(map, piece, VMDK_REDUNDANT, t));
         }
@@ -264,7 +300,8 @@ static int first_walk(VmdkSurvey *survey, VmdkTablePiece *piece)
         *map->c->result = before;
         free(map->seen.bytes);
         free(map->shared.bytes);
-        map->shared.bytes = NULL;
+        free(map->reserved.bytes);
+        map->shared.bytes = map->reserved.bytes = NULL;
         survey->previous_end = -1;
         survey->zeroed = 0;
         ret = vmdk_bits_new(&map->seen, map->file_size + map->grain, BDRV_SECTOR_SIZE);

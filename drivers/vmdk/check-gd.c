@@ -463,13 +463,13 @@ static int cure_all(VmdkCheckMap *map, Verdicts *v)
             }
         }
         for (int set = VMDK_SETS - 1; ret == 0 && set >= 0; set--) {
-            if (!map->gd[set]) {
-                continue;
-            }
-            if (v->why[set][t] != SOUND) {
+            if (map->gd[set] && v->why[set][t] != SOUND) {
                 map->gd[set][t] = entries[set];
                 ret = cure_table(map, set, t, reasons[v->why[set][t]], v->bytes);
-            } else if (is_missing(map, set, t)) {
+            }
+        }
+        for (int set = VMDK_SETS - 1; ret == 0 && set >= 0; set--) {
+            if (map->gd[set] && v->why[set][t] == SOUND && is_missing(map, set, t)) {
                 ret = cure_table(map, set, t, "the other set has that table", v->bytes);
             }
         }

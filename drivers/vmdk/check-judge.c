@@ -45,18 +45,18 @@ static const struct {
     const char *repair; /* NULL: depends */
 } fates[] = {
     [FATE_FINE] = {BDRV_FINDING_MISMATCH, NULL, NULL},
-    [FATE_RESTORED] = {BDRV_FINDING_CORRUPTION, "invalid", "taken from the redundant GT"},
+    [FATE_RESTORED] = {BDRV_FINDING_CORRUPTION, "invalid", "taken from the other set"},
     [FATE_LOST] = {BDRV_FINDING_UNRECOVERABLE, "invalid", NULL},
-    [FATE_STALE] = {BDRV_FINDING_MISMATCH, "not what the redundant GT has",
-                    "the redundant GT is made equal"},
-    [FATE_MISSING] = {BDRV_FINDING_MISMATCH, "missing: only the redundant GT has it",
-                      "taken from the redundant GT"},
+    [FATE_STALE] = {BDRV_FINDING_MISMATCH, "different in the two sets",
+                    "the copy is made equal"},
+    [FATE_MISSING] = {BDRV_FINDING_MISMATCH, "missing: only the other set has it",
+                      "taken from the other set"},
     [FATE_CUT] = {BDRV_FINDING_CORRUPTION, "of a grain that the file's end cuts",
                   "the file is extended with zeros"},
     [FATE_SHARED] = {BDRV_FINDING_CORRUPTION, "of a grain that another entry points at too; one "
                      "of the two ranges is wrong", "each gets a copy of its own"},
     [FATE_UNSHARED] = {BDRV_FINDING_CORRUPTION, "of a grain that another entry points at too",
-                       "taken from the redundant GT"},
+                       "taken from the other set"},
     [FATE_UNFLAGGED] = {BDRV_FINDING_CORRUPTION, "a grain of zeros, which the header does not "
                         "allow", "the header's version and flags are set to allow it"},
 };
@@ -143,7 +143,7 @@ static Decision decide_empty(const VmdkCheckMap *map, int64_t grain, uint32_t co
     if (copy == 0) {
         return (Decision){.fate = FATE_FINE};
     }
-    if (is_free_grain(map, grain, copy) ||
+    if ((is_free_grain(map, grain, copy) && !is_in(map, &map->reserved, grain, copy)) ||
         vmdk_check_class(map, grain, copy) == VMDK_ENTRY_ZEROED) {
         return (Decision){.fate = FATE_MISSING, .entry = copy};
     }

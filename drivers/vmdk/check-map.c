@@ -105,6 +105,8 @@ void vmdk_check_map_free(VmdkCheckMap *map)
     vmdk_regions_free(&map->regions);
     free(map->seen.bytes);
     free(map->shared.bytes);
+    free(map->reserved.bytes);
+    map->reserved.bytes = NULL;
     map->seen.bytes = NULL;
     map->shared.bytes = NULL;
 }

@@ -234,7 +234,11 @@ static Side wrong_side(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *heade
 static int check_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header, int64_t *length)
 {
     const int64_t line = line_sectors(extent), capacity = (int64_t)header->capacity_sectors;
-    BdrvFinding finding = {.kind = BDRV_FINDING_CORRUPTION, .repaired = c->mend_all};
+    /* A shorter line is what a change of the size leaves that was interrupted. */
+    BdrvFinding finding = {
+        .kind = line <= capacity ? BDRV_FINDING_MISMATCH : BDRV_FINDING_CORRUPTION,
+        .repaired = c->mend_all,
+    };
     Side side;
     int ret = 0;
 

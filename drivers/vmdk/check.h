@@ -116,6 +116,7 @@ typedef struct VmdkCheckMap {
     VmdkRegions regions;     /* of all metadata */
     VmdkBits seen;           /* what the grains of the tables occupy */
     VmdkBits shared;         /* bytes NULL: nothing is shared */
+    VmdkBits reserved;       /* what takes the place of impossible entries; the same */
     int64_t used_end;        /* of grains and tables */
     int64_t next;            /* where a repair puts what is new */
     int zeroed_unflagged;    /* there are GTEs of 1 that the header does not allow */

@@ -125,6 +125,19 @@ static int zero_behind(VmdkMap *map, int64_t end)
                              bdrv_round_up(end, map->grain) - end);
 }
 
+int vmdk_map_trim(VmdkMap *map)
+{
+    int64_t end = 0;
+    int ret;
+
+    vmdk_regions_free(&map->regions);
+    ret = vmdk_map_find_tables(map);
+    if (ret == 0) {
+        ret = vmdk_map_scan(map, &end);
+    }
+    return ret < 0 ? ret : vmdk_space_reset(map->space, bdrv_max(end, map->first_data));
+}
+
 int vmdk_map_cut(VmdkMap *map, int64_t length)
 {
     const int64_t old = map->extent->length, kept = bdrv_min(length, old);

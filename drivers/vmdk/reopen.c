@@ -27,8 +27,11 @@ int vmdk_extents_reopen(Vmdk *image)
 {
     VmdkFiles *files = &image->files;
     BlockDriverState *own_file = own_file_of(files);
-    int ret;
+    int ret = vmdk_files_settle(image);
 
+    if (ret < 0) {
+        bdrv_log(image->bs, "%s", bdrv_errmsg()); /* space is lost, no more */
+    }
     forget_tables(image);
     files->former = files->list;
     files->former_count = files->count;

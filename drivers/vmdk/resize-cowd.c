@@ -120,6 +120,9 @@ int vmdk_cowd_resize(VmdkMap *map, VmdkCowdHeader *header, int64_t length)
     if (ret == 0) {
         ret = fit_directory(map, header, entries, &gd);
     }
+    if (ret == 0 && length < map->extent->length) {
+        ret = vmdk_map_trim(map); /* the tables that are not needed, too */
+    }
     if (ret < 0) {
         return ret;
     }

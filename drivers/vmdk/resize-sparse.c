@@ -235,6 +235,7 @@ static int make_room(const Resize *r, int64_t limit)
     uint8_t *buf = malloc((size_t)r->map->grain);
     int ret = buf ? 0 : -ENOMEM;
 
+    vmdk_space_skip(r->map->space, limit);
     for (int64_t table = 0; ret == 0 && table < r->old_tables; table++) {
         ret = move_grains_of(r, table, limit, buf);
     }

@@ -131,6 +131,13 @@ int64_t vmdk_space_next(VmdkSpace *space)
     return next;
 }
 
+void vmdk_space_skip(VmdkSpace *space, int64_t offset)
+{
+    pthread_mutex_lock(&space->lock);
+    space->next = bdrv_max(space->next, bdrv_round_up(offset, space->unit));
+    pthread_mutex_unlock(&space->lock);
+}
+
 int vmdk_space_trim(VmdkSpace *space)
 {
     int64_t size = atomic_load(&space->file_size);

@@ -324,6 +324,9 @@ static int sparse_resize(VmdkExtent *extent, int64_t length)
         ret = vmdk_map_cut(&sparse->map, length);
     }
     if (ret == 0) {
+        ret = vmdk_map_trim(&sparse->map);
+    }
+    if (ret == 0) {
         ret = vmdk_sparse_resize(&sparse->map, length);
     }
     if (ret == 0) {

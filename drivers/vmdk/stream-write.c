@@ -18,217 +18,23 @@
 #include <string.h>
 
 enum {
-    BUFFER_BYTES = 256 * 1024, /* so that small grains cost few calls */
-    ENTRY_BYTES = 4
+    GDE_BYTES = 4
 };
 
 typedef struct Writer {
     VmdkExtent *extent;
-    VmdkHeader header; /* as it shall be at the beginning of the finished file */
-    VmdkStreamLayout layout;
     int64_t grain;
-    int64_t gt_bytes;
-    int64_t first_gt; /* FRONT: where the tables are, in bytes */
     VmdkDeflater *deflater;
 
     pthread_mutex_t lock; /* of all below */
-    int begun;
-    int error;        /* of the first write that failed: the file is spoilt */
-    int64_t next;     /* the disk before this is written */
-    int64_t position; /* of the file: where the next block will be */
-    uint8_t *buffer;  /* what of it is not yet in the file */
-    int64_t buffered;
-    int64_t table; /* the one that is being filled; -1: none */
-    uint8_t *gt;   /* its entries */
-    uint8_t *gd;   /* END: gd_sectors; NULL in the other layout */
+    VmdkStreamOutput output;
+    int error;    /* of the first write that failed: the file is spoilt */
+    int64_t next; /* the disk before this is written */
 } Writer;
 
 static Writer *writer_of(const VmdkExtent *extent)
 {
     return extent->state;
-}
-
-static int is_forward(const Writer *writer)
-{
-    return (bdrv_open_flags(writer->extent->image->bs) & BDRV_O_FORWARD) != 0;
-}
-
-/* ---------------------------------------------------------------- appending */
-
-static int drain(Writer *writer)
-{
-    int ret = 0;
-
-    if (writer->buffered > 0) {
-        ret = bdrv_pwrite(writer->extent->file, writer->buffer, (size_t)writer->buffered,
-                          writer->position - writer->buffered);
-    }
-    writer->buffered = 0;
-    return ret;
-}
-
-static int append(Writer *writer, const uint8_t *bytes, int64_t count)
-{
-    int ret = 0;
-
-    while (ret == 0 && count > 0) {
-        int64_t now = bdrv_min(count, BUFFER_BYTES - writer->buffered);
-
-        memcpy(writer->buffer + writer->buffered, bytes, (size_t)now);
-        writer->buffered += now;
-        writer->position += now;
-        bytes += now;
-        count -= now;
-        if (writer->buffered == BUFFER_BYTES) {
-            ret = drain(writer);
-        }
-    }
-    return ret;
-}
-
-static int append_marked(Writer *writer, VmdkBlockKind kind, const uint8_t *bytes, int64_t count)
-{
-    uint8_t marker[BDRV_SECTOR_SIZE];
-    int ret;
-
-    vmdk_block_encode(kind, count / BDRV_SECTOR_SIZE, marker);
-    ret = append(writer, marker, sizeof marker);
-    return ret < 0 ? ret : append(writer, bytes, count);
-}
-
-/* ------------------------------------------------------------------- tables */
-
-/* Of the next block; entries have 32 bits. */
-static int sector_of_next(const Writer *writer, uint32_t *sector)
-{
-    const int64_t next = writer->position / BDRV_SECTOR_SIZE;
-
-    if (next > UINT32_MAX) {
-        return bdrv_error(writer->extent->file, -ENOSPC, "the stream has 2 TiB, the most that "
-                          "its tables can address");
-    }
-    *sector = (uint32_t)next;
-    return 0;
-}
-
-static int finish_table(Writer *writer)
-{
-    const int64_t table = writer->table;
-    uint32_t marker_sector = 0;
-    int ret;
-
-    if (table < 0) {
-        return 0;
-    }
-    writer->table = -1;
-    if (writer->layout == VMDK_STREAM_FRONT) {
-        return bdrv_pwrite(writer->extent->file, writer->gt, (size_t)writer->gt_bytes,
-                           writer->first_gt + table * writer->gt_bytes);
-    }
-    ret = sector_of_next(writer, &marker_sector);
-    if (ret == 0) {
-        bdrv_store_le32(writer->gd + table * ENTRY_BYTES, marker_sector + 1);
-        ret = append_marked(writer, VMDK_BLOCK_GT, writer->gt, writer->gt_bytes);
-    }
-    return ret;
-}
-
-/* The next grain, at offset, will be stored at the end. */
-static int enter(Writer *writer, int64_t offset)
-{
-    const int64_t grain = offset / writer->grain;
-    const int64_t table = grain / writer->header.gtes_per_gt;
-    uint32_t sector = 0;
-    int ret = 0;
-
-    if (table != writer->table) {
-        ret = finish_table(writer);
-        memset(writer->gt, 0, (size_t)writer->gt_bytes);
-        writer->table = table;
-    }
-    if (ret == 0) {
-        ret = sector_of_next(writer, &sector);
-    }
-    bdrv_store_le32(writer->gt + grain % writer->header.gtes_per_gt * ENTRY_BYTES, sector);
-    return ret;
-}
-
-/* ----------------------------------------------------------- begin and finish */
-
-static int write_header(const Writer *writer, int finished)
-{
-    uint8_t bytes[VMDK_HEADER_BYTES];
-
-    vmdk_header_encode(&writer->header, bytes);
-    for (int i = 0; i < 4 && !finished; i++) {
-        bytes[i] |= 0x20; /* the magic in small letters */
-    }
-    return bdrv_pwrite(writer->extent->file, bytes, sizeof bytes, 0);
-}
-
-/* What was a valid, empty image is none from here on, durably. */
-static int begin(Writer *writer)
-{
-    BlockDriverState *file = writer->extent->file;
-    int ret;
-
-    if (writer->begun) {
-        return 0;
-    }
-    if (is_forward(writer)) {
-        writer->begun = 1;
-        return write_header(writer, 1);
-    }
-    ret = write_header(writer, 0);
-    if (ret == 0) {
-        ret = bdrv_flush(file);
-    }
-    if (ret == 0) {
-        ret = bdrv_truncate(file, writer->position);
-    }
-    writer->begun = ret == 0;
-    return ret;
-}
-
-static int append_end(Writer *writer)
-{
-    static const uint8_t end_of_stream[BDRV_SECTOR_SIZE];
-    uint8_t footer_bytes[VMDK_HEADER_BYTES];
-    VmdkHeader footer = writer->header;
-    uint32_t sector = 0;
-    int ret = finish_table(writer);
-
-    if (ret == 0 && writer->layout == VMDK_STREAM_END) {
-        ret = sector_of_next(writer, &sector);
-        footer.gd_sector = (uint64_t)sector + 1;
-        vmdk_header_encode(&footer, footer_bytes);
-        if (ret == 0) {
-            ret = append_marked(writer, VMDK_BLOCK_GD, writer->gd,
-                                vmdk_header_gd_sectors(&writer->header) * BDRV_SECTOR_SIZE);
-        }
-        if (ret == 0) {
-            ret = append_marked(writer, VMDK_BLOCK_FOOTER, footer_bytes, sizeof footer_bytes);
-        }
-    }
-    if (ret == 0) {
-        ret = append(writer, end_of_stream, sizeof end_of_stream);
-    }
-    return ret < 0 ? ret : drain(writer);
-}
-
-/* All is durable before the magic number says that it is there. */
-static int finish(Writer *writer)
-{
-    int ret = begin(writer);
-
-    if (ret == 0) {
-        ret = append_end(writer);
-    }
-    if (ret < 0 || is_forward(writer)) {
-        return ret;
-    }
-    ret = bdrv_flush(writer->extent->file);
-    return ret < 0 ? ret : write_header(writer, 1);
 }
 
 /* ------------------------------------------------------------------ packing */
@@ -281,13 +87,7 @@ static int store(Writer *writer, const uint8_t *packed, size_t packed_bytes, int
                           "once, in ascending order: byte %" PRId64 " of the disk cannot be "
                           "written after byte %" PRId64, offset, writer->next - 1);
     }
-    ret = begin(writer);
-    if (ret == 0) {
-        ret = enter(writer, offset);
-    }
-    if (ret == 0) {
-        ret = append(writer, packed, (int64_t)packed_bytes);
-    }
+    ret = vmdk_stream_output_grain(&writer->output, packed, packed_bytes, offset);
     writer->next = offset + writer->grain;
     writer->error = ret;
     return ret;
@@ -450,76 +250,57 @@ static int not_empty(const Writer *writer)
  * a reader sees (after the footer)? */
 static int has_empty_shape(const Writer *writer, const VmdkHeader *header)
 {
-    const int64_t overhead = (int64_t)writer->header.overhead_sectors;
-    const int64_t gd_sectors = vmdk_header_gd_sectors(header);
-    const int64_t sectors = bdrv_getlength(writer->extent->file) / BDRV_SECTOR_SIZE;
+    const VmdkStreamOutput *output = &writer->output;
+    const int64_t gd_sectors = output->gd_bytes / BDRV_SECTOR_SIZE;
+    const int64_t overhead = output->position / BDRV_SECTOR_SIZE;
+    const int64_t sectors = bdrv_getlength(output->file) / BDRV_SECTOR_SIZE;
 
-    if (writer->header.overhead_sectors > UINT32_MAX) {
-        return 0;
-    }
-    if (writer->layout == VMDK_STREAM_END) { /* GD marker, GD, footer marker, footer, end */
+    if (output->layout == VMDK_STREAM_END) { /* GD marker, GD, footer marker, footer, end */
         return header->gd_sector == (uint64_t)overhead + 1 &&
                sectors == overhead + 1 + gd_sectors + 3;
     }
     return sectors == overhead + 1 &&
-           (int64_t)header->gd_sector + gd_sectors +
-                   vmdk_header_tables(header) * vmdk_header_gt_sectors(header) <=
-               overhead;
+           output->first_gt + vmdk_header_tables(header) * output->gt_bytes <= output->position;
 }
 
 /* END: all entries are 0.  FRONT: the GTs lie one behind the other. */
-static int has_empty_directory(const Writer *writer, const uint8_t *gd)
+static int has_empty_directory(const Writer *writer)
 {
-    const int at_end = writer->layout == VMDK_STREAM_END;
-    int64_t wanted = at_end ? 0 : writer->first_gt / BDRV_SECTOR_SIZE;
+    const VmdkStreamOutput *output = &writer->output;
+    const int at_end = output->layout == VMDK_STREAM_END;
+    int64_t wanted = at_end ? 0 : output->first_gt / BDRV_SECTOR_SIZE;
 
-    for (int64_t i = 0; i < vmdk_header_tables(&writer->header); i++) {
-        if (bdrv_load_le32(gd + i * ENTRY_BYTES) != (uint64_t)wanted) {
+    for (int64_t i = 0; i < vmdk_header_tables(&output->header); i++) {
+        if (bdrv_load_le32(output->gd + i * GDE_BYTES) != (uint64_t)wanted) {
             return 0;
         }
-        wanted += at_end ? 0 : writer->gt_bytes / BDRV_SECTOR_SIZE;
+        wanted += at_end ? 0 : output->gt_bytes / BDRV_SECTOR_SIZE;
     }
     return 1;
 }
 
-static int read_directory(Writer *writer, int64_t gd_sector, uint8_t *gd)
+/* header as in has_empty_shape(). */
+static int check_empty(Writer *writer, const VmdkHeader *header)
 {
-    int ret = bdrv_pread(writer->extent->file, gd,
-                         (size_t)vmdk_header_tables(&writer->header) * ENTRY_BYTES,
-                         gd_sector * BDRV_SECTOR_SIZE);
+    VmdkStreamOutput *output = &writer->output;
+    int ret;
 
-    return ret < 0 || has_empty_directory(writer, gd) ? ret : not_empty(writer);
-}
-
-static int check_empty(Writer *writer)
-{
-    VmdkHeader header;
-    size_t gd_bytes = (size_t)vmdk_header_gd_sectors(&writer->header) * BDRV_SECTOR_SIZE;
-    uint8_t *gd = calloc(1, gd_bytes);
-    int ret = gd ? 0 : -ENOMEM;
-
-    if (ret == 0 && !is_forward(writer)) {
-        ret = vmdk_header_read(writer->extent->file, &header);
-        if (ret == 0) {
-            ret = has_empty_shape(writer, &header)
-                      ? read_directory(writer, (int64_t)header.gd_sector, gd)
-                      : not_empty(writer);
-        }
+    if (!has_empty_shape(writer, header)) {
+        return not_empty(writer);
     }
-    if (ret == 0 && writer->layout == VMDK_STREAM_END) {
-        writer->gd = gd; /* of zeros */
-        gd = NULL;
-    }
-    free(gd);
-    return ret;
+    ret = bdrv_pread(output->file, output->gd, (size_t)vmdk_header_tables(header) * GDE_BYTES,
+                     (int64_t)header->gd_sector * BDRV_SECTOR_SIZE);
+    return ret < 0 || has_empty_directory(writer) ? ret : not_empty(writer);
 }
 
 static int check_supported(const VmdkExtent *extent, const VmdkHeader *header)
 {
     const int at_end = header->gd_sector == VMDK_GD_AT_END;
+    int64_t position;
 
     if (extent->image->extent_count != 1 || extent->file != bdrv_file(extent->image->bs) ||
         extent->line->access != VMDK_RW || header->capacity_sectors == 0 ||
+        !bdrv_scale(header->overhead_sectors, BDRV_SECTOR_SIZE, &position) ||
         !(header->flags & VMDK_FLAG_MARKERS) || header->flags & VMDK_FLAG_REDUNDANT) {
         return bdrv_error(extent->file, -EROFS, "such a streamOptimized image can only be read; "
                           "convert it to one that can be written: img-convert -O vmdk");
@@ -543,28 +324,28 @@ static int open_deflater(Writer *writer)
     return vmdk_deflater_new(&writer->deflater, level);
 }
 
+/* Into a pipe nothing was written yet; in a file there must be a whole stream,
+ * which bounds its tables, and an empty one. */
+static int open_output(Writer *writer)
+{
+    VmdkStreamOutput *output = &writer->output;
+    VmdkHeader header;
+    int ret = output->is_forward ? 0 : vmdk_header_read(output->file, &header);
+
+    if (ret == 0) {
+        ret = vmdk_stream_output_init(output);
+    }
+    return ret < 0 || output->is_forward ? ret : check_empty(writer, &header);
+}
+
 static int open_parts(Writer *writer)
 {
-    VmdkExtent *extent = writer->extent;
-    const VmdkHeader *header = &writer->header;
-    int ret = vmdk_extent_set_capacity(extent, header->capacity_sectors,
+    const VmdkHeader *header = &writer->output.header;
+    int ret = vmdk_extent_set_capacity(writer->extent, header->capacity_sectors,
                                        (int64_t)header->grain_sectors);
 
-    writer->grain = (int64_t)header->grain_sectors * BDRV_SECTOR_SIZE;
-    writer->gt_bytes = vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
-    if (writer->layout == VMDK_STREAM_FRONT) {
-        writer->first_gt =
-            ((int64_t)header->gd_sector + vmdk_header_gd_sectors(header)) * BDRV_SECTOR_SIZE;
-    }
-    writer->position = (int64_t)header->overhead_sectors * BDRV_SECTOR_SIZE;
-    writer->table = -1;
-    writer->buffer = malloc(BUFFER_BYTES);
-    writer->gt = malloc((size_t)writer->gt_bytes);
-    if (ret == 0 && (!writer->buffer || !writer->gt)) {
-        ret = -ENOMEM;
-    }
     if (ret == 0) {
-        ret = check_empty(writer);
+        ret = open_output(writer);
     }
     return ret < 0 ? ret : open_deflater(writer);
 }
@@ -589,8 +370,12 @@ static int writer_open(VmdkExtent *extent)
     extent->cluster_size = (int64_t)header.grain_sectors * BDRV_SECTOR_SIZE;
     extent->compressed = 1;
     writer->extent = extent;
-    writer->header = header;
-    writer->layout = header.gd_sector == VMDK_GD_AT_END ? VMDK_STREAM_END : VMDK_STREAM_FRONT;
+    writer->grain = extent->cluster_size;
+    writer->output = (VmdkStreamOutput){
+        .file = extent->file,
+        .header = header,
+        .is_forward = (bdrv_open_flags(extent->image->bs) & BDRV_O_FORWARD) != 0,
+    };
     pthread_mutex_init(&writer->lock, NULL);
     ret = open_parts(writer);
     if (ret == 0) {
@@ -598,7 +383,7 @@ static int writer_open(VmdkExtent *extent)
         extent->image->keeps_cid = 1;
     }
     /* A pipe wants its end also if nothing is written. */
-    return ret == 0 && is_forward(writer) ? vmdk_session_begin(extent->image) : ret;
+    return ret == 0 && writer->output.is_forward ? vmdk_session_begin(extent->image) : ret;
 }
 
 /* -------------------------------------------------------------------- close */
@@ -615,7 +400,9 @@ static int writer_settle(VmdkExtent *extent)
         return bdrv_error(extent->file, writer->error, "the stream could not be completed, "
                           "because writing it has failed");
     }
-    return writer->begun || is_forward(writer) ? finish(writer) : 0;
+    return writer->output.begun || writer->output.is_forward
+               ? vmdk_stream_output_finish(&writer->output)
+               : 0;
 }
 
 static void writer_close(VmdkExtent *extent)
@@ -625,9 +412,7 @@ static void writer_close(VmdkExtent *extent)
     if (writer) {
         vmdk_deflater_free(writer->deflater);
         pthread_mutex_destroy(&writer->lock);
-        free(writer->buffer);
-        free(writer->gt);
-        free(writer->gd);
+        vmdk_stream_output_free(&writer->output);
         free(writer);
         extent->state = NULL;
     }

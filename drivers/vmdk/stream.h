@@ -8,6 +8,7 @@
  *     stream-block.c   the blocks it consists of
  *     stream-create.c  an empty one
  *     stream-write.c   its content, written once and in order
+ *     stream-output.c  that on its way into the file
  *
  * Behind header and descriptor a stream is a sequence of blocks, each beginning
  * at a sector with a marker of 12 or 16 bytes:
@@ -110,13 +111,43 @@ int vmdk_pack(BlockDriverState *bs, const void *cluster, int64_t offset, void *p
 int vmdk_write_packed(BlockDriverState *bs, const void *packed, size_t packed_bytes,
                       int64_t offset);
 
-/* ---------------------------------------------------------- stream-create.c */
+/* --------------------------------------------------------- stream-output.c */
 
 /* Where the tables of a stream are that we write. */
 typedef enum VmdkStreamLayout {
     VMDK_STREAM_END,  /* behind the grains, with markers, and a footer */
     VMDK_STREAM_FRONT /* in front of them, and no footer */
 } VmdkStreamLayout;
+
+typedef struct VmdkStreamOutput {
+    BlockDriverState *file;
+    VmdkHeader header; /* as it shall be at the beginning of the finished file */
+    int is_forward;    /* into a pipe: the header is final from the beginning */
+    /* Set by init: */
+    VmdkStreamLayout layout;
+    int64_t gt_bytes, gd_bytes;
+    int64_t first_gt; /* FRONT: where the tables are, in bytes */
+    uint8_t *gd;      /* gd_bytes of zeros; END: entries are filled in */
+    int begun;        /* what was a valid, empty image is none any more */
+    int64_t position; /* of the file: where the next block will be */
+    int64_t buffered; /* how much before it is not yet in the file */
+    uint8_t *buffer;
+    int64_t table; /* the one that is being filled; -1: none */
+    uint8_t *gt;   /* its entries */
+} VmdkStreamOutput;
+
+/* file, header and is_forward are set, all else is 0.  In any case to be freed. */
+int vmdk_stream_output_init(VmdkStreamOutput *output);
+void vmdk_stream_output_free(VmdkStreamOutput *output);
+
+/* Appends a block that holds the grain at disk_offset; it comes after those of
+ * all before it. */
+int vmdk_stream_output_grain(VmdkStreamOutput *output, const uint8_t *packed,
+                             size_t packed_bytes, int64_t disk_offset);
+/* Writes what is left, and the end.  To be followed by a flush. */
+int vmdk_stream_output_finish(VmdkStreamOutput *output);
+
+/* ---------------------------------------------------------- stream-create.c */
 
 /* Makes file an empty stream, as the options of params say.  The disk becomes a
  * whole number of grains long: the header's capacity has to be that, other

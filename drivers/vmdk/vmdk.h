@@ -155,6 +155,9 @@ int vmdk_space_take(VmdkSpace *space, int64_t bytes, int64_t *count, int64_t *of
 /* Where the next piece would begin. */
 int64_t vmdk_space_next(VmdkSpace *space);
 
+/* What is taken from now on begins at offset or behind. */
+void vmdk_space_skip(VmdkSpace *space, int64_t offset);
+
 /* Cuts off what was extended ahead. */
 int vmdk_space_trim(VmdkSpace *space);
 
@@ -245,6 +248,9 @@ int vmdk_map_clear(VmdkMap *map, int64_t offset);
 /* Before the extent gets another length: drops, durably, what is stored beyond
  * the shorter one, also what an earlier change has left there. */
 int vmdk_map_cut(VmdkMap *map, int64_t length);
+/* Cuts the file behind the last thing in use.  All is flushed, and nobody else
+ * is using the extent. */
+int vmdk_map_trim(VmdkMap *map);
 
 /* When nothing is in them: which tables go, too? */
 typedef enum VmdkTables {

@@ -18,7 +18,7 @@ completed()
     ' "$tests/../../tools/completion/img.bash" "$@"
 }
 
-equal "commands" "$(completed img co)" "compare convert "
+equal "commands" "$(completed img co)" "commit compare convert "
 equal "long option" "$(completed img convert --target-i)" "--target-is-zero "
 equal "of a link" "$(completed img-info --out)" "--output "
 equal "format" "$(completed img-convert -O vm)" "vmdk "

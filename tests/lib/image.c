@@ -289,6 +289,36 @@ void image_write_zeroes(Image *image, BlockDriverState *bs, int64_t offset,
     memset(image->expected + offset, 0, (size_t)bytes);
 }
 
+static void learn_discarded(Image *image, BlockDriverState *bs, int64_t offset,
+                            size_t bytes)
+{
+    static const uint8_t zeros[BDRV_SECTOR_SIZE];
+    uint8_t found[BDRV_SECTOR_SIZE];
+    uint8_t *expected = image->expected + offset;
+    if (bdrv_pread(bs, found, bytes, offset) != 0 ||
+        (memcmp(found, zeros, bytes) != 0 &&
+         memcmp(found, expected, bytes) != 0)) {
+        ck_abort_msg("%s: discarded sector at %lld holds foreign bytes",
+                     image->kind->name, (long long)offset);
+    }
+    memcpy(expected, found, bytes);
+}
+
+void image_discard(Image *image, BlockDriverState *bs, int64_t offset,
+                   int64_t bytes)
+{
+    int result = bdrv_discard(bs, offset, bytes);
+    ck_assert_msg(result == 0 || result == -ENOTSUP,
+                  "%s: discard of %lld bytes at %lld: %s", image->kind->name,
+                  (long long)bytes, (long long)offset, bdrv_errmsg());
+    for (int64_t end = offset + bytes; offset < end;) {
+        int64_t next = (offset / BDRV_SECTOR_SIZE + 1) * BDRV_SECTOR_SIZE;
+        size_t count = (size_t)((next < end ? next : end) - offset);
+        learn_discarded(image, bs, offset, count);
+        offset += (int64_t)count;
+    }
+}
+
 /* NULL if the range reads as the model says; *result is the read's. */
 static const char *compare(const Image *image, BlockDriverState *bs,
                            int64_t offset, int64_t bytes, int *result)

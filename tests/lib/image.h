@@ -107,6 +107,11 @@ void image_write(Image *image, BlockDriverState *bs, int64_t offset,
 void image_write_zeroes(Image *image, BlockDriverState *bs, int64_t offset,
                         int64_t bytes);
 
+/* The same, where -ENOTSUP is as good as success.  Each sector of the range must
+ * hold its old bytes or zeros afterwards; the model takes whichever it is. */
+void image_discard(Image *image, BlockDriverState *bs, int64_t offset,
+                   int64_t bytes);
+
 /* Only the model: when the test makes the call itself. */
 void image_expect(Image *image, int64_t offset, const void *buf, size_t bytes);
 

@@ -53,6 +53,11 @@ void ledger_wrote(Ledger *ledger, int64_t offset, int64_t bytes,
     }
 }
 
+void ledger_discarded(Ledger *ledger, int64_t offset, int64_t bytes)
+{
+    ledger_wrote(ledger, offset, bytes, PATTERN_ZEROS, -EINPROGRESS);
+}
+
 void ledger_flushed(Ledger *ledger)
 {
     memcpy(ledger->stored, ledger->live, ledger->sectors * sizeof(uint64_t));

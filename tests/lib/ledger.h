@@ -37,6 +37,9 @@ void ledger_free(Ledger *ledger);
 void ledger_wrote(Ledger *ledger, int64_t offset, int64_t bytes,
                   unsigned generation, int result);
 
+/* The range was discarded, successfully or not: old or zeros, each sector. */
+void ledger_discarded(Ledger *ledger, int64_t offset, int64_t bytes);
+
 /* A flush succeeded: what is live is also stored, and nothing else. */
 void ledger_flushed(Ledger *ledger);
 

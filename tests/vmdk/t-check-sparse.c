@@ -111,7 +111,7 @@ START_TEST(row_17_the_line_is_smaller_than_the_capacity)
     Built b = damage_image(0);
 
     change_line(&b, "RW 8192 ", "RW 7000 ");
-    damage_mended(&b, BDRV_FINDING_CORRUPTION, "gives the extent 7000 sectors", -1);
+    damage_mended(&b, BDRV_FINDING_MISMATCH, "gives the extent 7000 sectors", -1);
 }
 END_TEST
 

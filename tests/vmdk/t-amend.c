@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * t-amend.c - changes of what the descriptor says, and that nothing else of it
+ * changes, in texts of their own and in those inside an extent, at any moment of
+ * power loss.
+ */
+#include "changes.h"
+#include "powercut.h"
+
+enum {
+    DISK = 1024 * 1024
+};
+
+static int amend(const char *name, const char *options)
+{
+    BlockDriverState *disk = open_disk(name, BDRV_O_RDWR);
+    int ret = bdrv_amend(disk, options);
+
+    bdrv_close(disk);
+    return ret;
+}
+
+static void assert_amends(const char *name, const char *options, const char *wanted)
+{
+    assert_ok(amend(name, options));
+    assert_text_has(name, wanted);
+}
+
+static void assert_refuses(const char *name, const char *options, const char *message)
+{
+    BlockDriverState *disk = open_disk(name, BDRV_O_RDWR);
+    char *before = read_text(name), *after;
+
+    assert_fails_saying(bdrv_amend(disk, options), -EINVAL, message);
+    assert_ok(bdrv_close(disk));
+    after = read_text(name);
+    ck_assert_str_eq(before, after);
+    free(before);
+    free(after);
+}
+
+static const char *const places[] = {"subformat=monolithicSparse", "subformat=monolithicFlat"};
+
+START_TEST(each_option_changes_its_line)
+{
+    create_disk("a.vmdk", NULL, places[_i], DISK);
+    assert_amends("a.vmdk", "adapter_type=lsilogic", "ddb.adapterType = \"lsilogic\"");
+    assert_text_has("a.vmdk", "ddb.geometry.heads = \"64\"");
+    assert_amends("a.vmdk", "hwversion=10", "ddb.virtualHWVersion = \"10\"");
+    assert_amends("a.vmdk", "toolsversion=9349", "ddb.toolsVersion = \"9349\"");
+    assert_amends("a.vmdk", "cid=0badcafe", "\nCID=0badcafe\n");
+    assert_amends("a.vmdk", "uuid=6000C29f486 6aea5-2f18e0000102 0304",
+                  "ddb.uuid = \"60 00 C2 9f 48 66 ae a5-2f 18 e0 00 01 02 03 04\"");
+    assert_amends("a.vmdk", "uuid=00112233445566778899aabbccddeeff",
+                  "ddb.uuid = \"00 11 22 33 44 55 66 77-88 99 aa bb cc dd ee ff\"");
+    assert_sound("a.vmdk", 0);
+}
+END_TEST
+
+START_TEST(several_options_are_one_change)
+{
+    create_disk("a.vmdk", NULL, NULL, DISK);
+    assert_refuses("a.vmdk", "hwversion=10,cid=nonsense", "cid is 'nonsense'");
+    assert_ok(amend("a.vmdk", "hwversion=11,adapter_type=buslogic"));
+    assert_text_has("a.vmdk", "ddb.virtualHWVersion = \"11\"");
+    assert_text_has("a.vmdk", "ddb.adapterType = \"buslogic\"");
+}
+END_TEST
+
+START_TEST(values_that_make_no_sense_are_refused)
+{
+    create_disk("a.vmdk", NULL, NULL, DISK);
+    assert_refuses("a.vmdk", "cid=ffffffff", "below fffffffe");
+    assert_refuses("a.vmdk", "uuid=1234", "32 hexadecimal digits");
+    assert_refuses("a.vmdk", "hwversion=100000", "hwversion is 100000");
+    assert_refuses("a.vmdk", "toolsversion=4000000000", "toolsversion is 4000000000");
+    assert_refuses("a.vmdk", "parent_hint=x.vmdk", "has no parent");
+    assert_refuses("a.vmdk", "thin=on", "extents of type VMFS");
+    assert_refuses("a.vmdk", "subformat=monolithicFlat", "inside the extent");
+    assert_refuses("a.vmdk", "subformat=streamOptimized", "conversion");
+    assert_refuses("a.vmdk", "subformat=custom", "inside the extent");
+    assert_refuses("a.vmdk", "colour=red", "colour");
+}
+END_TEST
+
+START_TEST(the_thin_flag_comes_and_goes)
+{
+    create_disk("a.vmdk", NULL, "subformat=vmfs", DISK);
+    assert_amends("a.vmdk", "thin=on", "ddb.thinProvisioned = \"1\"");
+    assert_ok(amend("a.vmdk", "thin=off"));
+    assert_text_lacks("a.vmdk", "thinProvisioned");
+}
+END_TEST
+
+START_TEST(a_create_type_can_be_another_name_of_the_same)
+{
+    create_disk("a.vmdk", NULL, "subformat=vmfs", DISK);
+    assert_amends("a.vmdk", "subformat=vmfsThin", "createType=\"vmfsThin\"");
+    create_disk("b.vmdk", NULL, "subformat=twoGbMaxExtentFlat", DISK);
+    assert_amends("b.vmdk", "subformat=2GbMaxExtentFlat", "createType=\"2GbMaxExtentFlat\"");
+    assert_amends("b.vmdk", "subformat=monolithicFlat", "createType=\"monolithicFlat\"");
+    assert_refuses("b.vmdk", "subformat=vmfs", "another kind");
+}
+END_TEST
+
+START_TEST(the_hint_follows_a_parent_that_was_renamed)
+{
+    char *from = host_path(directory, "base.vmdk");
+    char *to = host_path(directory, "a longer name.vmdk");
+    BlockDriverState *disk;
+
+    create_disk("base.vmdk", NULL, NULL, DISK);
+    create_disk("child.vmdk", "base.vmdk", NULL, 0);
+    ck_assert_int_eq(rename(from, to), 0);
+    disk = open_disk("child.vmdk", BDRV_O_RDWR | BDRV_O_NO_BACKING);
+    assert_ok(bdrv_amend(disk, "parent_hint=a longer name.vmdk"));
+    assert_ok(bdrv_close(disk));
+    disk = open_disk("child.vmdk", 0);
+    ck_assert_ptr_nonnull(bdrv_backing(disk));
+    assert_ok(bdrv_close(disk));
+    free(from);
+    free(to);
+}
+END_TEST
+
+#define ODD                                                                           \
+    "# made by hand\r\nversion=1\r\nCID=0badcafe\r\nparentCID=ffffffff\r\n"           \
+    "myKey = \"keep me\"\r\ncreateType=\"custom\"\r\n\r\nRW 8 FLAT \"a.img\" 0\r\n\r\n" \
+    "# ddb follows\r\nddb.mine = \"x\"\r\nddb.adapterType=\"ide\"\r\n"
+#define ODD_AMENDED                                                                   \
+    "# made by hand\r\nversion=1\r\nCID=0badcafe\r\nparentCID=ffffffff\r\n"           \
+    "myKey = \"keep me\"\r\ncreateType=\"custom\"\r\n\r\nRW 8 FLAT \"a.img\" 0\r\n\r\n" \
+    "# ddb follows\r\nddb.mine = \"x\"\r\nddb.adapterType=\"ide\"\r\n"                \
+    "ddb.virtualHWVersion = \"7\"\r\n"
+
+START_TEST(lines_that_are_not_known_are_kept)
+{
+    char *path = host_path(directory, "odd.vmdk"), *data = host_path(directory, "a.img");
+    uint8_t zeros[4096] = {0};
+    char *text;
+
+    host_write_file(data, zeros, sizeof zeros);
+    host_write_file(path, ODD, strlen(ODD));
+    assert_ok(amend("odd.vmdk", "hwversion=7"));
+    text = read_text("odd.vmdk");
+    ck_assert_str_eq(text, ODD_AMENDED);
+    free(text);
+    free(path);
+    free(data);
+}
+END_TEST
+
+START_TEST(a_long_hint_takes_several_sectors)
+{
+    char hint[900], options[1000];
+
+    create_disk("base.vmdk", NULL, NULL, DISK);
+    create_disk("child.vmdk", "base.vmdk", NULL, 0);
+    memset(hint, 'x', sizeof hint - 1);
+    hint[sizeof hint - 1] = '\0';
+    snprintf(options, sizeof options, "parent_hint=%s", hint);
+    assert_ok(amend("child.vmdk", options));
+    assert_text_has("child.vmdk", hint);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ power loss */
+
+/* The text inside an extent has several sectors and moves by some bytes: whenever
+ * the power goes it is the old one or the new one. */
+START_TEST(power_loss_leaves_one_text_or_the_other)
+{
+    BdrvCreateOptions create = {.struct_size = sizeof create, .size = DISK};
+    BdrvOpenOptions open = {.struct_size = sizeof open, .flags = BDRV_O_RDWR};
+    BlockDriverState *storage = image_memory(0), *before, *recorder, *disk;
+    uint32_t seed = suite_seed();
+    PowercutLog log = {0};
+
+    assert_ok(bdrv_create_node(storage, "vmdk", &create));
+    assert_ok(bdrv_open_node(&disk, storage, "vmdk", &open));
+    assert_ok(pattern_write(disk, 0, DISK, 1));
+    assert_ok(bdrv_amend(disk, "uuid=00112233445566778899aabbccddeeff,hwversion=4"));
+    assert_ok(bdrv_close(disk));
+    before = image_memory_copy(storage);
+    recorder = powercut_insert(storage, &log);
+    assert_ok(bdrv_open_node(&disk, recorder, "vmdk", &open));
+    assert_ok(bdrv_amend(disk, "hwversion=4711,adapter_type=legacyESX,toolsversion=1"));
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_close(recorder));
+    for (size_t cut = 0; cut <= log.count; cut++) {
+        for (int how = 0; how < 22; how++) {
+            BlockDriverState *copy = image_memory_copy(before);
+            BdrvGeometry geometry;
+
+            if (how == 0) {
+                powercut_replay_all(&log, cut, copy);
+            } else if (how == 1) {
+                powercut_replay_torn(&log, cut, copy);
+            } else {
+                powercut_replay_some(&log, cut, &seed, copy);
+            }
+            assert_ok(bdrv_open_node(&disk, copy, "vmdk", &open));
+            ck_assert_ptr_null(image_find_damage(disk));
+            assert_ok(bdrv_get_geometry(disk, &geometry));
+            ck_assert((geometry.heads == 16 && geometry.sectors == 63) ||
+                      (geometry.heads == 64 && geometry.sectors == 32));
+            assert_pattern(disk, 0, DISK, 1);
+            assert_ok(bdrv_amend(disk, "hwversion=12,toolsversion=33")); /* and goes on */
+            assert_ok(pattern_write(disk, 0, DISK, 2));
+            assert_pattern(disk, 0, DISK, 2);
+            assert_ok(bdrv_close(disk));
+            assert_ok(bdrv_open_node(&disk, copy, "vmdk", &open));
+            assert_pattern(disk, 0, DISK, 2);
+            assert_ok(bdrv_close(disk));
+            assert_ok(bdrv_close(copy));
+        }
+    }
+    powercut_log_free(&log);
+    assert_ok(bdrv_close(before));
+    assert_ok(bdrv_close(storage));
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    const TTest *const tests[] = {
+        several_options_are_one_change,
+        values_that_make_no_sense_are_refused,
+        the_thin_flag_comes_and_goes,
+        a_create_type_can_be_another_name_of_the_same,
+        the_hint_follows_a_parent_that_was_renamed,
+        lines_that_are_not_known_are_kept,
+        a_long_hint_takes_several_sectors,
+        power_loss_leaves_one_text_or_the_other,
+        NULL,
+    };
+    Suite *suite = suite_create("vmdk/amend");
+    TCase *tcase = suite_add_case(suite, "amend", tests, 60);
+
+    image_register_drivers();
+    tcase_add_checked_fixture(tcase, make_directory, remove_directory);
+    tcase_add_loop_test(tcase, each_option_changes_its_line, 0, 2);
+    return suite;
+}

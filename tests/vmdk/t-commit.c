@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * t-commit.c - what a link holds goes into its parent, and the link is empty
+ * then and goes on, over chains of all kinds.
+ */
+#include "changes.h"
+#include "powercut.h"
+
+enum {
+    MIB = 1024 * 1024,
+    GRAIN = 65536,
+    DISK = 4 * MIB + 512
+};
+
+static const char *const parents[] = {
+    "subformat=monolithicSparse",
+    "subformat=monolithicSparse,grain_size=8k,zeroed_grain=on",
+    "subformat=monolithicFlat",
+    "subformat=twoGbMaxExtentSparse,extent_size=1M",
+    "subformat=twoGbMaxExtentFlat,extent_size=1M",
+};
+
+static const char *const children[] = {
+    "subformat=monolithicSparse",
+    "subformat=monolithicSparse,grain_size=8k,zeroed_grain=on",
+    "subformat=vmfsSparse",
+    "subformat=vmfsSparse,grain_size=64k",
+    "subformat=twoGbMaxExtentSparse,extent_size=1M",
+};
+
+enum {
+    PARENTS = sizeof parents / sizeof *parents,
+    CHILDREN = sizeof children / sizeof *children
+};
+
+static void create_pair(const char *parent, const char *child)
+{
+    BlockDriverState *disk;
+
+    create_disk("base.vmdk", NULL, parent, DISK);
+    disk = open_disk("base.vmdk", BDRV_O_RDWR);
+    assert_ok(pattern_write(disk, 0, 2 * MIB, 1));
+    assert_ok(bdrv_close(disk));
+    create_disk("child.vmdk", "base.vmdk", child, 0);
+}
+
+/* Bytes of its own, and zeros where the parent has some. */
+static void change_child(void)
+{
+    BlockDriverState *disk = open_disk("child.vmdk", BDRV_O_RDWR);
+
+    assert_ok(pattern_write(disk, 100000, 5000, 2));
+    assert_ok(pattern_write(disk, 3 * MIB, 10, 2));
+    assert_ok(pattern_write(disk, DISK - 512, 512, 2));
+    assert_ok(bdrv_write_zeroes(disk, MIB, GRAIN));
+    assert_ok(bdrv_close(disk));
+}
+
+static void assert_changed(BlockDriverState *disk)
+{
+    assert_pattern(disk, 0, 100000, 1);
+    assert_pattern(disk, 100000, 5000, 2);
+    assert_pattern(disk, 105000, MIB - 105000, 1);
+    assert_pattern(disk, MIB, GRAIN, PATTERN_ZEROS);
+    assert_pattern(disk, MIB + GRAIN, MIB - GRAIN, 1);
+    assert_pattern(disk, 2 * MIB, MIB, PATTERN_ZEROS);
+    assert_pattern(disk, 3 * MIB, 10, 2);
+    assert_pattern(disk, DISK - 512, 512, 2);
+}
+
+static void assert_unallocated(BlockDriverState *disk)
+{
+    BdrvExtent run;
+
+    for (int64_t at = 0; at < DISK; at += run.bytes) {
+        assert_ok(bdrv_is_allocated(disk, at, DISK - at, &run));
+        ck_assert_int_eq(run.state, BDRV_UNALLOCATED);
+    }
+}
+
+START_TEST(content_goes_down_and_the_child_goes_on)
+{
+    BlockDriverState *disk;
+
+    create_pair(parents[_i / CHILDREN], children[_i % CHILDREN]);
+    change_child();
+    disk = open_disk("child.vmdk", BDRV_O_RDWR);
+    assert_ok(bdrv_commit(disk));
+    assert_changed(disk);
+    assert_unallocated(disk);
+    assert_ok(pattern_write(disk, 200000, 5000, 3));
+    assert_pattern(disk, 200000, 5000, 3);
+    assert_ok(bdrv_close(disk));
+
+    disk = open_disk("base.vmdk", 0);
+    assert_changed(disk);
+    assert_ok(bdrv_close(disk));
+    disk = open_disk("child.vmdk", 0);
+    ck_assert_ptr_nonnull(bdrv_backing(disk));
+    assert_pattern(disk, 100000, 5000, 2);
+    assert_pattern(disk, 200000, 5000, 3);
+    assert_ok(bdrv_close(disk));
+    ck_assert_uint_eq(cid_of("child.vmdk", "parentCID="), cid_of("base.vmdk", "\nCID="));
+    assert_sound("child.vmdk", 0);
+    assert_sound("base.vmdk", 0);
+}
+END_TEST
+
+START_TEST(the_emptied_file_is_as_short_as_a_new_one)
+{
+    BlockDriverState *disk;
+    int64_t size;
+
+    create_pair(NULL, NULL);
+    size = file_size("child.vmdk");
+    disk = open_disk("child.vmdk", BDRV_O_RDWR);
+    assert_ok(pattern_write(disk, 0, DISK, 2));
+    assert_ok(bdrv_commit(disk));
+    assert_ok(bdrv_close(disk));
+    ck_assert_int_eq(file_size("child.vmdk"), size);
+}
+END_TEST
+
+START_TEST(an_emptied_cowd_file_has_no_tables)
+{
+    BlockDriverState *disk;
+    int64_t size;
+
+    create_pair(NULL, "subformat=vmfsSparse");
+    size = file_size("child-delta.vmdk");
+    disk = open_disk("child.vmdk", BDRV_O_RDWR);
+    assert_ok(pattern_write(disk, 0, DISK, 2));
+    assert_ok(bdrv_commit(disk));
+    assert_ok(bdrv_close(disk));
+    ck_assert_int_eq(file_size("child-delta.vmdk"), size);
+}
+END_TEST
+
+/* It was made when the parent had another CID. */
+START_TEST(another_child_of_the_parent_is_invalid_afterwards)
+{
+    BlockDriverState *disk;
+
+    create_pair(NULL, NULL);
+    create_disk("other.vmdk", "base.vmdk", NULL, 0);
+    change_child();
+    disk = open_disk("child.vmdk", BDRV_O_RDWR);
+    assert_ok(bdrv_commit(disk));
+    assert_ok(bdrv_close(disk));
+    assert_fails_saying(try_open_disk("other.vmdk", 0, NULL, &disk), -EINVAL, "CID");
+}
+END_TEST
+
+/* Its content has not changed, so its own children still know it. */
+START_TEST(a_child_of_the_committed_link_stays_valid)
+{
+    BlockDriverState *disk;
+
+    create_pair(NULL, NULL);
+    change_child();
+    create_disk("grandchild.vmdk", "child.vmdk", NULL, 0);
+    disk = open_disk("child.vmdk", BDRV_O_RDWR);
+    assert_ok(bdrv_commit(disk));
+    assert_ok(bdrv_close(disk));
+    disk = open_disk("grandchild.vmdk", 0);
+    assert_changed(disk);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
+START_TEST(without_a_parent_it_is_refused)
+{
+    BlockDriverState *disk;
+
+    create_disk("a.vmdk", NULL, NULL, DISK);
+    disk = open_disk("a.vmdk", BDRV_O_RDWR);
+    assert_fails(bdrv_commit(disk), -ENOTSUP);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
+START_TEST(a_parent_that_somebody_writes_is_busy)
+{
+    BlockDriverState *disk, *writer;
+
+    create_pair(NULL, NULL);
+    change_child();
+    disk = open_disk("child.vmdk", BDRV_O_RDWR);
+    writer = open_disk("base.vmdk", BDRV_O_RDWR);
+    assert_fails(bdrv_commit(disk), -EBUSY);
+    assert_ok(bdrv_close(writer));
+    assert_changed(disk);
+    assert_ok(bdrv_commit(disk));
+    assert_changed(disk);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
+/* ------------------------------------------------------------------ power loss */
+
+/* The changes of an image's file while it is emptied; the parent has it all. */
+START_TEST(power_loss_while_emptying_loses_nothing)
+{
+    static const char *const kinds[] = {"grain_size=8k,gtes_per_table=128", "zeroed_grain=on"};
+    BdrvCreateOptions create = {
+        .struct_size = sizeof create, .size = DISK, .options = kinds[_i]};
+    char *base = host_path(directory, "base.vmdk");
+    BdrvOpenOptions open = {
+        .struct_size = sizeof open, .flags = BDRV_O_RDWR, .options = "any_parent=on",
+        .backing = base};
+    BlockDriverState *storage = image_memory(0), *before, *recorder, *disk;
+    uint32_t seed = suite_seed();
+    PowercutLog log = {0};
+
+    create_disk("base.vmdk", NULL, NULL, DISK);
+    assert_ok(bdrv_create_node(storage, "vmdk", &create));
+    assert_ok(bdrv_open_node(&disk, storage, "vmdk", &open));
+    assert_ok(bdrv_rebase(disk, base, NULL, BDRV_REBASE_UNSAFE));
+    assert_ok(pattern_write(disk, 0, DISK, 2));
+    assert_ok(bdrv_close(disk));
+    before = image_memory_copy(storage);
+    recorder = powercut_insert(storage, &log);
+    assert_ok(bdrv_open_node(&disk, recorder, "vmdk", &open));
+    assert_ok(bdrv_commit(disk));
+    assert_pattern(disk, 0, DISK, 2);
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_close(recorder));
+    for (size_t cut = 0; cut <= log.count; cut++) {
+        for (int how = 0; how < 6; how++) {
+            BlockDriverState *copy = image_memory_copy(before);
+
+            if (how == 0) {
+                powercut_replay_all(&log, cut, copy);
+            } else if (how == 1) {
+                powercut_replay_torn(&log, cut, copy);
+            } else {
+                powercut_replay_some(&log, cut, &seed, copy);
+            }
+            assert_ok(bdrv_open_node(&disk, copy, "vmdk", &open));
+            ck_assert_ptr_null(image_find_damage(disk));
+            assert_pattern(disk, 0, DISK, 2);
+            assert_ok(pattern_write(disk, 0, GRAIN, 3));
+            assert_ok(bdrv_close(disk));
+            assert_ok(bdrv_close(copy));
+        }
+    }
+    powercut_log_free(&log);
+    assert_ok(bdrv_close(before));
+    assert_ok(bdrv_close(storage));
+    free(base);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    const TTest *const tests[] = {
+        the_emptied_file_is_as_short_as_a_new_one,
+        an_emptied_cowd_file_has_no_tables,
+        another_child_of_the_parent_is_invalid_afterwards,
+        a_child_of_the_committed_link_stays_valid,
+        without_a_parent_it_is_refused,
+        a_parent_that_somebody_writes_is_busy,
+        NULL,
+    };
+    Suite *suite = suite_create("vmdk/commit");
+    TCase *tcase = suite_add_case(suite, "commit", tests, 60);
+
+    image_register_drivers();
+    tcase_add_checked_fixture(tcase, make_directory, remove_directory);
+    tcase_add_loop_test(tcase, content_goes_down_and_the_child_goes_on, 0, PARENTS * CHILDREN);
+    tcase_add_loop_test(tcase, power_loss_while_emptying_loses_nothing, 0, 2);
+    return suite;
+}

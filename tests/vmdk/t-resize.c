@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * t-resize.c - disks of every kind made longer and shorter: the content, what is
+ * recorded, the files, and what is left when the power goes in between.
+ */
+#include "changes.h"
+#include "powercut.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum {
+    MIB = 1024 * 1024,
+    DISK = 4 * MIB + 3 * 512
+};
+
+static const char *const kinds[] = {
+    "subformat=monolithicSparse",
+    "subformat=monolithicSparse,zeroed_grain=on",
+    "subformat=monolithicSparse,grain_size=8k,gtes_per_table=128",
+    "subformat=monolithicFlat",
+    "subformat=vmfs",
+    "subformat=twoGbMaxExtentSparse,extent_size=1M",
+    "subformat=twoGbMaxExtentSparse,extent_size=64M",
+    "subformat=twoGbMaxExtentFlat,extent_size=1M",
+    "subformat=vmfsSparse",
+    "subformat=vmfsSparse,grain_size=64k",
+    "subformat=cowd",
+};
+
+enum {
+    KINDS = sizeof kinds / sizeof *kinds
+};
+
+static void resize(const char *name, int64_t length)
+{
+    BlockDriverState *disk = open_disk(name, BDRV_O_RDWR);
+
+    assert_ok(bdrv_truncate(disk, length));
+    ck_assert_int_eq(bdrv_getlength(disk), length);
+    assert_ok(bdrv_close(disk));
+}
+
+START_TEST(every_kind_grows_and_reads_zeros_there)
+{
+    static const int64_t lengths[] = {DISK + 512, 5 * MIB, 9 * MIB + 512, 70 * MIB};
+    BlockDriverState *disk;
+    int64_t length = DISK;
+
+    create_disk("a.vmdk", NULL, kinds[_i], DISK);
+    disk = open_disk("a.vmdk", BDRV_O_RDWR);
+    assert_ok(pattern_write(disk, 0, DISK, 1));
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        assert_ok(bdrv_truncate(disk, lengths[i]));
+        ck_assert_int_eq(bdrv_getlength(disk), lengths[i]);
+        assert_pattern(disk, length, lengths[i] - length, PATTERN_ZEROS);
+        assert_ok(pattern_write(disk, length, lengths[i] - length, 1));
+        length = lengths[i];
+    }
+    assert_pattern(disk, 0, length, 1);
+    assert_ok(bdrv_close(disk));
+    assert_sound("a.vmdk", 0);
+    disk = open_disk("a.vmdk", 0);
+    ck_assert_int_eq(bdrv_getlength(disk), length);
+    assert_pattern(disk, 0, length, 1);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
+/* Tables of copy-on-write files lie among the grains, so a cut may leave holes. */
+static int may_leak(const char *kind)
+{
+    return strstr(kind, "cowd") != NULL || strstr(kind, "vmfsSparse") != NULL;
+}
+
+/* A disk that shrinks inside a grain must not show the rest of it when it grows. */
+START_TEST(what_was_cut_off_does_not_come_back)
+{
+    static const int64_t lengths[] = {3 * MIB + 512, 70000 - 70000 % 512, 512};
+    BlockDriverState *disk;
+
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        create_disk("a.vmdk", NULL, kinds[_i], DISK);
+        disk = open_disk("a.vmdk", BDRV_O_RDWR);
+        assert_ok(pattern_write(disk, 0, DISK, 1));
+        assert_ok(bdrv_truncate(disk, lengths[i]));
+        assert_pattern(disk, 0, lengths[i], 1);
+        if (i == 1) {
+            assert_ok(bdrv_close(disk));
+            assert_sound("a.vmdk", may_leak(kinds[_i]));
+            disk = open_disk("a.vmdk", BDRV_O_RDWR);
+        }
+        assert_ok(bdrv_truncate(disk, DISK));
+        assert_pattern(disk, 0, lengths[i], 1);
+        assert_pattern(disk, lengths[i], DISK - lengths[i], PATTERN_ZEROS);
+        assert_ok(bdrv_close(disk));
+        assert_sound("a.vmdk", may_leak(kinds[_i]));
+    }
+}
+END_TEST
+
+START_TEST(the_files_become_shorter_too)
+{
+    BlockDriverState *disk;
+
+    create_disk("a.vmdk", NULL, NULL, DISK);
+    disk = open_disk("a.vmdk", BDRV_O_RDWR);
+    assert_ok(pattern_write(disk, 0, DISK, 1));
+    assert_ok(bdrv_truncate(disk, MIB));
+    assert_ok(bdrv_close(disk));
+    ck_assert_int_lt(file_size("a.vmdk"), MIB + MIB / 2);
+}
+END_TEST
+
+START_TEST(tables_stay_where_vmware_computes_them)
+{
+    char *path = host_path(directory, "a.vmdk");
+    int64_t tables, gd_sectors;
+    uint8_t *bytes;
+    size_t size;
+
+    create_disk("a.vmdk", NULL, "grain_size=8k,gtes_per_table=128", DISK);
+    resize("a.vmdk", 64 * MIB);
+    resize("a.vmdk", 600 * MIB + 512);
+    bytes = host_read_file(path, &size);
+    tables = bdrv_div_up(600 * MIB + 512, 8192 * 128);
+    gd_sectors = bdrv_div_up(tables * 4, SECTOR);
+    ck_assert_uint_eq(bdrv_load_le64(bytes + AT_RGD), 21);
+    ck_assert_uint_eq(bdrv_load_le64(bytes + AT_GD), (uint64_t)(21 + gd_sectors + tables));
+    ck_assert_uint_eq(bytes[AT_UNCLEAN], 0);
+    for (int64_t i = 0; i < tables; i++) {
+        ck_assert_uint_eq(bdrv_load_le32(bytes + 21 * SECTOR + i * 4),
+                          (uint32_t)(21 + gd_sectors + i));
+    }
+    ck_assert_int_eq((int64_t)size,
+                     bdrv_round_up(21 + 2 * (gd_sectors + tables), 16) * SECTOR);
+    free(bytes);
+    free(path);
+}
+END_TEST
+
+START_TEST(line_geometry_and_other_lines_are_right)
+{
+    create_disk("a.vmdk", NULL, "adapter_type=lsilogic", 8 * INT64_C(1024) * MIB);
+    assert_text_has("a.vmdk", "ddb.geometry.cylinders = \"1044\"");
+    resize("a.vmdk", 16 * INT64_C(1024) * MIB);
+    assert_text_has("a.vmdk", "RW 33554432 SPARSE \"a.vmdk\"\n");
+    assert_text_has("a.vmdk", "ddb.geometry.cylinders = \"2088\"");
+    assert_text_has("a.vmdk", "ddb.geometry.heads = \"255\"");
+}
+END_TEST
+
+START_TEST(a_split_disk_gets_and_loses_files)
+{
+    create_disk("a.vmdk", NULL, "subformat=twoGbMaxExtentSparse,extent_size=1M", 2 * MIB);
+    ck_assert(!file_exists("a-s003.vmdk"));
+    resize("a.vmdk", 4 * MIB + 512);
+    ck_assert(file_exists("a-s005.vmdk"));
+    assert_text_has("a.vmdk", "RW 2048 SPARSE \"a-s004.vmdk\"\nRW 1 SPARSE \"a-s005.vmdk\"\n");
+    resize("a.vmdk", MIB + 512);
+    ck_assert(file_exists("a-s002.vmdk"));
+    ck_assert(!file_exists("a-s003.vmdk"));
+    assert_text_has("a.vmdk", "RW 1 SPARSE \"a-s002.vmdk\"\n");
+    assert_text_lacks("a.vmdk", "s003");
+}
+END_TEST
+
+/* A file of the name of the next extent is somebody else's. */
+START_TEST(an_existing_file_is_not_taken_for_a_new_extent)
+{
+    char *path = host_path(directory, "a-s003.vmdk");
+    BlockDriverState *disk;
+
+    create_disk("a.vmdk", NULL, "subformat=twoGbMaxExtentSparse,extent_size=1M", 2 * MIB);
+    host_write_file(path, "precious", 8);
+    disk = open_disk("a.vmdk", BDRV_O_RDWR);
+    assert_ok(pattern_write(disk, 0, 2 * MIB, 1));
+    assert_fails_saying(bdrv_truncate(disk, 3 * MIB), -EEXIST, "a-s003.vmdk");
+    ck_assert_int_eq(bdrv_getlength(disk), 2 * MIB);
+    assert_pattern(disk, 0, 2 * MIB, 1);
+    assert_ok(bdrv_close(disk));
+    ck_assert_int_eq(file_size("a-s003.vmdk"), 8);
+    free(path);
+}
+END_TEST
+
+/* When the second new file cannot be made the first one goes again. */
+START_TEST(a_failed_growth_leaves_no_files)
+{
+    char *path = host_path(directory, "a-s004.vmdk");
+    BlockDriverState *disk;
+
+    create_disk("a.vmdk", NULL, "subformat=twoGbMaxExtentFlat,extent_size=1M", 2 * MIB);
+    free(path);
+    path = host_path(directory, "a-f004.vmdk");
+    host_write_file(path, "precious", 8);
+    disk = open_disk("a.vmdk", BDRV_O_RDWR);
+    assert_fails(bdrv_truncate(disk, 4 * MIB), -EEXIST);
+    assert_ok(bdrv_close(disk));
+    ck_assert(!file_exists("a-f003.vmdk"));
+    free(path);
+}
+END_TEST
+
+START_TEST(a_link_with_a_parent_is_refused)
+{
+    BlockDriverState *disk;
+
+    create_disk("base.vmdk", NULL, NULL, DISK);
+    create_disk("child.vmdk", "base.vmdk", NULL, 0);
+    disk = open_disk("child.vmdk", BDRV_O_RDWR);
+    assert_fails_saying(bdrv_truncate(disk, 2 * DISK), -ENOTSUP, "has a parent");
+    assert_ok(bdrv_close(disk));
+    disk = open_disk("child.vmdk", BDRV_O_RDWR | BDRV_O_NO_BACKING);
+    assert_fails(bdrv_truncate(disk, 2 * DISK), -ENOTSUP);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
+START_TEST(lengths_that_no_disk_has_are_refused)
+{
+    BlockDriverState *disk;
+
+    create_disk("a.vmdk", NULL, NULL, DISK);
+    disk = open_disk("a.vmdk", BDRV_O_RDWR);
+    assert_fails(bdrv_truncate(disk, 0), -EINVAL);
+    assert_fails(bdrv_truncate(disk, INT64_MAX), -EINVAL);
+    assert_fails(bdrv_truncate(disk, INT64_C(1) << 60), -EFBIG);
+    ck_assert_int_eq(bdrv_getlength(disk), DISK);
+    assert_ok(pattern_write(disk, 0, DISK, 1));
+    assert_ok(bdrv_close(disk));
+    assert_sound("a.vmdk", 0);
+}
+END_TEST
+
+START_TEST(an_odd_length_is_rounded_up_to_a_sector)
+{
+    BlockDriverState *disk;
+
+    create_disk("a.vmdk", NULL, NULL, DISK);
+    disk = open_disk("a.vmdk", BDRV_O_RDWR);
+    assert_ok(bdrv_truncate(disk, DISK + 1));
+    ck_assert_int_eq(bdrv_getlength(disk), DISK + 512);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
+/* ------------------------------------------------------------------ power loss */
+
+/* A session of resizes and discards, recorded; then cut at every change of the
+ * file: what the flush before had confirmed, inside both lengths, is there. */
+static const char *const single_files[] = {
+    "grain_size=8k,gtes_per_table=128",
+    "grain_size=8k,gtes_per_table=128,zeroed_grain=on",
+    "grain_size=64k",
+    "subformat=cowd",
+};
+
+enum {
+    SINGLE_FILES = sizeof single_files / sizeof *single_files,
+    SMALL = MIB + 5 * 512,
+    CUTS = 3 /* by chance, at each place */
+};
+
+static BlockDriverState *open_node(BlockDriverState *storage)
+{
+    BdrvOpenOptions options = {.struct_size = sizeof options, .flags = BDRV_O_RDWR};
+    BlockDriverState *disk;
+    int ret = bdrv_open_node(&disk, storage, "vmdk", &options);
+
+    ck_assert_msg(ret == 0, "cannot be opened: %s", bdrv_errmsg());
+    return disk;
+}
+
+static void assert_range_is_1_or_zeros(BlockDriverState *disk, int64_t offset, int64_t bytes)
+{
+    for (int64_t at = offset; at < offset + bytes; at += 512) {
+        ck_assert_msg(pattern_verify(disk, at, 512, 1) == 0 ||
+                      pattern_verify(disk, at, 512, PATTERN_ZEROS) == 0,
+                      "sector at %lld: %s", (long long)at, pattern_message());
+    }
+}
+
+static void examine(BlockDriverState *storage, int64_t kept)
+{
+    BlockDriverState *disk = open_node(storage);
+    const int64_t length = bdrv_getlength(disk);
+    const char *damage = image_find_damage(disk);
+
+    ck_assert_msg(damage == NULL, "%s", damage);
+    ck_assert_int_ge(length, kept);
+    assert_pattern(disk, 0, kept, 1);
+    assert_range_is_1_or_zeros(disk, kept, length - kept);
+    assert_ok(bdrv_truncate(disk, length + 3 * MIB));
+    assert_pattern(disk, length, 3 * MIB, PATTERN_ZEROS);
+    assert_pattern(disk, 0, kept, 1);
+    assert_ok(pattern_write(disk, 0, length + 3 * MIB, 2));
+    assert_pattern(disk, 0, length + 3 * MIB, 2);
+    assert_ok(bdrv_close(disk));
+}
+
+static void cut_everywhere(const PowercutLog *log, BlockDriverState *before, int64_t kept)
+{
+    uint32_t seed = suite_seed();
+
+    for (size_t cut = 0; cut <= log->count; cut++) {
+        for (int how = 0; how < 2 + CUTS; how++) {
+            BlockDriverState *storage = image_memory_copy(before);
+
+            if (how == 0) {
+                powercut_replay_all(log, cut, storage);
+            } else if (how == 1) {
+                powercut_replay_torn(log, cut, storage);
+            } else {
+                powercut_replay_some(log, cut, &seed, storage);
+            }
+            examine(storage, kept);
+            assert_ok(bdrv_close(storage));
+        }
+    }
+}
+
+/* What a session does to a disk that is full of generation 1; all of it but the
+ * first kept bytes may get lost. */
+typedef void SessionFn(BlockDriverState *disk);
+
+static void grow_twice(BlockDriverState *disk)
+{
+    assert_ok(bdrv_truncate(disk, 2 * MIB + 512));
+    assert_ok(pattern_write(disk, SMALL, 100 * 512, 1));
+    assert_ok(bdrv_truncate(disk, 5 * MIB));
+}
+
+static void shrink_and_grow(BlockDriverState *disk)
+{
+    assert_ok(bdrv_truncate(disk, MIB / 2 + 512));
+    assert_ok(bdrv_truncate(disk, 3 * MIB));
+}
+
+static void discard_and_write(BlockDriverState *disk)
+{
+    assert_ok(bdrv_discard(disk, MIB / 2, MIB / 2));
+    assert_ok(pattern_write(disk, MIB / 2 + 8192, 5 * 512, 1));
+    assert_ok(bdrv_flush(disk));
+    assert_ok(bdrv_discard(disk, 3 * MIB / 4, MIB / 4));
+    assert_ok(pattern_write(disk, 3 * MIB / 4, 40 * 512, 1));
+}
+
+static void sweep(const char *options, SessionFn *session, int64_t kept)
+{
+    BdrvCreateOptions create = {
+        .struct_size = sizeof create, .size = SMALL, .options = options};
+    BlockDriverState *storage = image_memory(0), *before, *recorder, *disk;
+    PowercutLog log = {0};
+
+    assert_ok(bdrv_create_node(storage, "vmdk", &create));
+    disk = open_node(storage);
+    assert_ok(pattern_write(disk, 0, SMALL, 1));
+    assert_ok(bdrv_close(disk));
+    before = image_memory_copy(storage);
+    recorder = powercut_insert(storage, &log);
+    disk = open_node(recorder);
+    session(disk);
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_close(recorder));
+    cut_everywhere(&log, before, kept);
+    powercut_log_free(&log);
+    assert_ok(bdrv_close(before));
+    assert_ok(bdrv_close(storage));
+}
+
+START_TEST(power_loss_while_growing_loses_nothing)
+{
+    sweep(single_files[_i], grow_twice, SMALL);
+}
+END_TEST
+
+START_TEST(power_loss_while_shrinking_loses_only_what_is_cut_off)
+{
+    sweep(single_files[_i], shrink_and_grow, MIB / 2 + 512);
+}
+END_TEST
+
+START_TEST(power_loss_around_a_discard_shows_nothing_foreign)
+{
+    sweep(single_files[_i], discard_and_write, MIB / 2);
+}
+END_TEST
+
+/* ------------------------------------------------------------------- a model */
+
+enum {
+    STEPS = 250,
+    MODEL = 8 * MIB
+};
+
+static int64_t random_sector(uint32_t *seed, int64_t end)
+{
+    return suite_random(seed) % (end / 512) * 512;
+}
+
+static void model_step(BlockDriverState **disk, uint8_t *model, int64_t *length, uint32_t *seed)
+{
+    const int64_t offset = random_sector(seed, *length);
+    int64_t bytes = bdrv_min(1 + suite_random(seed) % 300000, *length - offset);
+
+    switch (suite_random(seed) % 10) {
+    case 0:
+        bytes = 512 + random_sector(seed, MODEL - 512);
+        assert_ok(bdrv_truncate(*disk, bytes));
+        if (bytes < *length) {
+            memset(model + bytes, 0, (size_t)(*length - bytes));
+        }
+        *length = bytes;
+        break;
+    case 1:
+    case 2:
+        assert_ok(bdrv_discard(*disk, offset, bytes));
+        /* Zeros or as it was; from now on, what it is. */
+        assert_ok(bdrv_pread(*disk, model + offset, (size_t)bytes, offset));
+        break;
+    case 3:
+        assert_ok(bdrv_write_zeroes(*disk, offset, bytes));
+        memset(model + offset, 0, (size_t)bytes);
+        break;
+    case 4:
+        assert_ok(bdrv_close(*disk));
+        *disk = open_disk("a.vmdk", BDRV_O_RDWR);
+        ck_assert_int_eq(bdrv_getlength(*disk), *length);
+        break;
+    default:
+        pattern_fill(model + offset, (size_t)bytes, offset, 1 + suite_random(seed) % 1000);
+        assert_ok(bdrv_pwrite(*disk, model + offset, (size_t)bytes, offset));
+        break;
+    }
+}
+
+START_TEST(random_changes_agree_with_a_model)
+{
+    uint32_t seed = suite_seed() + (uint32_t)_i;
+    uint8_t *model = calloc(2, MODEL), *found = model + MODEL;
+    BlockDriverState *disk;
+    int64_t length = DISK;
+
+    ck_assert_ptr_nonnull(model);
+    create_disk("a.vmdk", NULL, kinds[_i], DISK);
+    disk = open_disk("a.vmdk", BDRV_O_RDWR);
+    for (int i = 0; i < STEPS; i++) {
+        model_step(&disk, model, &length, &seed);
+        if (i % 16 == 0) {
+            assert_ok(bdrv_pread(disk, found, (size_t)length, 0));
+            ck_assert_msg(memcmp(model, found, (size_t)length) == 0, "%s, step %d: %s", kinds[_i],
+                          i, pattern_compare(found, model, (size_t)length, 0));
+        }
+    }
+    assert_ok(bdrv_close(disk));
+    assert_sound("a.vmdk", 1);
+    disk = open_disk("a.vmdk", 0);
+    assert_ok(bdrv_pread(disk, found, (size_t)length, 0));
+    ck_assert_mem_eq(model, found, (size_t)length);
+    assert_ok(bdrv_close(disk));
+    free(model);
+}
+END_TEST
+
+/* ------------------------------------------------------------------- threads */
+
+typedef struct Reader {
+    pthread_t thread;
+    BlockDriverState *disk;
+    int64_t offset;
+    int failed;
+    atomic_int *stop;
+} Reader;
+
+static void *write_and_read(void *opaque)
+{
+    Reader *reader = opaque;
+
+    for (unsigned i = 0; !atomic_load(reader->stop) && !reader->failed; i++) {
+        reader->failed = pattern_write(reader->disk, reader->offset, 9000, i) < 0 ||
+                         pattern_verify(reader->disk, reader->offset, 9000, i) < 0;
+    }
+    return NULL;
+}
+
+START_TEST(requests_of_other_threads_go_on_while_it_changes)
+{
+    enum { THREADS = 3 };
+    static const int64_t lengths[] = {9 * MIB, DISK, 70 * MIB, 2 * MIB, 3 * MIB + 512};
+    Reader readers[THREADS];
+    BlockDriverState *disk;
+    atomic_int stop = 0;
+
+    create_disk("a.vmdk", NULL, kinds[_i], DISK);
+    disk = open_disk("a.vmdk", BDRV_O_RDWR);
+    for (int i = 0; i < THREADS; i++) {
+        readers[i] = (Reader){.disk = disk, .offset = i * 500000 + 100, .stop = &stop};
+        ck_assert_int_eq(pthread_create(&readers[i].thread, NULL, write_and_read, &readers[i]),
+                         0);
+    }
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        assert_ok(bdrv_truncate(disk, lengths[i]));
+        assert_ok(bdrv_flush(disk));
+    }
+    atomic_store(&stop, 1);
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(readers[i].thread, NULL);
+        ck_assert_int_eq(readers[i].failed, 0);
+    }
+    assert_ok(bdrv_close(disk));
+    assert_sound("a.vmdk", may_leak(kinds[_i]));
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    const TTest *const tests[] = {
+        the_files_become_shorter_too,
+        tables_stay_where_vmware_computes_them,
+        line_geometry_and_other_lines_are_right,
+        a_split_disk_gets_and_loses_files,
+        an_existing_file_is_not_taken_for_a_new_extent,
+        a_failed_growth_leaves_no_files,
+        a_link_with_a_parent_is_refused,
+        lengths_that_no_disk_has_are_refused,
+        an_odd_length_is_rounded_up_to_a_sector,
+        NULL,
+    };
+    Suite *suite = suite_create("vmdk/resize");
+    TCase *tcase = suite_add_case(suite, "resize", tests, 120);
+
+    image_register_drivers();
+    tcase_add_checked_fixture(tcase, make_directory, remove_directory);
+    tcase_add_loop_test(tcase, every_kind_grows_and_reads_zeros_there, 0, KINDS);
+    tcase_add_loop_test(tcase, what_was_cut_off_does_not_come_back, 0, KINDS);
+    tcase_add_loop_test(tcase, random_changes_agree_with_a_model, 0, KINDS);
+    tcase_add_loop_test(tcase, requests_of_other_threads_go_on_while_it_changes, 0, KINDS);
+    tcase_add_loop_test(tcase, power_loss_while_growing_loses_nothing, 0, SINGLE_FILES);
+    tcase_add_loop_test(tcase, power_loss_while_shrinking_loses_only_what_is_cut_off, 0,
+                        SINGLE_FILES);
+    tcase_add_loop_test(tcase, power_loss_around_a_discard_shows_nothing_foreign, 0,
+                        SINGLE_FILES);
+    return suite;
+}
