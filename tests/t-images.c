@@ -118,6 +118,32 @@ static int open_image(const HostImage *image, const char *path,
     return result;
 }
 
+static void print_finding(void *opaque, const BdrvFinding *finding)
+{
+    (void)opaque;
+    printf("found: %s\n", finding->text);
+}
+
+/* bdrv_check() finds no fault in what other people's programs have made. */
+static void assert_finds_nothing(const HostImage *image, const char *path)
+{
+    BdrvOpenOptions options = { .struct_size = sizeof(options),
+                                .flags = BDRV_O_CHECK };
+    BdrvCheckOptions how = { .struct_size = sizeof(how),
+                             .finding = print_finding };
+    BdrvCheckResult found = { .struct_size = sizeof(found) };
+    BlockDriverState *bs;
+    ck_assert_int_eq(bdrv_open(&bs, path, image->format, &options), 0);
+    int result = bdrv_check(bs, &how, &found);
+    if (result != -ENOTSUP) {
+        ck_assert_msg(result == 0, "%s: %s", image->path, bdrv_errmsg());
+        ck_assert_msg(found.corruptions + found.unrecoverable + found.leaks +
+                              found.mismatches == 0,
+                      "%s: a check finds fault with it", image->path);
+    }
+    ck_assert_int_eq(bdrv_close(bs), 0);
+}
+
 static void check_good_image(const HostImage *image, const char *path)
 {
     BlockDriverState *bs;
@@ -134,6 +160,7 @@ static void check_good_image(const HostImage *image, const char *path)
                   "%s: sha256 is %s, wanted %s", image->path, digest,
                   image->sha256);
     ck_assert_int_eq(bdrv_close(bs), 0);
+    assert_finds_nothing(image, path);
 }
 
 /* The format is named: by probing, a broken header may well be raw data. */

@@ -207,27 +207,31 @@ static int take_over(Vmdk *image)
     return ret;
 }
 
+static int know_lengths(const Vmdk *image)
+{
+    for (size_t i = 0; i < image->extent_count; i++) {
+        if (image->extents[i].length <= 0) {
+            return 0;
+        }
+    }
+    return image->extent_count > 0;
+}
+
 static int check_descriptor(VmdkCheck *c)
 {
     Vmdk *image = c->image;
+    const int known = know_lengths(image);
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_CORRUPTION,
+        .repair = known ? "written anew from what the extents say, as a disk without parent "
+                          "and with a new CID"
+                        : NULL,
+        .repaired = c->mend_all,
+    };
     char *text = NULL;
-    int known = image->extent_count > 0;
     int ret = 0;
 
-    for (size_t i = 0; i < image->extent_count; i++) {
-        known = known && image->extents[i].length > 0;
-    }
-    {
-        const BdrvFinding finding = {
-            .kind = BDRV_FINDING_CORRUPTION,
-            .repair = known ? "written anew from what the extents say, as a disk without parent "
-                              "and with a new CID"
-                            : NULL,
-            .repaired = c->mend_all,
-        };
-
-        vmdk_found(c, &finding, "the descriptor is destroyed: %s", image->descriptor_problem);
-    }
+    vmdk_found(c, &finding, "the descriptor is destroyed: %s", image->descriptor_problem);
     if (known && c->mend_all) {
         ret = compose(image, &text);
         ret = ret < 0 ? ret : store(c, text);

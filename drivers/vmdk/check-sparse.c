@@ -129,10 +129,15 @@ static int leads_to_tables(const VmdkExtent *extent, const VmdkHeader *header)
     return used > 0 && good * 2 >= used;
 }
 
-static int is_same_shape(const VmdkHeader *a, const VmdkHeader *b)
+/* Can what was worked out take the place of what the header says?  With only one
+ * directory left, it may be taken for the only one there ever was. */
+static int is_better(const VmdkHeader *usual, const VmdkHeader *header, int fits, int good)
 {
-    return a->grain_sectors == b->grain_sectors && a->gtes_per_gt == b->gtes_per_gt &&
-           (a->flags & VMDK_FLAG_REDUNDANT) == (b->flags & VMDK_FLAG_REDUNDANT);
+    return usual->grain_sectors == header->grain_sectors &&
+           usual->gtes_per_gt == header->gtes_per_gt &&
+           ((usual->flags & VMDK_FLAG_REDUNDANT) == (header->flags & VMDK_FLAG_REDUNDANT) ||
+            (!fits && !good)) &&
+           (usual->gd_sector != header->gd_sector || !fits);
 }
 
 /* A header that can be used may still say wrong things of where tables are. */
@@ -142,17 +147,17 @@ static int check_places(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
                      vmdk_header_redundant_fits(header, bdrv_getlength(extent->file));
     VmdkHeader usual;
     BdrvFinding finding = {.kind = BDRV_FINDING_CORRUPTION, .repaired = c->mend_all};
-    int found = vmdk_header_is_usual(extent->file, header);
+    int good = vmdk_header_is_usual(extent->file, header), found;
 
-    if (found < 0 || (fits && (found || leads_to_tables(extent, header)))) {
-        return found < 0 ? found : 0;
+    good = good == 0 ? leads_to_tables(extent, header) : good;
+    if (good < 0 || (fits && good)) {
+        return good < 0 ? good : 0;
     }
     found = vmdk_header_rebuild(extent, (int64_t)header->capacity_sectors, &usual);
     if (found < 0) {
         return found;
     }
-    if (found && is_same_shape(&usual, header) &&
-        (usual.gd_sector != header->gd_sector || !fits)) {
+    if (found && is_better(&usual, header, fits, good)) {
         finding.repair = "set to where they are";
         vmdk_found(c, &finding, "%s: gdOffset is sector %" PRIu64 " and rgdOffset %" PRIu64
                    ", but the directories are at %" PRIu64 " and %" PRIu64,
@@ -160,6 +165,8 @@ static int check_places(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
                    usual.gd_sector, usual.rgd_sector);
         header->gd_sector = usual.gd_sector;
         header->rgd_sector = usual.rgd_sector;
+        header->flags &= ~(uint32_t)VMDK_FLAG_REDUNDANT;
+        header->flags |= usual.flags & VMDK_FLAG_REDUNDANT;
     } else if (!fits) {
         finding.repair = "the redundant directory is given up";
         vmdk_found(c, &finding, "%s: rgdOffset is sector %" PRIu64 ", where the redundant "

@@ -77,7 +77,8 @@ typedef struct Victim {
     int64_t size;
     int64_t starts[4], ends[4];
     int regions;
-    int both; /* not 0: damage is done to all of them, which may be too much */
+    int both; /* not 0: more than one of them is damaged, which may be too much */
+    int header;     /* … to the first region */
     char what[256]; /* what was done */
 } Victim;
 
@@ -100,6 +101,7 @@ static void hurt(Victim *v, uint32_t *seed)
 {
     int64_t at = random_place(v, seed), other = random_place(v, seed);
 
+    v->header |= at < v->ends[0];
     switch (suite_random(seed) % 6) {
     case 0:
         note(v, "a bit", at);
@@ -182,12 +184,15 @@ static void sweep(const uint8_t *bytes, const Victim *shape)
     for (int i = 0; i < rounds; i++) {
         Victim v = *shape;
         uint32_t first = seed;
+        int hurts = 0;
 
         v.bytes = malloc((size_t)v.size);
         memcpy(v.bytes, bytes, (size_t)v.size);
         snprintf(v.what, sizeof v.what, "seed %u:", first);
         for (uint32_t n = 1 + suite_random(&seed) % 3; n > 0; n--) {
+            v.both |= v.header;
             hurt(&v, &seed);
+            v.both |= hurts++ > 0 && v.header;
         }
         one_round(&v, &truth, &before, &after);
         free(v.bytes);
