@@ -457,10 +457,10 @@ typedef struct BdrvCheckResult {
 } BdrvCheckResult;
 
 /* Looks through the image's metadata.  With a repair flag (the image must be
- * writable) mends what it finds; each sector then reads as it did, or, where
- * one of two copies of a table was damaged, as before the damage.  0 also when there is damage: *result says so.  Open a damaged image
- * with BDRV_O_CHECK, or it may be refused.  -ENOTSUP: the format has nothing
- * to check. */
+ * writable) mends what it finds; each sector then reads as it did, or, where one
+ * of two copies of a table was damaged, as before the damage.  0 also when there
+ * is damage: *result says so.  Open a damaged image with BDRV_O_CHECK, or it may
+ * be refused.  -ENOTSUP: the format has nothing to check. */
 int bdrv_check(BlockDriverState *bs, const BdrvCheckOptions *options,
                BdrvCheckResult *result);
 
