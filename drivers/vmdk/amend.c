@@ -210,7 +210,11 @@ static int set_create_type(const Vmdk *image, char **text, const char *name)
         return bdrv_error(image->bs, -EINVAL, "subformat is '%.64s', which no image can be "
                           "changed to without a conversion", name);
     }
-    why = type ? misfit(image, type) : image->descriptor_room > 0 ? "its descriptor is inside the extent" : NULL;
+    if (type) {
+        why = misfit(image, type);
+    } else {
+        why = image->descriptor_room > 0 ? "its descriptor is inside the extent" : NULL;
+    }
     if (why) {
         return bdrv_error(image->bs, -EINVAL, "the image cannot be called %s: %s", name, why);
     }

@@ -71,7 +71,8 @@ static int add_line(char **text, size_t at, const char *key, const char *rest)
 
     vmdk_text_printf(&line, "%s%s%s%s", open_line ? "\n" : "", key, rest,
                      crlf ? "\r\n" : "\n");
-    ret = line.failed ? -ENOMEM : vmdk_text_splice(text, at, at, (VmdkSlice){line.bytes, line.length});
+    ret = line.failed ? -ENOMEM
+                      : vmdk_text_splice(text, at, at, (VmdkSlice){line.bytes, line.length});
     free(line.bytes);
     return ret;
 }
