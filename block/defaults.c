@@ -183,6 +183,7 @@ int bdrv_can_change_backing(const BlockDriver *driver)
 void bdrv_fill_defaults(BlockDriver *driver)
 {
     static const BdrvOption none[] = { { .name = NULL } };
+    static const BdrvVariant alike[] = { { .name = NULL } };
 
     FILL(description, driver->name);
     FILL(open_options, none);
@@ -211,4 +212,5 @@ void bdrv_fill_defaults(BlockDriver *driver)
     FILL(allocate, default_allocate);
     FILL(pack, default_pack);
     FILL(write_packed, default_write_packed);
+    FILL(variants, alike);
 }

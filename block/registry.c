@@ -14,6 +14,7 @@
 typedef struct Entry {
     BlockDriver driver; /* first: bdrv_next() goes from one to the other */
     int had_write, had_create;
+    unsigned abilities; /* BDRV_CAN_… */
     struct Entry *next;
 } Entry;
 
@@ -78,6 +79,15 @@ static Entry *find_entry(const char *name)
     return entry;
 }
 
+/* Of a table whose holes are not filled yet. */
+static unsigned abilities_of(const BlockDriver *driver)
+{
+    return (unsigned)BDRV_CAN_READ | (driver->write ? (unsigned)BDRV_CAN_WRITE : 0) |
+           (driver->create ? (unsigned)BDRV_CAN_CREATE : 0) |
+           (driver->flags & BDRV_DRIVER_BACKING ? (unsigned)BDRV_CAN_BACK : 0) |
+           (driver->pack ? (unsigned)BDRV_CAN_COMPRESS : 0);
+}
+
 static int add(const BlockDriver *driver)
 {
     Entry *entry, **last = &first;
@@ -97,6 +107,7 @@ static int add(const BlockDriver *driver)
            driver->struct_size < sizeof *driver ? driver->struct_size : sizeof *driver);
     entry->had_write = entry->driver.write != NULL;
     entry->had_create = entry->driver.create != NULL;
+    entry->abilities = abilities_of(&entry->driver);
     bdrv_fill_defaults(&entry->driver);
     while (*last) {
         last = &(*last)->next;
@@ -184,6 +195,8 @@ int bdrv_driver_describe(const BlockDriver *driver, BdrvDriverInfo *info)
         .open_options = driver->open_options,
         .create_options = driver->create_options,
         .amend_options = driver->amend_options,
+        .abilities = entry_of(driver)->abilities,
+        .variants = driver->variants,
     };
 
     if (info->struct_size != 0 && info->struct_size < ours.struct_size) {

@@ -217,6 +217,10 @@ struct BlockDriver {
      * cluster after the other, in ascending order.  NULL: -ENOTSUP. */
     int (*write_packed)(BlockDriverState *bs, const void *packed,
                         size_t packed_bytes, int64_t offset);
+
+    /* The kinds of image that there are, ended by a NULL name, each ability tested
+     * by a suite that uses it; NULL: all are alike. */
+    const BdrvVariant *variants;
 };
 
 /* Adds a driver to the table.  *driver is copied; its strings and lists must

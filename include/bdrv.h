@@ -517,6 +517,27 @@ typedef struct BdrvOption {
     const char *const *choices; /* ended by NULL; BDRV_OPTION_CHOICE only */
 } BdrvOption;
 
+/* What can be done with images of a format, or of one variant of it. */
+enum {
+    BDRV_CAN_READ = 1 << 0,
+    BDRV_CAN_WRITE = 1 << 1,   /* to the disk of an image that exists */
+    BDRV_CAN_CREATE = 1 << 2,
+    BDRV_CAN_BACK = 1 << 3,    /* it can be the child of a backing image: a snapshot */
+    BDRV_CAN_COMPRESS = 1 << 4 /* what is written is stored compressed */
+};
+
+/* One of several kinds of image that go by the name of one format, and what its
+ * driver can do with it.  All of it is true of this build of the library. */
+typedef struct BdrvVariant {
+    const char *name;           /* as the format's documents call it; NULL ends a list */
+    unsigned abilities;         /* BDRV_CAN_…; 0: such an image is recognised and refused */
+    const char *create_options; /* what makes bdrv_create() make one; NULL: nothing can */
+    const char *needs;          /* the name of a further option to be given then, which
+                                 * depends on the place; NULL: none */
+    const char *note;           /* where a "can" has a limit, or why there is none: a few
+                                 * words.  NULL: nothing to be said */
+} BdrvVariant;
+
 typedef struct BdrvDriverInfo {
     size_t struct_size;
     const char *name;
@@ -526,6 +547,8 @@ typedef struct BdrvDriverInfo {
     const BdrvOption *open_options;
     const BdrvOption *create_options;
     const BdrvOption *amend_options;
+    unsigned abilities;          /* BDRV_CAN_…: what some image of the format can */
+    const BdrvVariant *variants; /* likewise; empty: all its images are alike */
 } BdrvDriverInfo;
 
 /* Fills *info, whose struct_size the caller has set. */

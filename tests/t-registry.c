@@ -4,7 +4,9 @@
  * and what the table tells about itself.
  */
 #include "bdrv-driver.h"
+#include "host.h"
 #include "image.h"
+#include "pattern.h"
 #include "suite.h"
 
 static int toy_open(BlockDriverState *bs, const BdrvOptions *options)
@@ -253,6 +255,55 @@ START_TEST(description_is_complete_for_every_driver)
 }
 END_TEST
 
+/* A variant can do nothing that its driver cannot; who says that one can be created
+ * says how. */
+START_TEST(variants_are_those_of_their_driver)
+{
+    for (const BlockDriver *d = bdrv_next(NULL); d != NULL; d = bdrv_next(d)) {
+        BdrvDriverInfo info = { .struct_size = sizeof(info) };
+        assert_ok(bdrv_driver_describe(d, &info));
+        ck_assert_int_eq((info.abilities & BDRV_CAN_READ) != 0, 1);
+        ck_assert_int_eq((info.abilities & BDRV_CAN_WRITE) != 0, info.can_write);
+        ck_assert_int_eq((info.abilities & BDRV_CAN_CREATE) != 0, info.can_create);
+        ck_assert_int_eq((info.abilities & BDRV_CAN_BACK) != 0, info.can_back);
+        ck_assert_ptr_nonnull(info.variants);
+        for (const BdrvVariant *v = info.variants; v->name != NULL; v++) {
+            ck_assert_msg((v->abilities & ~info.abilities) == 0, "%s: %s can too much",
+                          info.name, v->name);
+            ck_assert_msg(!(v->abilities & BDRV_CAN_CREATE) == (v->create_options == NULL),
+                          "%s: %s: create_options", info.name, v->name);
+            ck_assert_msg(v->abilities != 0 || v->note != NULL, "%s: %s: no reason",
+                          info.name, v->name);
+        }
+    }
+}
+END_TEST
+
+/* What a driver says makes each of its variants does make one that opens, empty. */
+START_TEST(variants_that_can_be_created_are)
+{
+    for (const BlockDriver *d = bdrv_next(NULL); d != NULL; d = bdrv_next(d)) {
+        BdrvDriverInfo info = { .struct_size = sizeof(info) };
+        assert_ok(bdrv_driver_describe(d, &info));
+        for (const BdrvVariant *v = info.variants; v->name != NULL; v++) {
+            if (!(v->abilities & BDRV_CAN_CREATE) || v->needs != NULL) {
+                continue;
+            }
+            char *directory = host_directory_new(), *path = host_path(directory, "image");
+            BdrvCreateOptions create = { .struct_size = sizeof(create), .size = 1 << 20,
+                                         .options = v->create_options };
+            BlockDriverState *bs;
+            assert_ok(bdrv_create(path, info.name, &create));
+            assert_ok(bdrv_open(&bs, path, info.name, NULL));
+            assert_pattern(bs, 0, 1 << 20, PATTERN_ZEROS);
+            assert_ok(bdrv_close(bs));
+            free(path);
+            host_directory_remove(directory);
+        }
+    }
+}
+END_TEST
+
 START_TEST(description_fits_an_older_callers_struct)
 {
     BdrvDriverInfo info;
@@ -294,6 +345,8 @@ Suite *test_suite(void)
         everything_is_data_where_the_driver_tells_nothing,
         built_in_drivers_are_listed_once_each,
         description_is_complete_for_every_driver,
+        variants_are_those_of_their_driver,
+        variants_that_can_be_created_are,
         description_fits_an_older_callers_struct,
         unknown_format_is_refused_with_the_list_of_known_ones,
         NULL,

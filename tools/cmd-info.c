@@ -11,12 +11,13 @@
 
 #include "tool.h"
 
-enum { INFO_OUTPUT = TOOL_LONG_ONLY, INFO_BACKING_CHAIN };
+enum { INFO_OUTPUT = TOOL_LONG_ONLY, INFO_BACKING_CHAIN, INFO_FORMATS };
 
 typedef struct InfoRequest {
     ImageHow how;
     int json;
     int chain;
+    int formats; /* not an image, but what could be done with one */
 } InfoRequest;
 
 static int info_take(void *opaque, int letter, const char *value)
@@ -29,6 +30,9 @@ static int info_take(void *opaque, int letter, const char *value)
         return request->json < 0 ? -1 : 0;
     case INFO_BACKING_CHAIN:
         request->chain = 1;
+        return 0;
+    case INFO_FORMATS:
+        request->formats = 1;
         return 0;
     default:
         return image_take(&request->how, letter, value);
@@ -243,20 +247,33 @@ static int show_chain(BlockDriverState *bs, const InfoRequest *request)
     return result;
 }
 
-static int info_run(void *opaque, int count, char **operands)
+static int show_image(const char *filename, InfoRequest *request)
 {
-    InfoRequest *request = opaque;
     BlockDriverState *bs;
     int result = -1;
 
-    (void)count;
     if (!request->chain) {
         request->how.flags |= BDRV_O_NO_BACKING;
     }
-    bs = image_open(operands[0], &request->how);
+    bs = image_open(filename, &request->how);
     if (bs != NULL) {
         result = show_chain(bs, request);
         image_close(bs);
+    }
+    return result;
+}
+
+static int info_run(void *opaque, int count, char **operands)
+{
+    InfoRequest *request = opaque;
+    int result = -1;
+
+    if (request->formats) {
+        result = formats_print(count > 0 ? operands[0] : NULL, request->json);
+    } else if (count == 0) {
+        tool_error("missing operand, wanted: FILE (--help tells more)");
+    } else {
+        result = show_image(operands[0], request);
     }
     image_how_free(&request->how);
     return result < 0 ? 1 : 0;
@@ -267,6 +284,8 @@ static const ToolOption info_options[] = {
     {INFO_OUTPUT, "output", "FORM", "human (default) or json"},
     {INFO_BACKING_CHAIN, "backing-chain", NULL,
      "show the images behind it as well"},
+    {INFO_FORMATS, "formats", NULL,
+     "no image: what can be done with all formats, or with the kinds of one"},
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,
@@ -276,9 +295,9 @@ static const ToolOption info_options[] = {
 const Tool tool_info = {
     .name = "info",
     .help = "Shows what an image is",
-    .operands = "FILE",
+    .operands = "FILE | --formats [FORMAT]",
     .options = info_options,
-    .least_operands = 1,
+    .least_operands = 0, /* none with --formats; see info_run() */
     .most_operands = 1,
     .usage_status = 1,
     .request_size = sizeof(InfoRequest),

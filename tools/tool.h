@@ -236,6 +236,12 @@ BlockDriverState *pipe_open_target(Pipe **pipe);
  * with the message printed.  Not called, the reader gets a part. */
 int pipe_finish(Pipe *pipe);
 
+/* --------------------------------------------------- formats (formats.c) */
+
+/* Prints what the library can do with the formats it knows; or, where one is
+ * named, with the variants of that.  0, or -1 with the message printed. */
+int formats_print(const char *format, int json);
+
 /* --------------------------------------------------------- print (print.c) */
 
 /* Text of foreign origin: control characters and what is not UTF-8 appear as

@@ -378,4 +378,5 @@ const BlockDriver bdrv_driver_vmdk = {
     .check = vmdk_check,
     .pack = vmdk_pack,
     .write_packed = vmdk_write_packed,
+    .variants = vmdk_variants,
 };

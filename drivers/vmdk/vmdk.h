@@ -12,6 +12,7 @@
  *     resize.c resize-sparse.c resize-cowd.c   another length;  reopen.c  after it
  *     discard.c     grains taken out of the tables
  *     relink.c      another parent, or none;  amend.c  what else is recorded
+ *     variants.c    which kinds of VMDK there are, and what can be done with each
  *     parent.c      finding the parent and proving that it is the right one
  *     create.c create-files.c compose.c   new images: of one file, of several,
  *                   and the text of their descriptor
@@ -551,6 +552,10 @@ int vmdk_check_hint(const BlockDriverState *bs, const char *hint);
 
 extern const BdrvOption vmdk_amend_options[];
 int vmdk_amend(BlockDriverState *bs, const BdrvOptions *options);
+
+/* -------------------------------------------------------------- variants.c */
+
+extern const BdrvVariant vmdk_variants[];
 
 /* ------------------------------------------------------------------ info.c */
 
