@@ -40,6 +40,13 @@ cppflags += -DBDRV_HAVE_LIBDEFLATE $(shell $(PKG_CONFIG) --cflags libdeflate)
 libs += $(shell $(PKG_CONFIG) --libs libdeflate)
 endif
 
+# So is nettle, which knows SHA-256: `make NETTLE=`.
+NETTLE ?= $(shell $(PKG_CONFIG) --exists nettle 2>/dev/null && echo yes)
+ifneq ($(NETTLE),)
+cppflags += -DBDRV_HAVE_NETTLE $(shell $(PKG_CONFIG) --cflags nettle)
+libs += $(shell $(PKG_CONFIG) --libs nettle)
+endif
+
 # ---------------------------------------------------------------- what exists
 
 driver_source = $(wildcard drivers/$(1).c drivers/$(1)/*.c)
@@ -132,7 +139,7 @@ $(B)/lib/libbdrv.so: $(B)/lib/$(soname)
 pkg_config_file = printf '%s\n' 'libdir=$(1)' 'includedir=$(2)' '' 'Name: libbdrv' \
     'Description: Open, read, write, create and convert virtual disk images' \
     'Version: $(version)' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lbdrv' \
-    'Libs.private: -pthread' 'Requires.private: $(if $(LIBDEFLATE),libdeflate)'
+    'Libs.private: -pthread' 'Requires.private: $(strip $(if $(LIBDEFLATE),libdeflate) $(if $(NETTLE),nettle))'
 
 $(B)/bdrv.pc: FORCE
 	$(call write_if_changed,$(call pkg_config_file,$(libdir),$(includedir)))

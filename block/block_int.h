@@ -11,6 +11,7 @@
  *   create.c   bdrv_create and its removal of half-made files
  *   io.c       the front door of every data call
  *   packing.c  clusters on their way into a format that compresses them
+ *   hash.c     bdrv_hash;  record.c  its tree of hashes;  sha256.c  SHA-256
  *   info.c     what a node tells about itself
  *   registry.c the driver table;  defaults.c  the named default of each hole
  *   userio.c   the protocol driver behind bdrv_open_io
@@ -198,6 +199,53 @@ int bdrv_packing_add(Packing *packing, BlockDriverState *target, size_t i, const
  * are written as such up to end, unless end is 0. */
 int bdrv_packing_write(const Packing *packing, BlockDriverState *target, size_t count,
                        int64_t offset, int64_t end);
+
+/* ---- sha256.c ---- */
+
+/* One hash that is being computed; of one thread. */
+typedef struct Sha256 {
+    uint64_t state[16];
+} Sha256;
+
+/* -ENOTSUP, with a message: this build has none.  When it has succeeded once, it
+ * always does; the others may be called only then. */
+int bdrv_sha256_begin(Sha256 *hash);
+void bdrv_sha256_add(Sha256 *hash, const void *data, size_t bytes);
+void bdrv_sha256_add_zeros(Sha256 *hash, int64_t bytes); /* <= 0: none */
+void bdrv_sha256_end(Sha256 *hash, uint8_t digest[BDRV_HASH_BYTES]);
+
+/* ---- record.c ---- */
+
+enum {
+    BDRV_LEAF_BYTES = 64 * 1024 /* of sha256-tree; part of its definition */
+};
+
+/* The leaves of one stretch of a disk.  Of one thread. */
+typedef struct Leaves {
+    const BdrvHashRecord *record; /* NULL: none of this is wanted */
+    uint8_t *digests;             /* one behind the other */
+    size_t count;
+    int64_t filled; /* of the next leaf */
+    int has_data;   /* the same: is it in hash? */
+    Sha256 hash;
+} Leaves;
+
+/* Room for stretches of at most bytes.  Does nothing if record is NULL. */
+int bdrv_leaves_new(Leaves *leaves, const BdrvHashRecord *record, int64_t bytes);
+void bdrv_leaves_free(Leaves *leaves);
+
+/* A stretch begins (at a multiple of BDRV_LEAF_BYTES), goes on, data NULL being
+ * zeros, and ends: at such a multiple, or at the end of the disk. */
+void bdrv_leaves_clear(Leaves *leaves);
+void bdrv_leaves_add(Leaves *leaves, const void *data, int64_t bytes);
+void bdrv_leaves_end(Leaves *leaves);
+
+/* A disk begins, goes on by a stretch or by zeros up to such a place, and ends.
+ * What was recorded before is forgotten. */
+int bdrv_record_begin(BdrvHashRecord *record, int64_t length);
+void bdrv_record_add(BdrvHashRecord *record, const Leaves *leaves);
+void bdrv_record_add_zeros(BdrvHashRecord *record, int64_t bytes);
+void bdrv_record_end(BdrvHashRecord *record);
 
 /* ---- registry.c ---- */
 

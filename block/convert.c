@@ -48,6 +48,7 @@ typedef struct Window {
     size_t piece_count;
     uint8_t *data; /* WINDOW_BYTES */
     Packing packing;
+    Leaves leaves; /* if there is to be a record */
 } Window;
 
 typedef struct Conversion {
@@ -66,20 +67,21 @@ typedef struct Conversion {
 
 /* ------------------------------------------------------------------ taking */
 
-/* Looks only as far as to tell a long run of nothing from a window. */
+/* Looks only as far as to tell a long run of nothing from a window.  Windows
+ * begin at multiples of WINDOW_BYTES: so do clusters, and the leaves of a record. */
 static int look_ahead(const Conversion *c, Window *w)
 {
-    int64_t edge = bdrv_round_down(w->offset, WINDOW_BYTES) + WINDOW_BYTES;
+    int64_t left = c->length - w->offset;
     BdrvExtent run;
-    int ret = bdrv_map(c->source, w->offset, c->length - w->offset, &run);
+    int ret = bdrv_map(c->source, w->offset, left, &run);
 
     if (ret < 0) {
         return ret;
     }
-    w->zero = run.state != BDRV_DATA && w->offset + run.bytes >= bdrv_min(edge, c->length);
-    w->bytes = w->zero ? run.bytes : bdrv_min(edge, c->length) - w->offset;
-    if (w->packing.cluster > 0 && w->offset + w->bytes < c->length) {
-        w->bytes = bdrv_round_down(w->bytes, w->packing.cluster); /* the next begins with one */
+    w->zero = run.state != BDRV_DATA && run.bytes >= bdrv_min(WINDOW_BYTES, left);
+    w->bytes = bdrv_min(WINDOW_BYTES, left);
+    if (w->zero) {
+        w->bytes = run.bytes == left ? left : bdrv_round_down(run.bytes, WINDOW_BYTES);
     }
     return 0;
 }
@@ -176,6 +178,30 @@ static int fill_window(const Conversion *c, Window *w)
         }
     }
     return ret;
+}
+
+/* --------------------------------------------------------------- recording */
+
+static void hash_window(Window *w)
+{
+    bdrv_leaves_clear(&w->leaves);
+    for (size_t i = 0; i < w->piece_count; i++) {
+        const Piece *piece = &w->pieces[i];
+
+        bdrv_leaves_add(&w->leaves, piece->zero ? NULL : w->data + (piece->offset - w->offset),
+                        piece->bytes);
+    }
+    bdrv_leaves_end(&w->leaves);
+}
+
+/* In turn. */
+static void record_window(const Conversion *c, const Window *w)
+{
+    if (c->asked.record && w->zero) {
+        bdrv_record_add_zeros(c->asked.record, w->bytes);
+    } else if (c->asked.record) {
+        bdrv_record_add(c->asked.record, &w->leaves);
+    }
 }
 
 /* ----------------------------------------------------------------- packing */
@@ -290,7 +316,11 @@ static int write_window(const Conversion *c, const Window *w)
     for (size_t i = 0; ret == 0 && !packed && i < w->piece_count; i++) {
         ret = write_piece(c, w, &w->pieces[i]);
     }
-    return ret < 0 ? ret : report(c, w->offset + w->bytes);
+    if (ret < 0) {
+        return ret;
+    }
+    record_window(c, w);
+    return report(c, w->offset + w->bytes);
 }
 
 /* ret is how filling went; a failure is told in its turn too, so that the first
@@ -326,7 +356,9 @@ static int prepare_window(const Conversion *c, Window *w)
         .pieces = malloc(PIECES_MAX * sizeof *w->pieces),
         .data = malloc(WINDOW_BYTES),
     };
-    return w->pieces && w->data && bdrv_packing_new(&w->packing, c->target, WINDOW_BYTES) == 0
+    return w->pieces && w->data &&
+                   bdrv_packing_new(&w->packing, c->target, WINDOW_BYTES) == 0 &&
+                   bdrv_leaves_new(&w->leaves, c->asked.record, WINDOW_BYTES) == 0
                ? 0
                : bdrv_error(NULL, -ENOMEM, "no memory for a window of %d bytes", WINDOW_BYTES);
 }
@@ -335,6 +367,9 @@ static int prepare_to_write(const Conversion *c, Window *w)
 {
     int ret = fill_window(c, w);
 
+    if (ret == 0 && c->asked.record && !w->zero) {
+        hash_window(w);
+    }
     return ret < 0 ? ret : pack_window(c, w);
 }
 
@@ -355,6 +390,7 @@ static void *work(void *opaque)
     }
     bdrv_call_end(NULL, 0, "");
     bdrv_packing_free(&w.packing);
+    bdrv_leaves_free(&w.leaves);
     free(w.pieces);
     free(w.data);
     return NULL;
@@ -408,9 +444,10 @@ static int check_packing(const Conversion *c)
 {
     const int64_t cluster = c->target->packing_cluster;
 
-    if (cluster > WINDOW_BYTES) {
+    if (cluster > 0 && WINDOW_BYTES % cluster != 0) {
         return bdrv_error(c->target, -ENOTSUP, "the target compresses clusters of %lld bytes; "
-                          "at most %d can be", (long long)cluster, WINDOW_BYTES);
+                          "only what %d is a multiple of can be", (long long)cluster,
+                          WINDOW_BYTES);
     }
     if (cluster > 0 && c->asked.target_offset % cluster != 0) {
         return bdrv_error(c->target, -ENOTSUP, "the target compresses clusters of %lld bytes, "
@@ -421,17 +458,23 @@ static int check_packing(const Conversion *c)
     return 0;
 }
 
+static int check_options(const Conversion *c)
+{
+    if (c->asked.flags & ~(unsigned)BDRV_CONVERT_TARGET_IS_ZERO) {
+        return bdrv_error(NULL, -EINVAL, "convert flags 0x%x are unknown", c->asked.flags);
+    }
+    if (c->asked.sparse_size > 0 && c->asked.sparse_size % BDRV_SECTOR_SIZE != 0) {
+        return bdrv_error(NULL, -EINVAL, "sparse_size is %lld; a multiple of %d is wanted",
+                          (long long)c->asked.sparse_size, BDRV_SECTOR_SIZE);
+    }
+    return 0;
+}
+
 static int prepare(Conversion *c, const BdrvConvertOptions *options)
 {
-    int ret = bdrv_copy_struct(&c->asked, sizeof c->asked, options, sizeof c->asked);
+    int ret = bdrv_copy_struct(&c->asked, sizeof c->asked, options,
+                               offsetof(BdrvConvertOptions, record));
 
-    if (ret == 0 && c->asked.flags & ~(unsigned)BDRV_CONVERT_TARGET_IS_ZERO) {
-        ret = bdrv_error(NULL, -EINVAL, "convert flags 0x%x are unknown", c->asked.flags);
-    }
-    if (ret == 0 && c->asked.sparse_size > 0 && c->asked.sparse_size % BDRV_SECTOR_SIZE != 0) {
-        ret = bdrv_error(NULL, -EINVAL, "sparse_size is %lld; a multiple of %d is wanted",
-                         (long long)c->asked.sparse_size, BDRV_SECTOR_SIZE);
-    }
     if (ret < 0) {
         return ret;
     }
@@ -439,7 +482,10 @@ static int prepare(Conversion *c, const BdrvConvertOptions *options)
         c->asked.sparse_size = DEFAULT_SPARSE;
     }
     c->length = bdrv_getlength(c->source);
-    ret = check_target(c);
+    /* First of all, so that no failure leaves an old record. */
+    ret = c->asked.record ? bdrv_record_begin(c->asked.record, c->length) : 0;
+    ret = ret < 0 ? ret : check_options(c);
+    ret = ret < 0 ? ret : check_target(c);
     return ret < 0 ? ret : check_packing(c);
 }
 
@@ -460,6 +506,8 @@ static int convert(Conversion *c, const BdrvConvertOptions *options)
     pthread_mutex_destroy(&c->lock);
     if (c->error < 0) {
         atomic_store(&c->target->abandoned, 1);
+    } else if (c->asked.record) {
+        bdrv_record_end(c->asked.record);
     }
     return c->error < 0 ? bdrv_error(NULL, c->error, "%s", c->message) : 0;
 }

@@ -36,8 +36,11 @@ long_functions() {
         if (last - first + 1 > 60) print $2 ":" first ": " $1 ": " last - first + 1 " lines"
     }'
 }
+# bdrv.h is one file by design, and mostly text: it is the manual.
 long_files() {
-    sources | xargs wc -l | awk '$2 != "total" && $1 > 600 { print $2 ": " $1 " lines" }'
+    sources | xargs wc -l | awk '$2 != "total" && $1 > ($2 == "include/bdrv.h" ? 800 : 600) {
+        print $2 ": " $1 " lines"
+    }'
 }
 no_licence() {
     { sources; find tests tools .ci -name '*.sh'; } |
