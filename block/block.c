@@ -31,7 +31,10 @@ const char *bdrv_version(void)
 /* ----------------------------------------------------------------- context */
 
 enum {
-    DEFAULT_MAX_DEPTH = 128, /* formats/vmdk.md 9.6 */
+    DEFAULT_CHAIN_DEPTH = 128, /* formats/vmdk.md 9.6 */
+    DEFAULT_EXTENTS = 65536, /* a disk of 64 TB in pieces of 2 GiB has half of that */
+    DEFAULT_OPEN_FILES = 128, /* a program's limit is 1024 where nobody has raised it */
+    DEFAULT_DESCRIPTOR_BYTES = 8 * 1024 * 1024, /* of that disk it is 1.5 MiB */
     DEFAULT_TABLE_BYTES = 16 * 1024 * 1024
 };
 
@@ -81,13 +84,40 @@ static int copy_list(char ***copy, const char *const *list)
     return 0;
 }
 
+static unsigned limit_of(unsigned asked, unsigned other)
+{
+    return asked ? asked : other;
+}
+
+static int fill_limits(BdrvLimits *limits, const BdrvOpenOptions *options)
+{
+    int ret = bdrv_copy_struct(limits, sizeof *limits, options->limits, sizeof *limits);
+
+    limits->chain_depth = limit_of(limits->chain_depth,
+                                   limit_of(options->max_depth, DEFAULT_CHAIN_DEPTH));
+    limits->extents = limit_of(limits->extents, DEFAULT_EXTENTS);
+    limits->open_files = limit_of(limits->open_files, DEFAULT_OPEN_FILES);
+    if (limits->descriptor_bytes == 0) {
+        limits->descriptor_bytes = DEFAULT_DESCRIPTOR_BYTES;
+    }
+    if (limits->table_bytes == 0) {
+        limits->table_bytes = options->table_bytes ? options->table_bytes : DEFAULT_TABLE_BYTES;
+    }
+    return ret;
+}
+
 static int context_fill(OpenContext *context, const BdrvOpenOptions *options)
 {
+    int ret = fill_limits(&context->limits, options);
+
+    if (ret < 0) {
+        return ret;
+    }
     context->flags = options->flags;
-    context->max_depth = options->max_depth ? options->max_depth : DEFAULT_MAX_DEPTH;
-    context->table_bytes = options->table_bytes ? options->table_bytes : DEFAULT_TABLE_BYTES;
     context->log = options->log;
     context->log_opaque = options->log_opaque;
+    context->may_open = options->may_open;
+    context->may_open_opaque = options->may_open_opaque;
     if (copy_list(&context->allow_paths, options->allow_paths) < 0 ||
         copy_string(&context->snapshot_directory, options->snapshot_directory) < 0 ||
         copy_string(&context->options, options->options) < 0 ||
@@ -104,7 +134,8 @@ int bdrv_context_new(OpenContext **context, const BdrvOpenOptions *options)
                            BDRV_O_NO_LOCK | BDRV_O_NO_FLUSH | BDRV_O_CHECK |
                            BDRV_O_FORWARD;
     BdrvOpenOptions ours;
-    int ret = bdrv_copy_struct(&ours, sizeof ours, options, sizeof ours);
+    int ret = bdrv_copy_struct(&ours, sizeof ours, options,
+                               offsetof(BdrvOpenOptions, may_open));
 
     *context = NULL;
     if (ret < 0) {
@@ -148,17 +179,23 @@ void bdrv_context_unref(OpenContext *context)
     free(context);
 }
 
-OpenContext *bdrv_context_for_backing(OpenContext *context)
+BdrvOpenOptions bdrv_context_options(const OpenContext *context, unsigned flags)
 {
-    BdrvOpenOptions options = {
-        .struct_size = sizeof options,
-        .flags = context->flags & BDRV_O_NO_LOCK,
+    return (BdrvOpenOptions){
+        .struct_size = sizeof(BdrvOpenOptions),
+        .flags = flags,
         .allow_paths = (const char *const *)context->allow_paths,
-        .max_depth = context->max_depth,
-        .table_bytes = context->table_bytes,
         .log = context->log,
         .log_opaque = context->log_opaque,
+        .may_open = context->may_open,
+        .may_open_opaque = context->may_open_opaque,
+        .limits = &context->limits,
     };
+}
+
+OpenContext *bdrv_context_for_backing(OpenContext *context)
+{
+    BdrvOpenOptions options = bdrv_context_options(context, context->flags & BDRV_O_NO_LOCK);
     OpenContext *backing;
 
     return bdrv_context_new(&backing, &options) < 0 ? NULL : backing;
@@ -259,9 +296,9 @@ static int check_chain(const BlockDriverState *bs, const BlockDriverState *opene
     if (!opener) {
         return 0;
     }
-    if (bs->depth > bs->context->max_depth) {
+    if (bs->depth > bs->context->limits.chain_depth) {
         return bdrv_error(bs, -ELOOP, "the backing chain has more than %u images",
-                          bs->context->max_depth);
+                          bs->context->limits.chain_depth);
     }
     if (bs->file->driver->identify(bs->file, &mine) < 0) {
         return 0; /* the depth limit will find it */

@@ -34,10 +34,11 @@ typedef struct OpenContext {
     char *options;
     char *backing;
     char *backing_format;
-    unsigned max_depth;
-    size_t table_bytes;
+    BdrvLimits limits; /* none is 0 */
     BdrvLogFn *log;
     void *log_opaque;
+    BdrvMayOpenFn *may_open;
+    void *may_open_opaque;
 } OpenContext;
 
 struct BlockDriverState {
@@ -47,6 +48,8 @@ struct BlockDriverState {
     char *filename;
     unsigned flags;
     OpenContext *context;
+
+    BdrvFileRole role; /* of a protocol node: what an image that names it wants it for */
 
     BlockDriverState *file;
     BlockDriverState *backing;
@@ -129,6 +132,10 @@ int bdrv_open_format(BlockDriverState **bs, BlockDriverState *file,
                      const BlockDriverState *opener);
 
 int bdrv_context_new(OpenContext **context, const BdrvOpenOptions *options);
+/* What a further image is opened with on behalf of one that was opened with
+ * context: the same policy, limits and log, none of what was said of that one.
+ * *context lends what they point at. */
+BdrvOpenOptions bdrv_context_options(const OpenContext *context, unsigned flags);
 /* The context for a parent: the same without what was said of the child. */
 OpenContext *bdrv_context_for_backing(OpenContext *context);
 OpenContext *bdrv_context_ref(OpenContext *context);
@@ -142,7 +149,7 @@ int bdrv_copy_struct(void *dst, size_t size, const void *src,
 
 /* ---- children.c ---- */
 
-/* Another file by the protocol below file, not owned by it. */
+/* The file of a parent, by the protocol below file, not owned by it. */
 int bdrv_open_beside(BlockDriverState **child, BlockDriverState *file,
                      const char *name, unsigned flags);
 

@@ -16,7 +16,7 @@
 /* A node for a further file, by the protocol that knows the names: that of the
  * file below bs, through filters. */
 static int open_other(BlockDriverState **child, BlockDriverState *from, const char *name,
-                      unsigned flags)
+                      unsigned flags, BdrvFileRole role)
 {
     int ret;
 
@@ -27,6 +27,7 @@ static int open_other(BlockDriverState **child, BlockDriverState *from, const ch
     if (ret < 0) {
         return ret;
     }
+    (*child)->role = role;
     ret = from->driver->open_other(*child, from, name);
     if (ret < 0) {
         bdrv_call_failed(from, ret, name);
@@ -39,7 +40,27 @@ static int open_other(BlockDriverState **child, BlockDriverState *from, const ch
 int bdrv_open_beside(BlockDriverState **child, BlockDriverState *file, const char *name,
                      unsigned flags)
 {
-    return open_other(child, file, name, flags);
+    return open_other(child, file, name, flags, BDRV_FILE_PARENT);
+}
+
+int bdrv_may_open(const BlockDriverState *bs, const BlockDriverState *from, BdrvNamedFile *file)
+{
+    const OpenContext *context = bs->context;
+    int ret;
+
+    file->struct_size = sizeof *file;
+    file->role = bs->role;
+    file->writable = bdrv_is_writable(bs);
+    file->named_by = from->filename;
+    if (context->may_open) {
+        ret = context->may_open(context->may_open_opaque, file);
+        return ret == 0 ? 0 : bdrv_error(from, ret < 0 ? ret : -EPERM, "names the file '%s': "
+                                         "the may_open callback refuses it", file->path);
+    }
+    return file->is_inside
+               ? 0 : bdrv_error(from, -EPERM, "names the file '%s', which lies outside the "
+                                "image's directory; allow_paths (tools: --allow-path DIR) "
+                                "would allow it", file->path);
 }
 
 /* ---------------------------------------------------------------- the list */
@@ -92,7 +113,7 @@ static int open_child(BlockDriverState *bs, const char *name, unsigned flags,
     int ret;
 
     bdrv_call_begin();
-    ret = open_other(child, bs->file, name, flags & ~(unsigned)BDRV_O_CREATE);
+    ret = open_other(child, bs->file, name, flags & ~(unsigned)BDRV_O_CREATE, BDRV_FILE_EXTENT);
     if (ret == 0) {
         ret = adopt(bs, *child);
         if (ret < 0) {
@@ -127,7 +148,8 @@ static int refuse_spared(const BlockDriverState *file, BlockDriverState *child)
 
 static int create_child(BlockDriverState *file, const char *name, BlockDriverState **child)
 {
-    int ret = open_other(child, file, name, file->flags | BDRV_O_CREATE | BDRV_O_RDWR);
+    int ret = open_other(child, file, name, file->flags | BDRV_O_CREATE | BDRV_O_RDWR,
+                         BDRV_FILE_EXTENT);
 
     if (ret == 0) {
         ret = refuse_spared(file, *child);
@@ -198,7 +220,8 @@ static void remove_closed(BlockDriverState *file, const char *name)
 {
     BlockDriverState *child;
 
-    if (open_other(&child, file, name, file->flags | BDRV_O_CREATE | BDRV_O_RDWR) == 0) {
+    if (open_other(&child, file, name, file->flags | BDRV_O_CREATE | BDRV_O_RDWR,
+                   BDRV_FILE_EXTENT) == 0) {
         child->driver->truncate(child, 0); /* what is there is what we have made */
         child->driver->remove(child);
         bdrv_close(child);

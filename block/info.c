@@ -91,9 +91,14 @@ const char *const *bdrv_allow_paths(const BlockDriverState *bs)
     return (const char *const *)bs->context->allow_paths;
 }
 
+const BdrvLimits *bdrv_limits(const BlockDriverState *bs)
+{
+    return &bs->context->limits;
+}
+
 size_t bdrv_table_budget(const BlockDriverState *bs)
 {
-    return bs->context->table_bytes;
+    return bs->context->limits.table_bytes;
 }
 
 /* ---------------------------------------------------------------- get_info */

@@ -54,31 +54,45 @@ static int open_storage_again(BlockDriverState *node, const BdrvOpenOptions *opt
     return bdrv_open(again, node->filename, node->driver->name, options);
 }
 
+/* By name, which may have come to mean another file since node was opened.  What
+ * is written goes to the one that was approved then, or nowhere.  Who reads anew
+ * does so after writing, when the driver may have replaced the file itself. */
+static int open_by_name(BlockDriverState *node, const BdrvOpenOptions *options,
+                          BlockDriverState **again)
+{
+    BdrvIdentity before, now;
+    int ret = bdrv_open(again, node->file->filename, node->driver->name, options);
+
+    if (ret == 0 && options->flags & BDRV_O_RDWR &&
+        (node->file->driver->identify(node->file, &before) < 0 ||
+                     (*again)->file->driver->identify((*again)->file, &now) < 0 ||
+                     before.device != now.device || before.inode != now.inode)) {
+        bdrv_close(*again);
+        *again = NULL;
+        ret = bdrv_error(node, -EBUSY, "the name means another file now than when it was "
+                         "opened");
+    }
+    return ret;
+}
+
 /* A further handle on the image that node is, for writing or for reading anew;
  * node itself stays open. */
 static int open_again(BlockDriverState *node, unsigned access, BlockDriverState **again)
 {
     OpenContext *context = node->context;
-    BdrvOpenOptions options = {
-        .struct_size = sizeof options,
-        .flags = access | (node->flags & (BDRV_O_NO_LOCK | BDRV_O_NO_BACKING)),
-        .options = context->options,
-        .backing = context->backing,
-        .backing_format = context->backing_format,
-        .allow_paths = (const char *const *)context->allow_paths,
-        .max_depth = context->max_depth,
-        .table_bytes = context->table_bytes,
-        .log = context->log,
-        .log_opaque = context->log_opaque,
-    };
+    BdrvOpenOptions options = bdrv_context_options(
+        context, access | (node->flags & (BDRV_O_NO_LOCK | BDRV_O_NO_BACKING)));
 
+    options.options = context->options;
+    options.backing = context->backing;
+    options.backing_format = context->backing_format;
     if (!node->file) {
         return open_storage_again(node, &options, again);
     }
     if (bdrv_is_writable(node->file)) {
         return bdrv_open_node(again, node->file, node->driver->name, &options);
     }
-    return bdrv_open(again, node->file->filename, node->driver->name, &options);
+    return open_by_name(node, &options, again);
 }
 
 /* ------------------------------------------------------------------ commit */
@@ -318,15 +332,7 @@ static int keep_content(BlockDriverState *bs, BlockDriverState *new)
 static int open_new(BlockDriverState *bs, const char *backing, const char *format,
                     BlockDriverState **new)
 {
-    BdrvOpenOptions options = {
-        .struct_size = sizeof options,
-        .flags = bs->flags & BDRV_O_NO_LOCK,
-        .allow_paths = (const char *const *)bs->context->allow_paths,
-        .max_depth = bs->context->max_depth,
-        .table_bytes = bs->context->table_bytes,
-        .log = bs->context->log,
-        .log_opaque = bs->context->log_opaque,
-    };
+    BdrvOpenOptions options = bdrv_context_options(bs->context, bs->flags & BDRV_O_NO_LOCK);
     char path[PATH_MAX];
     int ret = bdrv_path_join(path, sizeof path, bs->filename, backing);
 

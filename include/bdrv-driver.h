@@ -274,6 +274,13 @@ unsigned bdrv_open_flags(const BlockDriverState *bs);
  * by NULL; NULL: none besides the image's own. */
 const char *const *bdrv_allow_paths(const BlockDriverState *bs);
 
+/* For open_other: asks the user whether what an image names may be opened.  Of
+ * *file name, path and is_inside are filled in; bs is the node that it will be,
+ * from the one whose image names it.  0: yes; without a callback that is what
+ * is_inside says.  Negative: no, and the message says so. */
+int bdrv_may_open(const BlockDriverState *bs, const BlockDriverState *from,
+                  BdrvNamedFile *file);
+
 /* Gives the node the name it is known by (copied).  For protocol drivers, whose
  * open_other learns it.  0 or -ENOMEM. */
 int bdrv_set_filename(BlockDriverState *bs, const char *filename);
@@ -345,7 +352,10 @@ int bdrv_read_backing(BlockDriverState *bs, void *buf, size_t bytes,
 /* Flushes all children of bs that were written to. */
 int bdrv_flush_children(BlockDriverState *bs);
 
-/* The metadata budget of bs in bytes (BdrvOpenOptions.table_bytes). */
+/* The user's limits, with the defaults where he said nothing: none is 0. */
+const BdrvLimits *bdrv_limits(const BlockDriverState *bs);
+
+/* The metadata budget of bs in bytes: its table_bytes. */
 size_t bdrv_table_budget(const BlockDriverState *bs);
 
 /* ------------------------------------------------------------------- paths

@@ -111,6 +111,37 @@ enum {
  * that uses the handle. */
 typedef void BdrvLogFn(void *opaque, const char *line);
 
+/* What an image wants another file for: it holds a part of the image's content, or
+ * shows through where the image has none. */
+typedef enum BdrvFileRole { BDRV_FILE_EXTENT, BDRV_FILE_PARENT } BdrvFileRole;
+
+/* A file that an image names.  Valid during the call it is given to. */
+typedef struct BdrvNamedFile {
+    size_t struct_size;
+    BdrvFileRole role;
+    int writable;         /* not 0: to be opened for writing */
+    int is_inside;        /* not 0: allowed where nobody is asked, see allow_paths */
+    const char *named_by; /* the image that names it */
+    const char *name;     /* as it has it */
+    const char *path;     /* where that leads: absolute, without links, "." and ".." */
+} BdrvNamedFile;
+
+/* Whether it may be opened: 0, or -errno (-EPERM is usual; after -ENOENT a format
+ * may look elsewhere, and asks again).  Only a regular file at exactly that path is
+ * opened then.  Called from any thread that uses the handle. */
+typedef int BdrvMayOpenFn(void *opaque, const BdrvNamedFile *file);
+
+/* What an image may cost, whatever it says of itself.  0: the default, which can be
+ * raised too. */
+typedef struct BdrvLimits {
+    size_t struct_size;
+    unsigned chain_depth;    /* images in a backing chain; 128.  -ELOOP beyond */
+    unsigned extents;        /* pieces of one image; 65536.  -EINVAL beyond */
+    unsigned open_files;     /* of one image at a time; 128.  Others come and go */
+    size_t descriptor_bytes; /* of text that describes an image; 8 MiB.  -EINVAL beyond */
+    size_t table_bytes;      /* memory for cached metadata of one image; 16 MiB */
+} BdrvLimits;
+
 typedef struct BdrvOpenOptions {
     size_t struct_size;
     unsigned flags; /* BDRV_O_… */
@@ -126,12 +157,14 @@ typedef struct BdrvOpenOptions {
     const char *const *allow_paths;
     /* Directory of the temporary overlay of BDRV_O_SNAPSHOT; NULL: /var/tmp. */
     const char *snapshot_directory;
-    /* How many images a backing chain may have; 0: 128.  -ELOOP beyond. */
-    unsigned max_depth;
-    /* Bytes of memory for cached metadata per image; 0: 16 MiB. */
-    size_t table_bytes;
+    unsigned max_depth; /* limits->chain_depth, if that is 0 */
+    size_t table_bytes; /* limits->table_bytes, if that is 0 */
     BdrvLogFn *log;
     void *log_opaque;
+    /* Asked about each other file that an image names; NULL: allow_paths decides. */
+    BdrvMayOpenFn *may_open;
+    void *may_open_opaque;
+    const BdrvLimits *limits; /* NULL: the defaults */
 } BdrvOpenOptions;
 
 /* Opens an image.

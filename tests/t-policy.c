@@ -12,8 +12,18 @@
  * The format "toy-names" is nothing but that line; its disk has the length of
  * the file it names.
  */
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#ifdef __linux__
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#endif
 
 #include "bdrv-driver.h"
 #include "host.h"
@@ -277,6 +287,218 @@ START_TEST(what_an_allowed_parent_names_is_confined_as_well)
 }
 END_TEST
 
+/* ------------------------------------------------------------- the callback */
+
+/* What it was asked, and what it answers. */
+static struct {
+    int calls, answer;
+    BdrvFileRole role;
+    int writable, is_inside;
+    char named_by[4096], name[4096], path[4096];
+} asked;
+
+static int may_open(void *opaque, const BdrvNamedFile *file)
+{
+    ck_assert_ptr_eq(opaque, &asked);
+    ck_assert_uint_eq(file->struct_size, sizeof(*file));
+    asked.calls++;
+    asked.role = file->role;
+    asked.writable = file->writable;
+    asked.is_inside = file->is_inside;
+    snprintf(asked.named_by, sizeof(asked.named_by), "%s", file->named_by);
+    snprintf(asked.name, sizeof(asked.name), "%s", file->name);
+    snprintf(asked.path, sizeof(asked.path), "%s", file->path);
+    return asked.answer;
+}
+
+static int open_asking(const char *verb, const char *name, int answer)
+{
+    BdrvOpenOptions options = { .struct_size = sizeof(options), .may_open = may_open,
+                                .may_open_opaque = &asked };
+    char text[4096];
+    BlockDriverState *bs;
+    memset(&asked, 0, sizeof(asked));
+    asked.answer = answer;
+    snprintf(text, sizeof(text), "%s %s\n", verb, name);
+    put(images, "disk", text);
+    int ret = bdrv_open(&bs, disk, NULL, &options);
+    if (ret == 0) {
+        assert_ok(bdrv_close(bs));
+    }
+    return ret;
+}
+
+START_TEST(the_callback_is_told_role_and_resolved_path)
+{
+    char *link = host_path(images, "link"), *inner = host_path(sub, "inner");
+    char *secret = host_path(top, "secret");
+    ck_assert_int_eq(symlink("sub/inner", link), 0);
+    assert_ok(open_asking("child", "sub/../link", 0));
+    ck_assert_int_eq(asked.calls, 1);
+    ck_assert_int_eq(asked.role, BDRV_FILE_EXTENT);
+    ck_assert_int_eq(asked.is_inside, 1);
+    ck_assert_int_eq(asked.writable, 0);
+    ck_assert_str_eq(asked.named_by, disk);
+    ck_assert_str_eq(asked.name, "sub/../link");
+    ck_assert_str_eq(asked.path, inner);
+    assert_ok(open_asking("parent", "../secret", 0));
+    ck_assert_int_eq(asked.role, BDRV_FILE_PARENT);
+    ck_assert_int_eq(asked.is_inside, 0);
+    ck_assert_str_eq(asked.path, secret);
+    free(secret);
+    free(inner);
+    free(link);
+}
+END_TEST
+
+START_TEST(the_callback_alone_decides)
+{
+    assert_ok(open_asking("child", "../secret", 0));
+    assert_fails_saying(open_asking("child", "beside", -EPERM), -EPERM, "may_open");
+    assert_fails(open_asking("parent", "beside", -EXDEV), -EXDEV);
+    assert_fails(open_asking("child", "beside", 1), -EPERM);
+}
+END_TEST
+
+START_TEST(the_callback_is_not_asked_about_what_is_not_there)
+{
+    assert_fails(open_asking("child", "missing", 0), -ENOENT);
+    ck_assert_int_eq(asked.calls, 0);
+}
+END_TEST
+
+START_TEST(the_callback_cannot_allow_what_is_no_file)
+{
+    char *fifo = host_path(images, "fifo");
+    ck_assert_int_eq(mkfifo(fifo, 0600), 0);
+    assert_fails_saying(open_asking("child", "fifo", 0), -EINVAL, "FIFO");
+    assert_fails_saying(open_asking("child", "/dev/null", 0), -EINVAL, "character device");
+    free(fifo);
+}
+END_TEST
+
+START_TEST(the_callback_is_asked_about_the_whole_chain)
+{
+    put(images, "middle", "child sub/inner\n");
+    assert_ok(open_asking("parent", "middle", 0));
+    ck_assert_int_eq(asked.calls, 2);
+    ck_assert_int_eq(asked.role, BDRV_FILE_EXTENT);
+    ck_assert_str_eq(asked.name, "sub/inner");
+}
+END_TEST
+
+/* ------------------------------------------------------------ links swapped */
+
+#ifdef SYS_renameat2
+
+/* Exchanges two names as fast as it can, until told to stop. */
+typedef struct Swapper {
+    char *one, *other;
+    atomic_int stop;
+    long swaps;
+} Swapper;
+
+static void *swap_names(void *opaque)
+{
+    Swapper *swapper = opaque;
+    while (!swapper->stop) {
+        ck_assert_int_eq(syscall(SYS_renameat2, AT_FDCWD, swapper->one, AT_FDCWD,
+                                 swapper->other, 2 /* RENAME_EXCHANGE */), 0);
+        swapper->swaps++;
+    }
+    return NULL;
+}
+
+/* Opens an image that names this while the two names in images are exchanged;
+ * asserts that nothing but the file of 5 bytes is ever opened. */
+static void open_while_swapping(const char *name, const char *one, const char *other)
+{
+    enum { OPENS = 3000 };
+    Swapper swapper = { .one = host_path(images, one), .other = host_path(images, other) };
+    char text[256];
+    pthread_t thread;
+    int opened = 0;
+    snprintf(text, sizeof(text), "child %s\n", name);
+    put(images, "disk", text);
+    ck_assert_int_eq(pthread_create(&thread, NULL, swap_names, &swapper), 0);
+    for (int i = 0; i < OPENS; i++) {
+        BlockDriverState *bs;
+        int ret = bdrv_open(&bs, disk, "toy-names", NULL);
+        if (ret == 0) {
+            opened++;
+            ck_assert_int_eq(bdrv_getlength(bs), 5);
+            assert_ok(bdrv_close(bs));
+        } else {
+            ck_assert_msg(ret == -EPERM || ret == -ENOENT, "%d: %s", ret, bdrv_errmsg());
+        }
+    }
+    swapper.stop = 1;
+    pthread_join(thread, NULL);
+    ck_assert_int_gt(opened, 0);
+    ck_assert_int_gt(swapper.swaps, 0);
+    free(swapper.other);
+    free(swapper.one);
+}
+
+START_TEST(a_file_swapped_for_a_link_is_never_followed)
+{
+    char *link = host_path(images, "link");
+    ck_assert_int_eq(symlink("../secret", link), 0);
+    open_while_swapping("beside", "beside", "link");
+    free(link);
+}
+END_TEST
+
+START_TEST(a_directory_swapped_for_a_link_is_never_followed)
+{
+    char *other = host_path(top, "other"), *link = host_path(images, "link");
+    ck_assert_int_eq(mkdir(other, 0700), 0);
+    put(other, "file", "secret content");
+    put(sub, "file", "five!");
+    ck_assert_int_eq(symlink("../other", link), 0);
+    open_while_swapping("sub/file", "sub", "link");
+    free(link);
+    free(other);
+}
+END_TEST
+
+/* Even the directory of the image itself, which lies in one of somebody else: the
+ * image that was opened there names nothing elsewhere. */
+START_TEST(the_directory_of_the_image_swapped_for_a_link_is_never_followed)
+{
+    char *other = host_path(top, "other"), *link = host_path(top, "link");
+    ck_assert_int_eq(mkdir(other, 0700), 0);
+    put(other, "beside", "secret content");
+    ck_assert_int_eq(symlink("other", link), 0);
+    open_while_swapping("beside", "../images", "../link");
+    free(link);
+    free(other);
+}
+END_TEST
+
+#endif
+
+/* ------------------------------------------------------ without openat2(2) */
+
+#ifdef SYS_openat2
+
+/* From now on the kernel of this process does not know it. */
+static void setup_older_kernel(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat2, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+    setup();
+    ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+#endif
+
 /* ---------------------------------------------------------------- creating */
 
 static int create_naming(const char *name)
@@ -341,9 +563,30 @@ Suite *test_suite(void)
         files_are_created_where_they_could_be_opened,
         nothing_is_created_or_emptied_outside, NULL
     };
+    const TTest *const asking[] = {
+        the_callback_is_told_role_and_resolved_path, the_callback_alone_decides,
+        the_callback_is_not_asked_about_what_is_not_there,
+        the_callback_cannot_allow_what_is_no_file,
+        the_callback_is_asked_about_the_whole_chain, NULL
+    };
     Suite *suite = suite_create("policy");
     suite_register(&names_driver, "toy-names");
     tcase_add_checked_fixture(suite_add_case(suite, "opening", opening, 30), setup, teardown);
     tcase_add_checked_fixture(suite_add_case(suite, "creating", creating, 30), setup, teardown);
+    tcase_add_checked_fixture(suite_add_case(suite, "asking", asking, 30), setup, teardown);
+#ifdef SYS_renameat2
+    const TTest *const swapping[] = {
+        a_file_swapped_for_a_link_is_never_followed,
+        a_directory_swapped_for_a_link_is_never_followed,
+        the_directory_of_the_image_swapped_for_a_link_is_never_followed, NULL
+    };
+    tcase_add_checked_fixture(suite_add_case(suite, "swapping", swapping, 60), setup, teardown);
+#endif
+#ifdef SYS_openat2 /* last: where tests do not fork, there is no way back */
+    tcase_add_checked_fixture(suite_add_case(suite, "opening, older kernel", opening, 30),
+                              setup_older_kernel, teardown);
+    tcase_add_checked_fixture(suite_add_case(suite, "swapping, older kernel", swapping, 60),
+                              setup_older_kernel, teardown);
+#endif
     return suite;
 }

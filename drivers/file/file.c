@@ -164,6 +164,31 @@ static int open_temporary(BlockDriverState *bs)
     return bdrv_file_start(bs, fd);
 }
 
+/* In its directory, which is remembered: what the file names is looked for there
+ * and nowhere else.  A descriptor or -errno. */
+static int open_in_directory(BlockDriverState *bs, const char *path, int flags)
+{
+    FileState *state = bdrv_state(bs);
+    char *directory = bdrv_file_directory(path);
+    int at = directory ? open(directory, FILE_SEARCH) : -1;
+    struct stat st;
+    int fd = -1;
+
+    free(directory);
+    if (at >= 0 && fstat(at, &st) == 0) {
+        state->directory_device = st.st_dev;
+        state->directory_inode = st.st_ino;
+        fd = openat(at, bdrv_path_basename(path), flags, 0666);
+    }
+    if (fd < 0) {
+        fd = bdrv_file_host_error(bs, "open");
+    }
+    if (at >= 0) {
+        close(at);
+    }
+    return fd;
+}
+
 static int file_open(BlockDriverState *bs, const BdrvOptions *options)
 {
     const char *path = bdrv_filename(bs);
@@ -183,8 +208,8 @@ static int file_open(BlockDriverState *bs, const BdrvOptions *options)
         }
         flags &= S_ISBLK(st.st_mode) ? ~O_NONBLOCK : ~0;
     }
-    fd = open(path, flags, 0666);
-    return fd >= 0 ? bdrv_file_start(bs, fd) : bdrv_file_host_error(bs, "open");
+    fd = open_in_directory(bs, path, flags);
+    return fd >= 0 ? bdrv_file_start(bs, fd) : fd;
 }
 
 static int file_close(BlockDriverState *bs)

@@ -14,6 +14,7 @@
 #ifndef DRIVERS_FILE_H
 #define DRIVERS_FILE_H
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 
@@ -33,6 +34,10 @@ typedef struct FileState {
     /* The directory of the image that the user opened, when this is another
      * file that the image names; NULL: the one this file lies in. */
     char *image_directory;
+    /* Of a file that the user named: the directory in which it was found.  Which
+     * one the name leads to may change while we look. */
+    dev_t directory_device;
+    ino_t directory_inode;
     atomic_int cannot_punch; /* the host has said so: not asked again */
     atomic_int cannot_zero;  /* the same for FALLOC_FL_ZERO_RANGE */
     atomic_int failed_flush; /* errno of the first flush that failed; 0: none */
@@ -63,6 +68,16 @@ int bdrv_file_begin_change(BlockDriverState *bs);
 /* Locks and measures an open file, which the node then
  * is.  Takes over fd, also when it fails. */
 int bdrv_file_start(BlockDriverState *bs, int fd);
+
+/* How a directory is opened to find something in it, which takes no more than
+ * the right to search it, where the host knows the difference. */
+#if defined(O_PATH)
+enum { FILE_SEARCH = O_PATH | O_DIRECTORY | O_CLOEXEC };
+#elif defined(O_SEARCH)
+enum { FILE_SEARCH = O_SEARCH | O_DIRECTORY | O_CLOEXEC };
+#else
+enum { FILE_SEARCH = O_RDONLY | O_DIRECTORY | O_CLOEXEC };
+#endif
 
 /* The directory part of a path as one can open it ("." if there is none), to be
  * freed; NULL: no memory. */

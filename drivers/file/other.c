@@ -7,12 +7,13 @@
  * of the image that the user opened or below one that the user allowed:
  *
  *     name ─▶ joined to the directory of the image that names it ─▶ realpath()
- *          ─▶ inside an allowed directory? ─▶ walked down to from there, one
- *             component at a time, following no link
+ *          ─▶ inside an allowed directory? (or the user is asked) ─▶ opened at
+ *             exactly that path, following no link
  *
- * The path that was approved has neither links nor "..", so a walk that meets
- * a link means that somebody is exchanging files under us.  It fails, and at no
- * point can it leave the directory it started from.
+ * The path that was approved has neither links nor "..", so a link that is met
+ * on the way down from "/" means that somebody is exchanging files under us, and
+ * the open fails.  Where the host can walk so by itself (openat2) it does; else
+ * it is done here, one directory at a time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,21 +22,29 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "file.h"
-
-#ifdef O_PATH
-enum { WALK_FLAGS = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
-#else
-enum { WALK_FLAGS = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
+#ifdef SYS_openat2
+#include <linux/openat2.h>
 #endif
 
-/* The part of path below directory (both resolved), or NULL if it is not. */
-static char *part_below(const char *directory, char *path)
+#include "file.h"
+
+enum { WALK = FILE_SEARCH | O_NOFOLLOW };
+
+/* Does path lie below directory?  Both are resolved. */
+static int is_below(const char *directory, const char *path)
 {
     size_t n = strlen(directory);
 
     n -= n > 0 && directory[n - 1] == '/'; /* only "/" ends so */
-    return strncmp(directory, path, n) == 0 && path[n] == '/' ? path + n + 1 : NULL;
+    return strncmp(directory, path, n) == 0 && path[n] == '/';
+}
+
+static int exchanged(const BlockDriverState *bs)
+{
+    return bdrv_error(bs, -EPERM, "was exchanged while it was being opened");
 }
 
 static int open_regular(BlockDriverState *bs, int directory, const char *name)
@@ -44,40 +53,71 @@ static int open_regular(BlockDriverState *bs, int directory, const char *name)
     int fd;
 
     if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode)) {
-        int ret = bdrv_file_check_kind(bs, st.st_mode);
+        int ret = S_ISLNK(st.st_mode) && !(bdrv_open_flags(bs) & BDRV_O_CREATE)
+                      ? exchanged(bs) : bdrv_file_check_kind(bs, st.st_mode);
 
         return ret < 0 ? ret : bdrv_error(bs, -EPERM, "is a device; an image may "
                                           "name regular files only");
     }
     fd = openat(directory, name, bdrv_file_host_flags(bs) | O_NOFOLLOW, 0666);
     if (fd < 0) {
-        return bdrv_file_host_error(bs, "open");
+        return errno == ELOOP ? exchanged(bs) : bdrv_file_host_error(bs, "open");
     }
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
         close(fd);
-        return bdrv_error(bs, -EPERM, "was exchanged while it was being opened");
+        return exchanged(bs);
     }
     return fd;
 }
 
-/* Opens below (which is changed) in directory.  A descriptor or -errno. */
-static int open_below(BlockDriverState *bs, const char *directory, char *below)
+/* One directory after the other; path is resolved, and spent.  A descriptor or -1. */
+static int walk_to_directory(char *path)
 {
-    int at = open(directory, WALK_FLAGS & ~O_NOFOLLOW);
-    int fd;
+    int at = open("/", WALK);
+    char *rest;
 
-    for (char *slash; at >= 0 && (slash = strchr(below, '/')) != NULL; below = slash + 1) {
-        int next;
+    for (char *name = strtok_r(path, "/", &rest); at >= 0 && name;
+         name = strtok_r(NULL, "/", &rest)) {
+        int next = openat(at, name, WALK);
 
-        *slash = '\0';
-        next = openat(at, below, WALK_FLAGS);
         close(at);
         at = next;
     }
-    if (at < 0) {
-        return bdrv_file_host_error(bs, "open");
+    return at;
+}
+
+static int open_directory(char *path)
+{
+#ifdef SYS_openat2
+    struct open_how how = {.flags = (uint64_t)WALK, .resolve = RESOLVE_NO_SYMLINKS};
+    int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+
+    /* An old kernel does not know it, an old sandbox forbids it. */
+    if (fd >= 0 || (errno != ENOSYS && errno != EPERM)) {
+        return fd;
     }
-    fd = open_regular(bs, at, below);
+#endif
+    return walk_to_directory(path);
+}
+
+/* Opens the file at path, which is resolved.  A descriptor or -errno. */
+static int open_exactly(BlockDriverState *bs, const char *path)
+{
+    const char *base = bdrv_path_basename(path);
+    char *directory = base == path + 1 ? strdup("/")
+                                       : strndup(path, (size_t)(base - path) - 1);
+    int at, fd;
+
+    if (!directory) {
+        return -ENOMEM;
+    }
+    at = open_directory(directory);
+    free(directory);
+    if (at < 0) {
+        return errno == ELOOP || errno == ENOTDIR ? exchanged(bs)
+                                                  : bdrv_file_host_error(bs, "open");
+    }
+    fd = open_regular(bs, at, base);
     close(at);
     return fd;
 }
@@ -108,62 +148,74 @@ static char *resolve(const BlockDriverState *bs, const char *path)
     return whole;
 }
 
-/* Goes through the directories that are allowed.  image_directory is resolved. */
-static int open_allowed(BlockDriverState *bs, const BlockDriverState *from,
-                        const char *image_directory, char *path)
+/* Below one of the directories that are allowed?  image_directory is resolved. */
+static int is_inside(const BlockDriverState *bs, const char *image_directory, const char *path)
 {
     const char *const *allowed = bdrv_allow_paths(bs);
-    char *below = part_below(image_directory, path);
+    int inside = is_below(image_directory, path);
 
-    if (below) {
-        return open_below(bs, image_directory, below);
-    }
-    for (; allowed && *allowed; allowed++) {
+    for (; !inside && allowed && *allowed; allowed++) {
         char *directory = realpath(*allowed, NULL);
-        int fd = -EPERM;
 
-        below = directory ? part_below(directory, path) : NULL;
-        if (below) {
-            fd = open_below(bs, directory, below);
-        }
+        inside = directory && is_below(directory, path);
         free(directory);
-        if (below) {
-            return fd;
-        }
     }
-    return bdrv_error(from, -EPERM, "names the file '%s', which lies outside the "
-                      "image's directory '%s'; allow_paths (tools: --allow-path DIR) "
-                      "would allow it", path, image_directory);
+    return inside;
 }
 
-/* Resolves the node's name, approves it and opens it. */
-static int open_named(BlockDriverState *bs, const BlockDriverState *from,
+/* Resolves the node's name, has it approved and opens it. */
+static int open_named(BlockDriverState *bs, const BlockDriverState *from, const char *name,
                       const char *image_directory)
 {
     char *path = resolve(bs, bdrv_filename(bs));
-    int fd;
+    BdrvNamedFile file = {.name = name, .path = path};
+    int ret;
 
     if (!path) {
         return bdrv_file_host_error(bs, "open");
     }
-    fd = open_allowed(bs, from, image_directory, path);
+    file.is_inside = is_inside(bs, image_directory, path);
+    ret = bdrv_may_open(bs, from, &file);
+    if (ret == 0) {
+        ret = open_exactly(bs, path);
+    }
     free(path);
-    return fd < 0 ? fd : bdrv_file_start(bs, fd);
+    return ret < 0 ? ret : bdrv_file_start(bs, ret);
 }
 
-/* The directory, resolved, of the image that the user opened.  To be freed. */
-static char *image_directory_of(const BlockDriverState *from)
+/* Where the file was found that the user named, resolved, goes to *resolved, to be
+ * freed.  0 or -errno. */
+static int own_directory(const BlockDriverState *bs, char **resolved)
+{
+    const FileState *state = bdrv_state(bs);
+    char *directory = bdrv_file_directory(bdrv_filename(bs));
+    struct stat st;
+    int ret = 0;
+
+    *resolved = directory ? realpath(directory, NULL) : NULL;
+    free(directory);
+    if (!*resolved || stat(*resolved, &st) < 0) {
+        ret = bdrv_file_host_error(bs, "find its directory");
+    } else if (st.st_dev != state->directory_device || st.st_ino != state->directory_inode) {
+        ret = bdrv_error(bs, -EPERM, "its directory is not the one in which it was opened");
+    }
+    if (ret < 0) {
+        free(*resolved);
+        *resolved = NULL;
+    }
+    return ret;
+}
+
+/* The same of the image that the user opened, on whose behalf from was. */
+static int image_directory(const BlockDriverState *from, char **resolved)
 {
     const FileState *state = bdrv_state(from);
-    char *directory, *resolved;
 
-    if (state->image_directory) {
-        return strdup(state->image_directory);
+    if (!state->image_directory) {
+        return own_directory(from, resolved);
     }
-    directory = bdrv_file_directory(bdrv_filename(from));
-    resolved = directory ? realpath(directory, NULL) : NULL;
-    free(directory);
-    return resolved;
+    *resolved = strdup(state->image_directory);
+    return *resolved ? 0 : -ENOMEM;
 }
 
 int bdrv_file_open_other(BlockDriverState *bs, BlockDriverState *from, const char *name)
@@ -183,11 +235,10 @@ int bdrv_file_open_other(BlockDriverState *bs, BlockDriverState *from, const cha
     if (ret < 0) {
         return bdrv_error(from, ret, "names '%s': %s", name, strerror(-ret));
     }
-    state->image_directory = image_directory_of(from);
-    if (!state->image_directory) {
-        return bdrv_file_host_error(from, "find its directory");
+    ret = image_directory(from, &state->image_directory);
+    if (ret == 0) {
+        ret = open_named(bs, from, name, state->image_directory);
     }
-    ret = open_named(bs, from, state->image_directory);
     if (ret < 0) {
         free(state->image_directory);
         state->image_directory = NULL;

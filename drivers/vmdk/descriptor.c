@@ -291,9 +291,9 @@ static int take_extent(Parser *p, int access, VmdkSlice rest)
     if (ret < 0) {
         return ret;
     }
-    if (p->descriptor->extent_count == VMDK_EXTENTS_MAX) {
-        return bdrv_error(p->bs, -EINVAL, "descriptor line %zu: more than %d extents",
-                          p->line_number, VMDK_EXTENTS_MAX);
+    if (p->descriptor->extent_count == bdrv_limits(p->bs)->extents) {
+        return bdrv_error(p->bs, -EINVAL, "descriptor line %zu: more than %u extents, the limit "
+                          "that was set", p->line_number, bdrv_limits(p->bs)->extents);
     }
     word = vmdk_slice_word(&rest);
     kind = find_name(kind_names, COUNT_OF(kind_names), word);

@@ -111,10 +111,11 @@ typedef struct VmdkDescriptor {
 } VmdkDescriptor;
 
 enum {
-    /* A 62 TB disk in 2 GiB pieces needs 31,800 extent lines, 1.5 MiB. */
+    /* Of what is looked at and of what is made.  What is opened has the user's
+     * limits (BdrvLimits), whose defaults these are. */
     VMDK_TEXT_MAX = 8 * 1024 * 1024,
-    VMDK_EMBEDDED_TEXT_MAX = 1024 * 1024,
     VMDK_EXTENTS_MAX = 65536,
+    VMDK_EMBEDDED_TEXT_MAX = 1024 * 1024,
     VMDK_LINE_MAX = 4096,
     VMDK_NAME_MAX = 1024
 };

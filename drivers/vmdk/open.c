@@ -215,9 +215,14 @@ static int open_as_extent(Vmdk *image, VmdkKind kind, int asked_for)
 static int read_descriptor(Vmdk *image, int64_t offset, int64_t size, int *is_text)
 {
     BlockDriverState *file = bdrv_file(image->bs);
-    char *text = malloc((size_t)size + 1);
+    const size_t limit = bdrv_limits(image->bs)->descriptor_bytes;
+    char *text = (uint64_t)size <= limit ? malloc((size_t)size + 1) : NULL;
     int ret;
 
+    if ((uint64_t)size > limit) {
+        return bdrv_error(image->bs, -EINVAL, "the descriptor has %" PRId64 " bytes, the limit "
+                          "that is set is %zu", size, limit);
+    }
     if (!text) {
         return -ENOMEM;
     }
@@ -298,16 +303,17 @@ static int check_not_headless(const Vmdk *image)
 static int open_text_file(Vmdk *image)
 {
     const int64_t size = bdrv_getlength(bdrv_file(image->bs));
+    const size_t limit = bdrv_limits(image->bs)->descriptor_bytes;
     int is_text;
     int ret = check_not_headless(image);
 
     if (ret < 0) {
         return ret;
     }
-    if (size > VMDK_TEXT_MAX) {
+    if ((uint64_t)size > limit) {
         return bdrv_error(image->bs, -EINVAL, "this is neither a sparse extent nor a "
-                          "descriptor: a descriptor has at most %d bytes, the file %" PRId64,
-                          VMDK_TEXT_MAX, size);
+                          "descriptor: a descriptor may have %zu bytes, the file %" PRId64,
+                          limit, size);
     }
     ret = read_descriptor(image, 0, size, &is_text);
     if (ret == 0 && !is_text) {
@@ -357,7 +363,10 @@ static int take_options(Vmdk *image, const BdrvOptions *options)
         return -ENOMEM;
     }
     image->accept_any_parent = bdrv_option_bool(options, "any_parent");
-    image->files.open_limit = (size_t)bdrv_max(bdrv_option_number(options, "open_files"), 1);
+    image->files.open_limit =
+        bdrv_option_given(options, "open_files")
+            ? (size_t)bdrv_max(bdrv_option_number(options, "open_files"), 1)
+            : bdrv_limits(image->bs)->open_files;
     if (!cid) {
         return 0;
     }

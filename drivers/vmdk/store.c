@@ -209,7 +209,8 @@ static int store_file(const Change *change, size_t length)
 
 static int check_room(const Vmdk *image, size_t length)
 {
-    const int64_t room = image->descriptor_room > 0 ? image->descriptor_room : VMDK_TEXT_MAX;
+    const int64_t limit = (int64_t)bdrv_limits(image->bs)->descriptor_bytes;
+    const int64_t room = image->descriptor_room > 0 ? image->descriptor_room : limit;
 
     if ((int64_t)length > room) {
         return bdrv_error(image->bs, -ENOSPC, "the changed descriptor has %zu bytes, but only %"

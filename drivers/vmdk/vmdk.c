@@ -80,8 +80,8 @@ static const BdrvOption open_options[] = {
      .default_text = "off"},
     {.name = "open_files",
      .type = BDRV_OPTION_NUMBER,
-     .help = "how many of the image's extent files are open at once",
-     .default_text = "128"},
+     .help = "how many of the image's extent files are open at once (default: the limit "
+             "that is set, else 128)"},
     {.name = NULL},
 };
 

@@ -358,10 +358,6 @@ typedef struct VmdkFiles {
     size_t former_count;
 } VmdkFiles;
 
-enum {
-    VMDK_OPEN_FILES = 128 /* a program's limit is 1024 where nobody has raised it */
-};
-
 /* Every use of an extent's ops (but open), file, state, and what open sets, by anyone, is
  * between these two.  enter: 0, or why it cannot be opened; then leave is not called. */
 int vmdk_extent_enter(VmdkExtent *extent);

@@ -3,7 +3,11 @@
  * t-commit.c - what a link holds goes into its parent, and the link is empty
  * then and goes on, over chains of all kinds.
  */
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "changes.h"
+#include "host.h"
 #include "powercut.h"
 
 enum {
@@ -152,6 +156,37 @@ START_TEST(another_child_of_the_parent_is_invalid_afterwards)
 END_TEST
 
 /* Its content has not changed, so its own children still know it. */
+/* A parent that is opened again by its name must be the one that was approved:
+ * a link that has taken its place would lead the writes elsewhere. */
+START_TEST(nothing_is_written_to_a_file_that_took_the_parents_name)
+{
+    BlockDriverState *disk;
+    size_t size;
+    uint8_t *before, *after;
+
+    create_pair(parents[0], children[0]);
+    change_child();
+    ck_assert_int_eq(chdir(directory), 0);
+    ck_assert_int_eq(mkdir("elsewhere", 0700), 0);
+    ck_assert_int_eq(system("cp base.vmdk elsewhere/victim.vmdk"), 0);
+    before = host_read_file("elsewhere/victim.vmdk", &size);
+    disk = open_disk("child.vmdk", BDRV_O_RDWR);
+    ck_assert_int_eq(rename("base.vmdk", "kept.vmdk"), 0);
+    ck_assert_int_eq(symlink("elsewhere/victim.vmdk", "base.vmdk"), 0);
+    assert_fails_saying(bdrv_commit(disk), -EBUSY, "another file");
+    assert_changed(disk);
+    ck_assert_int_eq(unlink("base.vmdk"), 0);
+    ck_assert_int_eq(rename("kept.vmdk", "base.vmdk"), 0);
+    assert_ok(bdrv_commit(disk));
+    assert_ok(bdrv_close(disk));
+    after = host_read_file("elsewhere/victim.vmdk", &size);
+    ck_assert_mem_eq(before, after, size);
+    free(before);
+    free(after);
+    ck_assert_int_eq(chdir("/"), 0);
+}
+END_TEST
+
 START_TEST(a_child_of_the_committed_link_stays_valid)
 {
     BlockDriverState *disk;
@@ -257,6 +292,7 @@ Suite *test_suite(void)
         the_emptied_file_is_as_short_as_a_new_one,
         an_emptied_cowd_file_has_no_tables,
         another_child_of_the_parent_is_invalid_afterwards,
+        nothing_is_written_to_a_file_that_took_the_parents_name,
         a_child_of_the_committed_link_stays_valid,
         without_a_parent_it_is_refused,
         a_parent_that_somebody_writes_is_busy,
