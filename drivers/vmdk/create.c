@@ -34,6 +34,7 @@ static const char *const subformats[] = {
     "monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat",
     "vmfs", "vmfsThin", "vmfsSparse", "cowd", "streamOptimized", "seSparse", NULL};
 static const char *const stream_layouts[] = {"end", "front", NULL};
+static const char *const compression_engines[] = {"libdeflate", "isal", NULL};
 static const char *const preallocations[] = {"off", "falloc", "full", NULL};
 static const char *const adapters[] = {"ide", "lsilogic", "buslogic", "legacyESX", NULL};
 
@@ -96,7 +97,13 @@ const BdrvOption vmdk_create_options[] = {
      .choices = stream_layouts},
     {.name = "compression_level",
      .type = BDRV_OPTION_NUMBER,
-     .help = "of streamOptimized: 1 (fast) to 12 (small), 6 if not given"},
+     .help = "of streamOptimized: 1 (fast) to 12 (small), 6 if not given; of isal: 1 to 3, 1"},
+    {.name = "compression_engine",
+     .type = BDRV_OPTION_CHOICE,
+     .help = "of streamOptimized: the library that compresses; isal is the faster, and makes "
+             "larger files",
+     .default_text = "libdeflate",
+     .choices = compression_engines},
     {.name = "sesparse_unverified",
      .type = BDRV_OPTION_BOOL,
      .help = "make a seSparse image although VMware has not published all of the format: free "
@@ -497,30 +504,32 @@ static int check_options(const BlockDriverState *file, const BdrvOptions *option
     const int flat = strstr(subformat, "Flat") || strcmp(subformat, "vmfs") == 0;
     const int hosted = strcmp(subformat, "monolithicSparse") == 0 ||
                        strcmp(subformat, "twoGbMaxExtentSparse") == 0;
-    const char *unfit = NULL;
+    const int stream = strcmp(subformat, "streamOptimized") == 0;
+    const struct {
+        const char *name;
+        int is_asked, fits;
+    } rules[] = {
+        {"extent_size", bdrv_option_given(options, "extent_size"), split},
+        {"preallocation", strcmp(bdrv_option_string(options, "preallocation"), "off") != 0, flat},
+        {"zeroed_grain", bdrv_option_bool(options, "zeroed_grain"), hosted},
+        {"stream_layout", bdrv_option_given(options, "stream_layout"), stream},
+        {"compression_level", bdrv_option_given(options, "compression_level"), stream},
+        {"compression_engine", bdrv_option_given(options, "compression_engine"), stream},
+        {"sesparse_unverified", bdrv_option_given(options, "sesparse_unverified"),
+         strcmp(subformat, "seSparse") == 0},
+    };
 
-    if (bdrv_open_flags(file) & BDRV_O_FORWARD && strcmp(subformat, "streamOptimized") != 0) {
+    if (bdrv_open_flags(file) & BDRV_O_FORWARD && !stream) {
         return bdrv_error(file, -ENOTSUP, "of all kinds of VMDK, only subformat streamOptimized "
                           "can be written to a pipe");
     }
-    if (bdrv_option_given(options, "extent_size") && !split) {
-        unfit = "extent_size";
-    } else if (strcmp(bdrv_option_string(options, "preallocation"), "off") != 0 && !flat) {
-        unfit = "preallocation";
-    } else if (bdrv_option_bool(options, "zeroed_grain") && !hosted) {
-        unfit = "zeroed_grain";
-    } else if (strcmp(subformat, "streamOptimized") != 0 &&
-               (bdrv_option_given(options, "stream_layout") ||
-                bdrv_option_given(options, "compression_level"))) {
-        unfit = bdrv_option_given(options, "stream_layout") ? "stream_layout"
-                                                            : "compression_level";
-    } else if (bdrv_option_given(options, "sesparse_unverified") &&
-               strcmp(subformat, "seSparse") != 0) {
-        unfit = "sesparse_unverified";
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        if (rules[i].is_asked && !rules[i].fits) {
+            return bdrv_error(file, -EINVAL, "%s is not possible with subformat %s",
+                              rules[i].name, subformat);
+        }
     }
-    return unfit ? bdrv_error(file, -EINVAL, "%s is not possible with subformat %s", unfit,
-                              subformat)
-                 : 0;
+    return 0;
 }
 
 static int create_kind(BlockDriverState *file, const BdrvCreateParams *params, VmdkPlan *plan)

@@ -79,26 +79,34 @@ static int make_header(const BlockDriverState *file, const BdrvOptions *options,
     return choose_header(file, in_front ? VMDK_STREAM_FRONT : VMDK_STREAM_END, header);
 }
 
-static int choose_level(const BlockDriverState *file, const BdrvOptions *options, int *level)
+static VmdkDeflateEngine choose_engine(const BdrvOptions *options)
 {
-    int64_t asked = bdrv_option_number(options, "compression_level");
+    return strcmp(bdrv_option_string(options, "compression_engine"), "isal") == 0
+               ? VMDK_DEFLATE_ISAL
+               : VMDK_DEFLATE_LIBDEFLATE;
+}
 
-    *level = 0;
-    if (!bdrv_option_given(options, "compression_level")) {
-        return 0;
-    }
-    if (asked < 1 || asked > VMDK_LEVEL_MAX) {
+/* *packing: as it stands at VMDK_LEVEL_OFFSET. */
+static int choose_packing(const BlockDriverState *file, const BdrvOptions *options, int *packing)
+{
+    const VmdkDeflateEngine engine = choose_engine(options);
+    const int is_level_given = bdrv_option_given(options, "compression_level");
+    const int64_t level = is_level_given ? bdrv_option_number(options, "compression_level") : 0;
+    const int level_max = vmdk_deflate_level_max(engine);
+
+    if (is_level_given && (level < 1 || level > level_max)) {
         return bdrv_error(file, -EINVAL, "compression_level is %" PRId64 "; wanted is 1 (fast) "
-                          "to %d (small)", asked, VMDK_LEVEL_MAX);
+                          "to %d (small)", level, level_max);
     }
-    *level = (int)asked;
-    return 0;
+    *packing = (int)engine << VMDK_LEVEL_BITS | (int)level;
+    /* An empty stream needs no library. */
+    return bdrv_option_given(options, "compression_engine") ? vmdk_deflate_require(engine) : 0;
 }
 
 /* ------------------------------------------------------------------ writing */
 
 /* Header, descriptor and pad. */
-static int write_front(BlockDriverState *file, const VmdkHeader *header, int level,
+static int write_front(BlockDriverState *file, const VmdkHeader *header, int packing,
                        const char *descriptor)
 {
     const size_t size = VMDK_STREAM_OVERHEAD_SECTORS * BDRV_SECTOR_SIZE;
@@ -114,7 +122,7 @@ static int write_front(BlockDriverState *file, const VmdkHeader *header, int lev
         return -ENOMEM;
     }
     vmdk_header_encode(header, bytes);
-    bytes[VMDK_LEVEL_OFFSET] = (uint8_t)level;
+    bytes[VMDK_LEVEL_OFFSET] = (uint8_t)packing;
     memcpy(bytes + VMDK_HEADER_BYTES, descriptor, strlen(descriptor));
     ret = bdrv_pwrite(file, bytes, size, 0);
     free(bytes);
@@ -162,7 +170,7 @@ static int write_end(BlockDriverState *file, const VmdkHeader *header)
     return bdrv_pwrite(file, bytes, sizeof bytes, (gd + gd_sectors) * BDRV_SECTOR_SIZE);
 }
 
-static int write_all(BlockDriverState *file, const VmdkHeader *header, int level,
+static int write_all(BlockDriverState *file, const VmdkHeader *header, int packing,
                      const char *descriptor)
 {
     const int at_end = header->gd_sector == VMDK_GD_AT_END;
@@ -171,7 +179,7 @@ static int write_all(BlockDriverState *file, const VmdkHeader *header, int level
 
     if (bdrv_open_flags(file) & BDRV_O_FORWARD) {
         /* What follows is the writer's. */
-        return at_end ? write_front(file, header, level, descriptor)
+        return at_end ? write_front(file, header, packing, descriptor)
                       : bdrv_error(file, -ENOTSUP, "a pipe cannot be gone back in to write the "
                                    "tables: stream_layout=end is wanted");
     }
@@ -180,7 +188,7 @@ static int write_all(BlockDriverState *file, const VmdkHeader *header, int level
     if (ret < 0) {
         return bdrv_error_prefix(file, ret, "a stream ends where its file ends");
     }
-    ret = write_front(file, header, level, descriptor);
+    ret = write_front(file, header, packing, descriptor);
     if (ret < 0) {
         return ret;
     }
@@ -209,7 +217,7 @@ int vmdk_create_stream(BlockDriverState *file, const BdrvCreateParams *params, V
 {
     VmdkHeader header;
     VmdkText text = {0};
-    int level = 0;
+    int packing = 0;
     int ret = make_header(file, params->options, plan->sectors, &header);
 
     if (ret == 0 && params->backing_filename) {
@@ -217,14 +225,14 @@ int vmdk_create_stream(BlockDriverState *file, const BdrvCreateParams *params, V
                          "machine sends to another");
     }
     if (ret == 0) {
-        ret = choose_level(file, params->options, &level);
+        ret = choose_packing(file, params->options, &packing);
     }
     if (ret == 0) {
         plan->sectors = (int64_t)header.capacity_sectors;
         ret = compose(plan, extent_name(file), &text);
     }
     if (ret == 0) {
-        ret = write_all(file, &header, level, text.bytes);
+        ret = write_all(file, &header, packing, text.bytes);
     }
     free(text.bytes);
     return ret;

@@ -314,14 +314,17 @@ static int check_supported(const VmdkExtent *extent, const VmdkHeader *header)
 
 static int open_deflater(Writer *writer)
 {
-    uint8_t level;
-    int ret = bdrv_pread(writer->extent->file, &level, 1, VMDK_LEVEL_OFFSET);
+    uint8_t packing;
+    int ret = bdrv_pread(writer->extent->file, &packing, 1, VMDK_LEVEL_OFFSET);
 
     if (ret < 0) {
         return ret;
     }
-    level = level == 0 || level > VMDK_LEVEL_MAX ? VMDK_LEVEL_DEFAULT : level;
-    return vmdk_deflater_new(&writer->deflater, level);
+    return vmdk_deflater_new(&writer->deflater,
+                             packing >> VMDK_LEVEL_BITS == VMDK_DEFLATE_ISAL
+                                 ? VMDK_DEFLATE_ISAL
+                                 : VMDK_DEFLATE_LIBDEFLATE,
+                             packing & ((1 << VMDK_LEVEL_BITS) - 1));
 }
 
 /* Into a pipe nothing was written yet; in a file there must be a whole stream,

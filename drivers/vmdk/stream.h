@@ -34,10 +34,10 @@ enum {
     /* Where grains begin if nothing else is in the way: as all writers have it. */
     VMDK_STREAM_OVERHEAD_SECTORS = 128,
     /* A byte of the header's pad, of an empty image of ours that is still to be
-     * written: which compression level it was created for; 0: the normal one. */
+     * written: which compression level (the low four bits; 0: the normal one) and
+     * VmdkDeflateEngine (the others) it was created for. */
     VMDK_LEVEL_OFFSET = 511,
-    VMDK_LEVEL_DEFAULT = 6,
-    VMDK_LEVEL_MAX = 12
+    VMDK_LEVEL_BITS = 4
 };
 
 /* ---------------------------------------------------------- stream-block.c */

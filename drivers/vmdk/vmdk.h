@@ -287,6 +287,23 @@ void vmdk_regions_free(VmdkRegions *regions);
  * be written before a repair, for new grains would be mixed up with it. */
 int vmdk_map_scan(VmdkMap *map, int64_t *used_end);
 
+/* ------------------------------------------------------------------ pool.c */
+
+enum { VMDK_POOL_MAX = 16 /* more threads than this make theirs anew each time */ };
+
+typedef struct VmdkPool {
+    pthread_mutex_t lock;
+    void *idle[VMDK_POOL_MAX];
+    int count;
+} VmdkPool;
+
+void vmdk_pool_init(VmdkPool *pool);
+void vmdk_pool_destroy(VmdkPool *pool, void (*free_thing)(void *thing));
+/* One that is idle; NULL: none is, the caller makes one. */
+void *vmdk_pool_take(VmdkPool *pool);
+/* Gives it to the next; freed if there are enough. */
+void vmdk_pool_give(VmdkPool *pool, void *thing, void (*free_thing)(void *thing));
+
 /* --------------------------------------------------------------- inflate.c */
 
 /* Decompressors, kept between uses; for any number of threads. */
@@ -310,17 +327,28 @@ VmdkInflateResult vmdk_inflate(VmdkInflater *inflater, const void *in, size_t in
 
 /* --------------------------------------------------------------- deflate.c */
 
-/* The same for compressors, all of one level, 1 (fast) to 12 (small). */
+/* The same for compressors, all of one library and level. */
 typedef struct VmdkDeflater VmdkDeflater;
 
-/* -ENOTSUP: the library was built without libdeflate. */
-int vmdk_deflater_new(VmdkDeflater **deflater, int level);
+typedef enum VmdkDeflateEngine {
+    VMDK_DEFLATE_LIBDEFLATE, /* the numbers are stored: see VMDK_LEVEL_OFFSET */
+    VMDK_DEFLATE_ISAL
+} VmdkDeflateEngine;
+
+/* Its levels are 1 (fast) to this (small). */
+int vmdk_deflate_level_max(VmdkDeflateEngine engine);
+/* -ENOTSUP: libbdrv was built without that library. */
+int vmdk_deflate_require(VmdkDeflateEngine engine);
+
+/* Level 0, or one that there is not: the normal one.  -ENOTSUP as above. */
+int vmdk_deflater_new(VmdkDeflater **deflater, VmdkDeflateEngine engine, int level);
 void vmdk_deflater_free(VmdkDeflater *deflater);
 
 /* The most that vmdk_deflate() makes of in_bytes: what does not become shorter is
  * stored as it is, which adds little. */
 size_t vmdk_deflate_bound(size_t in_bytes);
-/* Makes one zlib stream, which depends on nothing but the bytes and the level.
+/* Makes one zlib stream, which depends on nothing but the bytes, the level and
+ * the library (whose version counts; ISA-L's may differ with the processor's kind).
  * out has room for vmdk_deflate_bound(in_bytes).  0 or -ENOMEM. */
 int vmdk_deflate(VmdkDeflater *deflater, const void *in, size_t in_bytes, void *out,
                  size_t *got);

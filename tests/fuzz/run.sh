@@ -18,7 +18,7 @@ sanitizers=address,undefined
 
 cd "$top"
 mkdir -p "$out/corpus"
-$make --no-print-directory CC=clang B="$out" LIBDEFLATE="${LIBDEFLATE-yes}" \
+$make --no-print-directory CC=clang B="$out" LIBDEFLATE="${LIBDEFLATE-yes}" ISAL= \
     CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=$sanitizers,fuzzer-no-link" \
     LDFLAGS="-fsanitize=$sanitizers" "$out/lib/libbdrv.a" "$out/tests/fuzz/t-corpus"
 FUZZ_CORPUS="$out/corpus" FUZZ_MUTATIONS=1 "$out/tests/fuzz/t-corpus"
