@@ -58,6 +58,23 @@ static int is_shared(const VmdkExtent *extent)
     return 0;
 }
 
+/* What it can do is known of an extent that is open only. */
+static int check_kind(VmdkExtent *extent)
+{
+    int ret = vmdk_extent_enter(extent), possible;
+
+    if (ret < 0) {
+        return ret;
+    }
+    possible = extent->ops->resize && extent->line->kind != VMDK_VMFSRDM &&
+               extent->line->kind != VMDK_VMFSRAW;
+    vmdk_extent_leave(extent);
+    return possible ? 0
+                    : bdrv_error(extent->image->bs, -ENOTSUP, "the length of a disk that ends "
+                                 "with an extent of type %s cannot be changed",
+                                 vmdk_kind_name(extent->line->kind));
+}
+
 static int check_extent(VmdkExtent *extent)
 {
     const Vmdk *image = extent->image;
@@ -66,16 +83,11 @@ static int check_extent(VmdkExtent *extent)
         return bdrv_error(image->bs, -EROFS, "the extent '%s' at the disk's end is not to be "
                           "written", extent->line->name ? extent->line->name : "");
     }
-    if (!extent->ops->resize || extent->line->kind == VMDK_VMFSRDM ||
-        extent->line->kind == VMDK_VMFSRAW) {
-        return bdrv_error(image->bs, -ENOTSUP, "the length of a disk that ends with an extent of "
-                          "type %s cannot be changed", vmdk_kind_name(extent->line->kind));
-    }
     if (is_shared(extent)) {
         return bdrv_error(image->bs, -ENOTSUP, "the length of a disk whose last extent shares "
                           "the file '%s' with another cannot be changed", extent->line->name);
     }
-    return 0;
+    return check_kind(extent);
 }
 
 static int check_image(const Vmdk *image)

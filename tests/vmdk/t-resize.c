@@ -513,6 +513,26 @@ START_TEST(requests_of_other_threads_go_on_while_it_changes)
 }
 END_TEST
 
+/* What an extent can do was asked of one that was not open: a crash. */
+START_TEST(a_disk_whose_last_extent_is_not_open_can_be_resized)
+{
+    BdrvOpenOptions options = {
+        .struct_size = sizeof(options), .flags = BDRV_O_RDWR, .options = "open_files=1",
+    };
+    char *path = host_path(directory, "a.vmdk");
+    BlockDriverState *disk;
+
+    create_disk("a.vmdk", NULL, kinds[_i], DISK);
+    assert_ok(bdrv_open(&disk, path, "vmdk", &options));
+    assert_ok(bdrv_truncate(disk, DISK + 3 * MIB));
+    assert_ok(bdrv_truncate(disk, 2 * MIB));
+    assert_ok(pattern_write(disk, 0, 2 * MIB, 1));
+    assert_ok(bdrv_close(disk));
+    assert_sound("a.vmdk", may_leak(kinds[_i]));
+    free(path);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -533,6 +553,7 @@ Suite *test_suite(void)
     image_register_drivers();
     tcase_add_checked_fixture(tcase, make_directory, remove_directory);
     tcase_add_loop_test(tcase, every_kind_grows_and_reads_zeros_there, 0, KINDS);
+    tcase_add_loop_test(tcase, a_disk_whose_last_extent_is_not_open_can_be_resized, 0, KINDS);
     tcase_add_loop_test(tcase, what_was_cut_off_does_not_come_back, 0, KINDS);
     tcase_add_loop_test(tcase, random_changes_agree_with_a_model, 0, KINDS);
     tcase_add_loop_test(tcase, requests_of_other_threads_go_on_while_it_changes, 0, KINDS);
