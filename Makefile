@@ -227,6 +227,10 @@ SECONDS ?= 60
 fuzz: deps
 	@+B="$(abspath $(B))" MAKE="$(MAKE)" tests/fuzz/run.sh $(SECONDS)
 
+## soak: random sessions on all kinds of images at once, for SECONDS=60 (an hour: 3600)
+soak: $(B)/tests/t-soak
+	SOAK_SECONDS=$(SECONDS) $(B)/tests/t-soak
+
 ## demo: convert a real VMware image to raw and back, and compare
 demo: deps
 	@$(MAKE) --no-print-directory all
@@ -295,6 +299,6 @@ help:
 	@sed -n 's/^## \([a-z-]*\): /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: all check check-suites check-large check-asan check-tsan check-valgrind \
-        build-tests fuzz demo bench lint symbols deps deps-peers install \
+        build-tests fuzz soak demo bench lint symbols deps deps-peers install \
         uninstall dist clean help FORCE
 -include $(wildcard $(B)/obj/*/*.d $(B)/obj/*/*/*.d)

@@ -319,6 +319,27 @@ void image_discard(Image *image, BlockDriverState *bs, int64_t offset,
     }
 }
 
+static void *resized(void *model, int64_t from, int64_t to)
+{
+    uint8_t *bytes = realloc(model, (size_t)to + 1);
+    ck_assert_ptr_nonnull(bytes);
+    if (to > from) {
+        memset(bytes + from, 0, (size_t)(to - from));
+    }
+    return bytes;
+}
+
+void image_resize(Image *image, BlockDriverState *bs, int64_t size)
+{
+    int result = bdrv_truncate(bs, size);
+    ck_assert_msg(result == 0, "%s: truncate from %lld to %lld: %s",
+                  image->kind->name, (long long)image->size, (long long)size,
+                  bdrv_errmsg());
+    image->initial = resized(image->initial, image->size, size);
+    image->expected = resized(image->expected, image->size, size);
+    image->size = size;
+}
+
 /* NULL if the range reads as the model says; *result is the read's. */
 static const char *compare(const Image *image, BlockDriverState *bs,
                            int64_t offset, int64_t bytes, int *result)
@@ -374,7 +395,7 @@ int image_is_honest(const Image *image, BlockDriverState *bs)
 
 /* --------------------------------------------------------------- checking */
 
-static char damage[512];
+static _Thread_local char damage[512];
 
 static void note_damage(void *opaque, const BdrvFinding *finding)
 {

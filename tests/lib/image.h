@@ -57,6 +57,7 @@ typedef struct ImageKind {
 
 /* The kinds; the index is what a loop test of image_add_loops() gets. */
 const ImageKind *image_kind(size_t index);
+size_t image_kind_count(void);
 const ImageKind *image_kind_named(const char *name);
 
 /* Registers the test drivers and drivers/template.c.  To be called in
@@ -112,6 +113,9 @@ void image_write_zeroes(Image *image, BlockDriverState *bs, int64_t offset,
 void image_discard(Image *image, BlockDriverState *bs, int64_t offset,
                    int64_t bytes);
 
+/* IMAGE_TRUNCATES only.  New bytes are zeros. */
+void image_resize(Image *image, BlockDriverState *bs, int64_t size);
+
 /* Only the model: when the test makes the call itself. */
 void image_expect(Image *image, int64_t offset, const void *buf, size_t bytes);
 
@@ -122,7 +126,7 @@ void image_assert(const Image *image, BlockDriverState *bs);
 
 /* NULL if bdrv_check() finds nothing wrong in the image (leaks and records that
  * disagree are not wrong), or the format has nothing to check; else what it
- * finds, in a text that lives until the next call. */
+ * finds, in a text that lives until the next call in this thread. */
 const char *image_find_damage(BlockDriverState *bs);
 
 /* Not 0 if the whole disk reads as the model says, or fails to be read; 0, and

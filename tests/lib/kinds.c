@@ -125,6 +125,11 @@ const ImageKind *image_kind(size_t index)
     return &kinds[index];
 }
 
+size_t image_kind_count(void)
+{
+    return KINDS;
+}
+
 const ImageKind *image_kind_named(const char *name)
 {
     for (size_t i = 0; i < KINDS; i++) {
