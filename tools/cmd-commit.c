@@ -9,7 +9,7 @@
 typedef struct Commit {
     ImageHow how;
     const char *base; /* -b: into which; NULL: the parent */
-    int progress;
+    ProgressHow progress;
 } Commit;
 
 static int commit_take(void *opaque, int letter, const char *value)
@@ -21,8 +21,8 @@ static int commit_take(void *opaque, int letter, const char *value)
         request->base = value;
         return 0;
     case 'p':
-        request->progress = 1;
-        return 0;
+    case TOOL_PROGRESS_FD:
+        return progress_take(&request->progress, letter, value);
     default:
         return image_take(&request->how, letter, value);
     }
@@ -61,7 +61,7 @@ static int commit(const Commit *request, BlockDriverState *bs,
     if (result < 0) {
         return result;
     }
-    progress_begin(&progress, request->progress);
+    progress_begin(&progress, &request->progress, "commit");
     progress_show(&progress, 0, 1);
     result = bdrv_commit(bs);
     progress_end(&progress, result == 0);
@@ -79,6 +79,10 @@ static int commit_run(void *opaque, int count, char **operands)
 
     (void)count;
     request->how.flags |= BDRV_O_RDWR;
+    request->progress.wanted = request->progress.wanted && !request->how.quiet;
+    if (progress_check(&request->progress) < 0) {
+        return 1;
+    }
     bs = image_open(operands[0], &request->how);
     if (bs != NULL) {
         result = commit(request, bs, operands[0]);
@@ -94,7 +98,7 @@ static int commit_run(void *opaque, int count, char **operands)
 static const ToolOption commit_options[] = {
     {'f', "format", "FMT", "format of the image (default: look at it)"},
     {'b', "base", "FILE", "its parent, to be sure which it is"},
-    {'p', "progress", NULL, "show progress, on a terminal"},
+    PROGRESS_OPTIONS,
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,

@@ -26,7 +26,7 @@ typedef struct Compare {
     ImageHow how;              /* of both; how.format of the first */
     const char *second_format;
     int strict;
-    int progress;
+    ProgressHow progress;
 } Compare;
 
 /* One of the two disks. */
@@ -40,6 +40,7 @@ typedef struct Side {
 typedef struct Comparison {
     const Compare *request;
     Side sides[2];
+    int64_t length; /* of the longer one */
     Progress progress;
 } Comparison;
 
@@ -55,8 +56,8 @@ static int compare_take(void *opaque, int letter, const char *value)
         request->strict = 1;
         return 0;
     case 'p':
-        request->progress = 1;
-        return 0;
+    case TOOL_PROGRESS_FD:
+        return progress_take(&request->progress, letter, value);
     default:
         return image_take(&request->how, letter, value);
     }
@@ -132,7 +133,7 @@ static int compare_bytes(Comparison *comparison, int64_t offset, int64_t bytes)
         }
         offset += (int64_t)chunk;
         bytes -= (int64_t)chunk;
-        progress_show(&comparison->progress, offset, sides[0].length);
+        progress_show(&comparison->progress, offset, comparison->length);
     }
     return COMPARE_SAME;
 }
@@ -182,7 +183,7 @@ static int compare_range(Comparison *comparison, int64_t offset, int64_t end)
             return result;
         }
         offset += bytes;
-        progress_show(&comparison->progress, offset, sides[0].length);
+        progress_show(&comparison->progress, offset, comparison->length);
     }
     return COMPARE_SAME;
 }
@@ -203,17 +204,16 @@ static int compare(Comparison *comparison)
     int64_t common = first < second ? first : second;
     int result;
 
+    comparison->length = first > second ? first : second;
     if (comparison->request->strict && first != second) {
         say(comparison, "Strict mode: Image size mismatch!");
         return COMPARE_DIFFERENT;
     }
-    progress_begin(&comparison->progress, comparison->request->progress &&
-                                              !comparison->request->how.quiet);
+    progress_begin(&comparison->progress, &comparison->request->progress, "compare");
     result = compare_range(comparison, 0, common);
     if (result == COMPARE_SAME && first != second) {
         say(comparison, "Warning: Image size mismatch!");
-        result = compare_range(comparison, common,
-                               first > second ? first : second);
+        result = compare_range(comparison, common, comparison->length);
     }
     progress_end(&comparison->progress, result == COMPARE_SAME);
     if (result == COMPARE_SAME) {
@@ -246,7 +246,9 @@ static int compare_run(void *opaque, int count, char **operands)
 
     (void)count;
     second.format = request->second_format;
-    if (open_side(&comparison.sides[0], operands[0], &request->how) == 0 &&
+    request->progress.wanted = request->progress.wanted && !request->how.quiet;
+    if (progress_check(&request->progress) == 0 &&
+        open_side(&comparison.sides[0], operands[0], &request->how) == 0 &&
         open_side(&comparison.sides[1], operands[1], &second) == 0) {
         result = compare(&comparison);
     }
@@ -262,7 +264,7 @@ static const ToolOption compare_options[] = {
     {'f', "a-format", "FMT", "format of the first (default: look at it)"},
     {'F', "b-format", "FMT", "format of the second (default: look at it)"},
     {'s', "strict", NULL, "sizes, and what is stored where, must be the same too"},
-    {'p', "progress", NULL, "show a progress bar, on a terminal"},
+    PROGRESS_OPTIONS,
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,

@@ -9,7 +9,7 @@ typedef struct Rebase {
     const char *parent; /* -b; "": none; NULL: not given */
     const char *parent_format;
     int unsafe;
-    int progress;
+    ProgressHow progress;
 } Rebase;
 
 static int rebase_take(void *opaque, int letter, const char *value)
@@ -27,8 +27,8 @@ static int rebase_take(void *opaque, int letter, const char *value)
         request->unsafe = 1;
         return 0;
     case 'p':
-        request->progress = 1;
-        return 0;
+    case TOOL_PROGRESS_FD:
+        return progress_take(&request->progress, letter, value);
     default:
         return image_take(&request->how, letter, value);
     }
@@ -40,7 +40,7 @@ static int rebase(const Rebase *request, BlockDriverState *bs)
     Progress progress;
     int result;
 
-    progress_begin(&progress, request->progress);
+    progress_begin(&progress, &request->progress, "rebase");
     progress_show(&progress, 0, 1);
     result = bdrv_rebase(bs, parent, parent ? request->parent_format : NULL,
                          request->unsafe ? BDRV_REBASE_UNSAFE : 0);
@@ -61,9 +61,10 @@ static int rebase_run(void *opaque, int count, char **operands)
     (void)count;
     request->how.flags |= BDRV_O_RDWR;
     request->how.flags |= request->unsafe ? BDRV_O_NO_BACKING : 0;
+    request->progress.wanted = request->progress.wanted && !request->how.quiet;
     if (request->parent == NULL) {
         tool_error("the new parent is missing: -b FILE, or -b \"\" for none");
-    } else {
+    } else if (progress_check(&request->progress) == 0) {
         bs = image_open(operands[0], &request->how);
     }
     if (bs != NULL) {
@@ -79,7 +80,7 @@ static const ToolOption rebase_options[] = {
     {'b', "backing", "FILE", "the new parent, relative to it; \"\": none"},
     {'F', "backing-format", "FMT", "format of that FILE (default: look at it)"},
     {'u', "unsafe", NULL, "only change what is recorded: it is the same disk"},
-    {'p', "progress", NULL, "show progress, on a terminal"},
+    PROGRESS_OPTIONS,
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,

@@ -65,6 +65,21 @@ static int usage_error(const char *text, const char *what)
 
 /* -------------------------------------------------------------------- help */
 
+/* May it be left out? */
+static int is_optional(const ToolOption *option)
+{
+    return option->argument != NULL && option->argument[0] == '[';
+}
+
+/* What stands between an option's name and its argument. */
+static const char *argument_mark(const ToolOption *option)
+{
+    if (option->argument == NULL || option->name == NULL) {
+        return "";
+    }
+    return is_optional(option) ? "[=" : "=";
+}
+
 static void print_option(FILE *out, const ToolOption *option)
 {
     char left[64];
@@ -76,9 +91,8 @@ static void print_option(FILE *out, const ToolOption *option)
     }
     snprintf(left, sizeof(left), "%-3s %s%s%s%s", letter,
              option->name != NULL ? "--" : "",
-             option->name != NULL ? option->name : "",
-             option->argument == NULL ? "" : option->name != NULL ? "=" : "",
-             option->argument != NULL ? option->argument : "");
+             option->name != NULL ? option->name : "", argument_mark(option),
+             option->argument != NULL ? option->argument + is_optional(option) : "");
     fprintf(out, "  %-*s %s\n", HELP_COLUMN - 3, left, option->help);
 }
 
@@ -115,13 +129,15 @@ static void getopt_add(Getopt *table, int *count, const ToolOption *row)
 
     if (row->letter < TOOL_ALLOW_PATH) {
         table->letters[used] = (char)row->letter;
-        table->letters[used + 1] = row->argument != NULL ? ':' : '\0';
+        table->letters[used + 1] = row->argument != NULL && !is_optional(row) ? ':' : '\0';
     }
     if (row->name != NULL) {
         struct option *name = &table->names[(*count)++];
 
         name->name = row->name;
-        name->has_arg = row->argument ? required_argument : no_argument;
+        name->has_arg = is_optional(row)  ? optional_argument
+                        : row->argument ? required_argument
+                                        : no_argument;
         name->val = row->letter;
     }
 }

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * print.c - text for people: foreign strings, sizes, an image's details, the
- * progress bar.
+ * print.c - text for people: foreign strings, sizes, an image's details.
  */
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "tool.h"
 
@@ -199,58 +196,4 @@ int print_details(BlockDriverState *bs, const char *title)
     DetailPrinter printer = {.title = title};
 
     return bdrv_get_details(bs, detail_print, &printer);
-}
-
-/* --------------------------------------------------------------- progress */
-
-enum { PROGRESS_INTERVAL = 100 }; /* milliseconds between two drawings */
-
-static int64_t now_in_milliseconds(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static void progress_draw(double percent)
-{
-    printf("    (%3.2f/100%%)\r", percent);
-    fflush(stdout);
-}
-
-void progress_begin(Progress *progress, int wanted)
-{
-    progress->enabled = wanted && isatty(STDOUT_FILENO);
-    progress->shown_at = 0;
-    if (progress->enabled) {
-        progress_draw(0);
-    }
-}
-
-void progress_show(Progress *progress, int64_t done, int64_t total)
-{
-    int64_t now;
-
-    if (!progress->enabled || total <= 0) {
-        return;
-    }
-    now = now_in_milliseconds();
-    if (now - progress->shown_at >= PROGRESS_INTERVAL) {
-        progress->shown_at = now;
-        progress_draw(100.0 * (double)done / (double)total);
-    }
-}
-
-void progress_end(Progress *progress, int whole)
-{
-    if (!progress->enabled) {
-        return;
-    }
-    if (whole) {
-        progress_draw(100);
-    }
-    putchar('\n');
-    fflush(stdout);
-    progress->enabled = 0;
 }

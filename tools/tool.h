@@ -30,13 +30,15 @@
 typedef struct ToolOption {
     int letter;           /* 'f' for -f; from TOOL_LONG_ONLY up: has no letter */
     const char *name;     /* "format" for --format; NULL: has only the letter */
-    const char *argument; /* how help calls its argument; NULL: takes none */
+    const char *argument; /* how help calls its argument; NULL: takes none;
+                           * "[WORD]": may have one, then written --name=… */
     const char *help;     /* one line */
 } ToolOption;
 
 enum {
     TOOL_ALLOW_PATH = 256, /* --allow-path, see image_take() */
     TOOL_OPEN_OPTION,      /* --open-option, the same */
+    TOOL_PROGRESS_FD,      /* --progress-fd, see progress_take() */
     TOOL_LONG_ONLY /* the first number that a command may use for its own */
 };
 
@@ -263,14 +265,61 @@ const char *print_size_exact(char text[PRINT_SIZE_MAX], double bytes);
  * a title.  Nothing at all if it knows nothing. */
 int print_details(BlockDriverState *bs, const char *title);
 
-/* A bar of "    (12.34/100%)" on a terminal. */
+/* ---------------------------------------------- interruption (interrupt.c) */
+
+/* From now on SIGINT, SIGTERM and SIGHUP are noted and nothing more. */
+void interrupt_catch(void);
+
+/* The same for SIGUSR1. */
+void interrupt_answer(void);
+
+/* The signal that asked us to stop; 0: none. */
+int interrupt_signal(void);
+
+/* Not 0 once after each SIGUSR1: the user wants to know how far we are. */
+int interrupt_wants_report(void);
+
+/* To be called when all is cleaned up: if we were asked to stop, ends us by that
+ * signal, as a shell wants to see it. */
+void interrupt_end(void);
+
+/* --------------------------------------------------- progress (progress.c) */
+
+/* What -p, --progress and --progress-fd say. */
+typedef struct ProgressHow {
+    int wanted;
+    int json;   /* not 0: lines of JSON; 0: a bar */
+    int has_fd; /* not 0: the lines go to fd, else to standard error */
+    int fd;
+    int to_stderr; /* not 0: so does the bar, because data goes to standard output */
+} ProgressHow;
+
+#define PROGRESS_OPTIONS                                                    \
+    {'p', "progress", "[HOW]", "show how far it is: bar (default) or json"}, \
+    {                                                                       \
+        TOOL_PROGRESS_FD, "progress-fd", "FD",                              \
+        "where those lines go (default: standard error)"                    \
+    }
+int progress_take(ProgressHow *how, int letter, const char *value);
+
+/* To be called when all arguments are parsed.  0, or -1 with the message. */
+int progress_check(const ProgressHow *how);
+
 typedef struct Progress {
+    const char *phase; /* what is being done, as JSON calls it */
+    FILE *out;         /* of the bar */
+    int fd;            /* of the lines */
     int enabled;
-    int64_t shown_at; /* in milliseconds; when the bar was last drawn */
+    int json;
+    int terminal;
+    int64_t done, total;
+    int64_t began_at, shown_at; /* in milliseconds */
+    int64_t shown_done;
+    double rate; /* bytes per second; 0: not yet known */
 } Progress;
 
-/* Draws nothing unless wanted is not 0 and stdout is a terminal. */
-void progress_begin(Progress *progress, int wanted);
+/* Shows nothing unless it is wanted, but SIGUSR1 is answered. */
+void progress_begin(Progress *progress, const ProgressHow *how, const char *phase);
 void progress_show(Progress *progress, int64_t done, int64_t total);
 /* Shows 100 % if whole is not 0, and goes to the next line. */
 void progress_end(Progress *progress, int whole);

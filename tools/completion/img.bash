@@ -28,6 +28,7 @@ _img_argument()
     shift
     _img_help "$@" | sed -n \
         -e "s/^  $option, *--[a-z-]*=\([A-Z]*\).*/\1/p" \
+        -e "s/^  .*$option\[=\([A-Z]*\)\].*/\1/p" \
         -e "s/^  $option  *\([A-Z][A-Z]*\) .*/\1/p" \
         -e "s/^  .*$option=\([A-Z]*\).*/\1/p"
 }
@@ -37,6 +38,7 @@ _img_complete_argument()
     case $1 in
     FMT) mapfile -t COMPREPLY < <(compgen -W "$(_img_formats)" -- "$2") ;;
     WHAT) mapfile -t COMPREPLY < <(compgen -W "leaks all" -- "$2") ;;
+    HOW) mapfile -t COMPREPLY < <(compgen -W "bar json" -- "$2") ;;
     FORM) mapfile -t COMPREPLY < <(compgen -W "human json" -- "$2") ;;
     MODE) mapfile -t COMPREPLY < <(compgen -W "writeback unsafe" -- "$2") ;;
     DIR) mapfile -t COMPREPLY < <(compgen -d -- "$2") ;;
