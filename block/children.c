@@ -113,7 +113,9 @@ static int open_child(BlockDriverState *bs, const char *name, unsigned flags,
     int ret;
 
     bdrv_call_begin();
-    ret = open_other(child, bs->file, name, flags & ~(unsigned)BDRV_O_CREATE, BDRV_FILE_EXTENT);
+    /* In create, bs is the file itself. */
+    ret = open_other(child, bs->file ? bs->file : bs, name, flags & ~(unsigned)BDRV_O_CREATE,
+                     BDRV_FILE_EXTENT);
     if (ret == 0) {
         ret = adopt(bs, *child);
         if (ret < 0) {

@@ -303,7 +303,8 @@ int bdrv_is_abandoned(const BlockDriverState *bs);
 
 /* Another file that makes up the image (an extent), as plain bytes, writable
  * if bs is.  The name is the image's, resolved and policed by the protocol
- * driver below bs.  Owned by bs; closed, flushed with it. */
+ * driver below bs, which may be bs itself: the file of an image that is being
+ * created.  Owned by bs; closed, flushed with it. */
 int bdrv_open_child(BlockDriverState *bs, const char *name,
                     BlockDriverState **child);
 

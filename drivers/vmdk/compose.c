@@ -6,6 +6,7 @@
 #include "vmdk.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -80,10 +81,29 @@ static void compose_data_base(VmdkText *text, const VmdkPlan *plan)
 
 /* Where a reader wants the offset (FLAT) or refuses it (the others): as VMware
  * writes it. */
+void vmdk_compose_line(VmdkText *text, const VmdkExtentLine *line)
+{
+    vmdk_text_printf(text, "%s %" PRId64 " %s", vmdk_access_name(line->access), line->sectors,
+                     vmdk_kind_name(line->kind));
+    if (line->name) {
+        vmdk_text_printf(text, " \"%s\"", line->name);
+    }
+    if (line->name && (line->kind == VMDK_FLAT || line->offset_sectors > 0)) {
+        vmdk_text_printf(text, " %" PRId64, line->offset_sectors);
+    }
+    vmdk_text_printf(text, "\n");
+}
+
 void vmdk_compose_extent(VmdkText *text, int64_t sectors, VmdkKind kind, const char *name)
 {
-    vmdk_text_printf(text, "RW %" PRId64 " %s \"%s\"%s\n", sectors, vmdk_kind_name(kind), name,
-                     kind == VMDK_FLAT ? " 0" : "");
+    char *copy = strdup(name);
+    const VmdkExtentLine line = {.sectors = sectors, .kind = kind, .name = copy};
+
+    if (copy) {
+        vmdk_compose_line(text, &line);
+    }
+    text->failed |= !copy;
+    free(copy);
 }
 
 void vmdk_compose(VmdkText *text, const VmdkPlan *plan)

@@ -26,10 +26,6 @@ enum {
     NAME_BYTES = VMDK_NAME_MAX + 1
 };
 
-/* Makes an extent of that many sectors in its file. */
-typedef int MakeFn(BlockDriverState *extent, const BdrvCreateParams *params,
-                   const VmdkPlan *plan, int64_t sectors);
-
 struct VmdkFilesKind {
     const char *subformat;
     const char *create_type;
@@ -38,7 +34,7 @@ struct VmdkFilesKind {
     int is_split;
     int is_thin;
     int can_be_child;
-    MakeFn *make;
+    const char *preallocation; /* if the user says nothing; NULL: off */
 };
 
 /* -------------------------------------------------------------------- makers */
@@ -55,14 +51,12 @@ static int write_zeros(BlockDriverState *extent, int64_t bytes)
     return ret;
 }
 
-static int make_flat(BlockDriverState *extent, const BdrvCreateParams *params,
-                     const VmdkPlan *plan, int64_t sectors)
+static int make_flat(BlockDriverState *extent, const VmdkPlan *plan, int64_t sectors)
 {
-    const char *preallocation = bdrv_option_string(params->options, "preallocation");
+    const char *preallocation = plan->preallocation ? plan->preallocation : "off";
     const int64_t bytes = sectors * BDRV_SECTOR_SIZE;
     int ret = vmdk_make_room(extent, bytes);
 
-    (void)plan;
     if (ret == 0 && strcmp(preallocation, "falloc") == 0) {
         ret = bdrv_allocate(extent, 0, bytes);
         ret = ret == -ENOTSUP ? bdrv_error_prefix(NULL, ret, "preallocation=falloc") : ret;
@@ -73,24 +67,18 @@ static int make_flat(BlockDriverState *extent, const BdrvCreateParams *params,
     return ret;
 }
 
-static int make_sparse(BlockDriverState *extent, const BdrvCreateParams *params,
-                       const VmdkPlan *plan, int64_t sectors)
-{
-    (void)plan;
-    return vmdk_create_sparse(extent, params->options, sectors, NULL);
-}
-
 static int make_delta(BlockDriverState *extent, const BdrvCreateParams *params,
                       const VmdkPlan *plan, int64_t sectors)
 {
-    (void)sectors;
-    return vmdk_create_cowd(extent, params, plan, VMDK_COWD_DELTA);
+    VmdkPlan own = *plan;
+
+    own.sectors = sectors;
+    return vmdk_create_cowd(extent, params, &own, VMDK_COWD_DELTA);
 }
 
 static int make_sesparse(BlockDriverState *extent, const BdrvCreateParams *params,
-                         const VmdkPlan *plan, int64_t sectors)
+                         int64_t sectors)
 {
-    (void)plan;
     if (!bdrv_option_bool(params->options, "sesparse_unverified")) {
         return bdrv_error(extent, -ENOTSUP, "VMware has not published all of the seSparse format, "
                           "so nobody knows if ESXi accepts what is made here; QEMU does.  The "
@@ -100,22 +88,53 @@ static int make_sesparse(BlockDriverState *extent, const BdrvCreateParams *param
     return vmdk_create_sesparse(extent, sectors);
 }
 
-/* VMFS tells thin and thick disks apart; a descriptor calls both "vmfs". */
+int vmdk_make_extent(BlockDriverState *extent, const BdrvCreateParams *params,
+                     const VmdkPlan *plan, VmdkKind kind, int64_t sectors)
+{
+    switch (kind) {
+    case VMDK_FLAT:
+    case VMDK_VMFS:
+    case VMDK_VMFSRDM:
+    case VMDK_VMFSRAW:
+        return make_flat(extent, plan, sectors);
+    case VMDK_SPARSE:
+        return vmdk_create_sparse(extent, params->options, sectors, NULL);
+    case VMDK_VMFSSPARSE:
+        return make_delta(extent, params, plan, sectors);
+    case VMDK_SESPARSE:
+        return make_sesparse(extent, params, sectors);
+    case VMDK_ZERO:
+    case VMDK_VSANSPARSE:
+        break;
+    }
+    return bdrv_error(extent, -ENOTSUP, "an extent of type %s is no file that could be made",
+                      vmdk_kind_name(kind));
+}
+
+/* VMFS tells its kinds of thick and thin disks apart; a descriptor calls all of them
+ * "vmfs". */
 static const VmdkFilesKind kinds[] = {
     {.subformat = "monolithicFlat", .create_type = "monolithicFlat", .suffix = "flat",
-     .kind = VMDK_FLAT, .make = make_flat},
+     .kind = VMDK_FLAT},
     {.subformat = "twoGbMaxExtentFlat", .create_type = "twoGbMaxExtentFlat", .suffix = "f",
-     .kind = VMDK_FLAT, .is_split = 1, .make = make_flat},
+     .kind = VMDK_FLAT, .is_split = 1},
+    {.subformat = "2GbMaxExtentFlat", .create_type = "2GbMaxExtentFlat", .suffix = "f",
+     .kind = VMDK_FLAT, .is_split = 1},
     {.subformat = "twoGbMaxExtentSparse", .create_type = "twoGbMaxExtentSparse", .suffix = "s",
-     .kind = VMDK_SPARSE, .is_split = 1, .can_be_child = 1, .make = make_sparse},
-    {.subformat = "vmfs", .create_type = "vmfs", .suffix = "flat", .kind = VMDK_VMFS,
-     .make = make_flat},
+     .kind = VMDK_SPARSE, .is_split = 1, .can_be_child = 1},
+    {.subformat = "2GbMaxExtentSparse", .create_type = "2GbMaxExtentSparse", .suffix = "s",
+     .kind = VMDK_SPARSE, .is_split = 1, .can_be_child = 1},
+    {.subformat = "vmfs", .create_type = "vmfs", .suffix = "flat", .kind = VMDK_VMFS},
     {.subformat = "vmfsThin", .create_type = "vmfs", .suffix = "flat", .kind = VMDK_VMFS,
-     .is_thin = 1, .make = make_flat},
+     .is_thin = 1},
+    {.subformat = "vmfsPreallocated", .create_type = "vmfs", .suffix = "flat",
+     .kind = VMDK_VMFS, .preallocation = "falloc"},
+    {.subformat = "vmfsEagerZeroedThick", .create_type = "vmfs", .suffix = "flat",
+     .kind = VMDK_VMFS, .preallocation = "full"},
     {.subformat = "vmfsSparse", .create_type = "vmfsSparse", .suffix = "delta",
-     .kind = VMDK_VMFSSPARSE, .can_be_child = 1, .make = make_delta},
+     .kind = VMDK_VMFSSPARSE, .can_be_child = 1},
     {.subformat = "seSparse", .create_type = "seSparse", .suffix = "sesparse",
-     .kind = VMDK_SESPARSE, .can_be_child = 1, .make = make_sesparse},
+     .kind = VMDK_SESPARSE, .can_be_child = 1},
 };
 
 const VmdkFilesKind *vmdk_files_kind(const char *subformat)
@@ -237,7 +256,7 @@ static int create_extent(BlockDriverState *file, const BdrvCreateParams *params,
     if (ret < 0) {
         return ret;
     }
-    ret = kind->make(extent, params, plan, line.sectors);
+    ret = vmdk_make_extent(extent, params, plan, kind->kind, line.sectors);
     if (!kind->is_split) {
         return ret;
     }
@@ -272,7 +291,7 @@ static int create_extents(BlockDriverState *file, const BdrvCreateParams *params
     return ret;
 }
 
-static int write_text(BlockDriverState *file, const VmdkPlan *plan)
+int vmdk_write_text(BlockDriverState *file, const VmdkPlan *plan)
 {
     VmdkText text = {0};
     int ret;
@@ -295,9 +314,12 @@ int vmdk_create_files(BlockDriverState *file, const BdrvCreateParams *params, Vm
     }
     plan->create_type = kind->create_type;
     plan->thin = kind->is_thin;
+    plan->preallocation = bdrv_option_given(params->options, "preallocation")
+                              ? bdrv_option_string(params->options, "preallocation")
+                              : kind->preallocation;
     ret = check_parents_names(file, kind, params->backing);
     if (ret == 0) {
         ret = create_extents(file, params, plan, kind);
     }
-    return ret < 0 ? ret : write_text(file, plan);
+    return ret < 0 ? ret : vmdk_write_text(file, plan);
 }

@@ -22,99 +22,10 @@ enum {
     DIRECTORY_CHUNK = 16384 /* entries written at a time */
 };
 
-/* What VMware writes for tools that it does not know. */
-#define TOOLS_UNKNOWN "2147483647"
-
 /* Sector numbers in tables have 32 bits. */
 static const int64_t table_sector_max = UINT32_MAX;
 /* 2^26 GTs, as header.c accepts them. */
 static const int64_t tables_max = INT64_C(1) << 26;
-
-static const char *const subformats[] = {
-    "monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat",
-    "vmfs", "vmfsThin", "vmfsSparse", "cowd", "streamOptimized", "seSparse", NULL};
-static const char *const stream_layouts[] = {"end", "front", NULL};
-static const char *const compression_engines[] = {"libdeflate", "isal", NULL};
-static const char *const preallocations[] = {"off", "falloc", "full", NULL};
-static const char *const adapters[] = {"ide", "lsilogic", "buslogic", "legacyESX", NULL};
-
-const BdrvOption vmdk_create_options[] = {
-    {.name = "subformat",
-     .type = BDRV_OPTION_CHOICE,
-     .help = "which kind of VMDK",
-     .default_text = "monolithicSparse",
-     .choices = subformats},
-    {.name = "adapter_type",
-     .type = BDRV_OPTION_CHOICE,
-     .help = "the adapter the disk is for; streamOptimized: lsilogic if not given",
-     .default_text = "ide",
-     .choices = adapters},
-    {.name = "hwversion",
-     .type = BDRV_OPTION_NUMBER,
-     .help = "virtual hardware version (4 if not given)"},
-    {.name = "compat6",
-     .type = BDRV_OPTION_BOOL,
-     .help = "the same as hwversion=6",
-     .default_text = "off"},
-    {.name = "toolsversion",
-     .type = BDRV_OPTION_NUMBER,
-     .help = "version of the guest's tools (" TOOLS_UNKNOWN ", unknown, if not given)"},
-    {.name = "zeroed_grain",
-     .type = BDRV_OPTION_BOOL,
-     .help = "store zeros as table entries, which not every program can read",
-     .default_text = "off"},
-    {.name = "grain_size",
-     .type = BDRV_OPTION_SIZE,
-     .help = "unit of allocation: 8k to 1M (64k if not given); vmfsSparse and cowd: 512 "
-             "(if not given) to 1M"},
-    {.name = "gtes_per_table",
-     .type = BDRV_OPTION_NUMBER,
-     .help = "entries of a grain table; other programs only know 512",
-     .default_text = "512"},
-    {.name = "cid",
-     .type = BDRV_OPTION_STRING,
-     .help = "content identifier in hexadecimal, instead of a random one: makes the file's "
-             "bytes depend on nothing else"},
-    {.name = "seed",
-     .type = BDRV_OPTION_STRING,
-     .help = "make all identifiers of this text, not by chance: two creations then give the "
-             "same bytes"},
-    {.name = "extent_size",
-     .type = BDRV_OPTION_SIZE,
-     .help = "of the files of twoGb...: 2047M, as VMware, if not given; newer VMware: 4064M; "
-             "any multiple of 64k"},
-    {.name = "preallocation",
-     .type = BDRV_OPTION_CHOICE,
-     .help = "of flat kinds: falloc sets the host's space aside, full writes zeros",
-     .default_text = "off",
-     .choices = preallocations},
-    {.name = "stream_layout",
-     .type = BDRV_OPTION_CHOICE,
-     .help = "of streamOptimized: its tables behind the grains, with markers and a footer, or "
-             "in front of them.  A stream is written once, in order, when it is opened next; "
-             "its disk is a whole number of grains long",
-     .default_text = "end",
-     .choices = stream_layouts},
-    {.name = "compression_level",
-     .type = BDRV_OPTION_NUMBER,
-     .help = "of streamOptimized: 1 (fast) to 12 (small), 6 if not given; of isal: 1 to 3, 1"},
-    {.name = "compression_engine",
-     .type = BDRV_OPTION_CHOICE,
-     .help = "of streamOptimized: the library that compresses; isal is the faster, and makes "
-             "larger files",
-     .default_text = "libdeflate",
-     .choices = compression_engines},
-    {.name = "sesparse_unverified",
-     .type = BDRV_OPTION_BOOL,
-     .help = "make a seSparse image although VMware has not published all of the format: free "
-             "bitmap, backmap and journal are left empty; nobody knows if ESXi accepts that",
-     .default_text = "off"},
-    {.name = "other_size",
-     .type = BDRV_OPTION_BOOL,
-     .help = "allow a child that is shorter or longer than its parent, which VMware refuses",
-     .default_text = "off"},
-    {.name = NULL},
-};
 
 /* ---------------------------------------------------------------- choices */
 
@@ -199,7 +110,7 @@ static int choose_data_base(const BlockDriverState *file, const BdrvOptions *opt
     choose_number(plan->hw_version, sizeof plan->hw_version, options, "hwversion",
                   compat6 ? "6" : is_child ? "" : "4");
     choose_number(plan->tools_version, sizeof plan->tools_version, options, "toolsversion",
-                  is_child ? "" : TOOLS_UNKNOWN);
+                  is_child ? "" : VMDK_TOOLS_UNKNOWN);
     return 0;
 }
 
@@ -496,47 +407,15 @@ int vmdk_create_cowd(BlockDriverState *file, const BdrvCreateParams *params,
 
 /* -------------------------------------------------------------------- kinds */
 
-/* An option that means nothing for the kind of image is a misunderstanding. */
-static int check_options(const BlockDriverState *file, const BdrvOptions *options,
-                         const char *subformat)
-{
-    const int split = strncmp(subformat, "twoGb", 5) == 0;
-    const int flat = strstr(subformat, "Flat") || strcmp(subformat, "vmfs") == 0;
-    const int hosted = strcmp(subformat, "monolithicSparse") == 0 ||
-                       strcmp(subformat, "twoGbMaxExtentSparse") == 0;
-    const int stream = strcmp(subformat, "streamOptimized") == 0;
-    const struct {
-        const char *name;
-        int is_asked, fits;
-    } rules[] = {
-        {"extent_size", bdrv_option_given(options, "extent_size"), split},
-        {"preallocation", strcmp(bdrv_option_string(options, "preallocation"), "off") != 0, flat},
-        {"zeroed_grain", bdrv_option_bool(options, "zeroed_grain"), hosted},
-        {"stream_layout", bdrv_option_given(options, "stream_layout"), stream},
-        {"compression_level", bdrv_option_given(options, "compression_level"), stream},
-        {"compression_engine", bdrv_option_given(options, "compression_engine"), stream},
-        {"sesparse_unverified", bdrv_option_given(options, "sesparse_unverified"),
-         strcmp(subformat, "seSparse") == 0},
-    };
-
-    if (bdrv_open_flags(file) & BDRV_O_FORWARD && !stream) {
-        return bdrv_error(file, -ENOTSUP, "of all kinds of VMDK, only subformat streamOptimized "
-                          "can be written to a pipe");
-    }
-    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
-        if (rules[i].is_asked && !rules[i].fits) {
-            return bdrv_error(file, -EINVAL, "%s is not possible with subformat %s",
-                              rules[i].name, subformat);
-        }
-    }
-    return 0;
-}
-
-static int create_kind(BlockDriverState *file, const BdrvCreateParams *params, VmdkPlan *plan)
+static int create_kind(BlockDriverState *file, const BdrvCreateParams *params,
+                       const VmdkNewLines *lines, VmdkPlan *plan)
 {
     const char *subformat = bdrv_option_string(params->options, "subformat");
     const VmdkFilesKind *kind = vmdk_files_kind(subformat);
 
+    if (lines->count > 0) {
+        return vmdk_create_lines(file, params, plan, lines);
+    }
     if (kind) {
         return vmdk_create_files(file, params, plan, kind);
     }
@@ -553,18 +432,34 @@ static int create_kind(BlockDriverState *file, const BdrvCreateParams *params, V
     return vmdk_create_cowd(file, params, plan, VMDK_COWD_ROOT);
 }
 
-int vmdk_create(BlockDriverState *file, const BdrvCreateParams *params)
+/* The size that was asked for, or that of the extents that were. */
+static int create_sized(BlockDriverState *file, const BdrvCreateParams *params,
+                        const VmdkNewLines *lines)
 {
+    BdrvCreateParams sized = *params;
     VmdkPlan plan = {0};
-    int ret = check_options(file, params->options,
-                            bdrv_option_string(params->options, "subformat"));
+    int ret;
 
+    sized.size = lines->count > 0 ? lines->sectors * BDRV_SECTOR_SIZE : params->size;
+    ret = make_plan(file, &sized, &plan);
     if (ret == 0) {
-        ret = make_plan(file, params, &plan);
-    }
-    if (ret == 0) {
-        ret = create_kind(file, params, &plan);
+        ret = create_kind(file, &sized, lines, &plan);
     }
     free(plan.extents.bytes);
+    return ret;
+}
+
+int vmdk_create(BlockDriverState *file, const BdrvCreateParams *params)
+{
+    VmdkNewLines lines = {0};
+    int ret = vmdk_check_create_options(file, params->options);
+
+    if (ret == 0) {
+        ret = vmdk_new_lines(file, params, &lines);
+    }
+    if (ret == 0) {
+        ret = create_sized(file, params, &lines);
+    }
+    vmdk_new_lines_free(&lines);
     return ret;
 }

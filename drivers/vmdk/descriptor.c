@@ -56,6 +56,11 @@ const char *vmdk_kind_name(VmdkKind kind)
     return kind_names[kind];
 }
 
+const char *vmdk_access_name(VmdkAccess access)
+{
+    return access_names[access];
+}
+
 /* For %.*s; names are shown cut, they may be anything. */
 static int shown(VmdkSlice slice)
 {
@@ -382,6 +387,12 @@ static int compare_places(const void *left, const void *right)
         return order;
     }
     return (a->offset_sectors > b->offset_sectors) - (a->offset_sectors < b->offset_sectors);
+}
+
+int vmdk_kind_is_flat(VmdkKind kind)
+{
+    return kind == VMDK_FLAT || kind == VMDK_VMFS || kind == VMDK_VMFSRDM ||
+           kind == VMDK_VMFSRAW;
 }
 
 int vmdk_line_is_whole_file(const VmdkExtentLine *line)

@@ -75,8 +75,9 @@ typedef enum VmdkKind {
     VMDK_VSANSPARSE
 } VmdkKind;
 
-/* As the descriptor writes it: "SPARSE". */
+/* As the descriptor writes them: "SPARSE", "RW". */
 const char *vmdk_kind_name(VmdkKind kind);
+const char *vmdk_access_name(VmdkAccess access);
 
 typedef struct VmdkExtentLine {
     VmdkAccess access;
@@ -85,6 +86,10 @@ typedef struct VmdkExtentLine {
     int64_t offset_sectors;
     char *name; /* NULL: none */
 } VmdkExtentLine;
+
+/* The extent holds the bytes of the disk, one for one, from some place of its file
+ * on. */
+int vmdk_kind_is_flat(VmdkKind kind);
 
 /* Is the line of text an extent, right or wrong? */
 int vmdk_slice_is_extent(VmdkSlice line);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * vmdk.h - what the files of drivers/vmdk share with each other and with
- * nobody else; with descriptor.h and header.h.
+ * nobody else; with descriptor.h, header.h and create.h.
  *
  *     vmdk.c        the driver's table; from a request to the extent it falls in
  *     open.c        what kind of file is it, which extents does it have
@@ -14,8 +14,7 @@
  *     relink.c      another parent, or none;  amend.c  what else is recorded
  *     variants.c    which kinds of VMDK there are, and what can be done with each
  *     parent.c      finding the parent and proving that it is the right one
- *     create.c create-files.c compose.c   new images: of one file, of several,
- *                   and the text of their descriptor
+ *     create.c create-*.c compose.c partitions.c   new images, see create.h
  *     descriptor.c  the text, parsed and checked;  edit.c lines.c  the text, changed
  *     text.c        slices of text, and text that grows
  *     header.c cowd-header.c sesparse-header.c   the bytes of headers, decoded and checked
@@ -44,6 +43,7 @@
 #include <stdatomic.h>
 
 #include "bdrv-driver.h"
+#include "create.h"
 #include "descriptor.h"
 #include "header.h"
 
@@ -511,58 +511,6 @@ int vmdk_descriptor_change(Vmdk *image, const char *text);
 
 /* Opens the parent that the descriptor names. */
 int vmdk_parent_open(Vmdk *image);
-
-/* ------------------------------ create.c, create-files.c and compose.c */
-
-/* What a new descriptor says. */
-typedef struct VmdkPlan {
-    const char *create_type;
-    uint32_t cid;
-    uint32_t parent_cid;
-    const char *parent_hint; /* NULL: none */
-    int64_t sectors;
-    VmdkText extents; /* the extent lines; to be freed */
-    int thin;
-    char long_id[25]; /* the part of longContentID before the CID */
-    /* Left out where they are NULL or empty: */
-    const char *adapter;
-    char hw_version[24];
-    char tools_version[24];
-} VmdkPlan;
-
-void vmdk_compose(VmdkText *text, const VmdkPlan *plan);
-/* Adds an extent line; one of type FLAT begins at its file's byte 0. */
-void vmdk_compose_extent(VmdkText *text, int64_t sectors, VmdkKind kind, const char *name);
-/* The geometry that a disk of that size has at that kind of adapter. */
-void vmdk_choose_geometry(const char *adapter, int64_t sectors, BdrvGeometry *geometry);
-
-extern const BdrvOption vmdk_create_options[];
-int vmdk_create(BlockDriverState *file, const BdrvCreateParams *params);
-
-/* The option grain_size, if it is given; the limits are sectors. */
-int vmdk_choose_grain(const BlockDriverState *file, const BdrvOptions *options, int64_t least,
-                      int64_t most, int64_t *grain_sectors);
-/* Makes the file bytes long, all zeros, whatever it was before. */
-int vmdk_make_room(BlockDriverState *file, int64_t bytes);
-/* Makes file an empty sparse extent of that many sectors, with the descriptor
- * that plan says inside; NULL: without one. */
-int vmdk_create_sparse(BlockDriverState *file, const BdrvOptions *options, int64_t sectors,
-                       const VmdkPlan *plan);
-/* Makes file an empty copy-on-write extent for the whole disk. */
-int vmdk_create_cowd(BlockDriverState *file, const BdrvCreateParams *params,
-                     const VmdkPlan *plan, VmdkCowdRole role);
-/* The file's name without its directory; whether a descriptor can hold a name. */
-const char *vmdk_name_of(const BlockDriverState *file);
-int vmdk_can_be_quoted(const char *name);
-
-/* A kind of image whose descriptor is a text file of its own. */
-typedef struct VmdkFilesKind VmdkFilesKind;
-/* NULL: the subformat is none of these. */
-const VmdkFilesKind *vmdk_files_kind(const char *subformat);
-/* Makes file such an image, and the files it needs beside it. */
-int vmdk_create_files(BlockDriverState *file, const BdrvCreateParams *params, VmdkPlan *plan,
-                      const VmdkFilesKind *kind);
-
 /* The CID of an open image: 1, or 0: it is no vmdk or records none. */
 int vmdk_cid_of(const BlockDriverState *bs, uint32_t *cid);
 

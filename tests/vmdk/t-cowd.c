@@ -3,75 +3,8 @@
  * t-cowd.c - copy-on-write extents, built byte by byte: alone, through a
  * descriptor, of ESX and of Workstation 2 and 3.
  */
-#include "build.h"
+#include "build-cowd.h"
 #include "host.h"
-
-enum {
-    AT_COWD_SECTORS = 12,
-    AT_COWD_GRAIN = 16,
-    AT_COWD_GD = 20,
-    AT_COWD_ENTRIES = 24,
-    AT_COWD_FREE = 28,
-    AT_COWD_GEOMETRY = 32,
-    AT_COWD_UNCLEAN = 1648,
-    AT_COWD_PRODUCT = 1680,
-    COWD_GTES = 4096
-};
-
-/* A disk of sectors, with grains of grain sectors; as an ESX extent (no
- * geometry), empty. */
-static Built build_cowd(int64_t sectors, int64_t grain)
-{
-    Built b = {.sectors = sectors, .grain = grain, .gtes = COWD_GTES, .gt_sectors = 32};
-
-    b.bytes = calloc(1, BUILD_ROOM);
-    ck_assert_ptr_nonnull(b.bytes);
-    b.tables = bdrv_div_up(sectors, COWD_GTES * grain);
-    b.gd[0] = 4;
-    b.size = (4 + bdrv_div_up(b.tables * 4, SECTOR)) * SECTOR;
-    memcpy(b.bytes, "COWD", 4);
-    bdrv_store_le32(b.bytes + AT_VERSION, 1);
-    bdrv_store_le32(b.bytes + AT_FLAGS, 3);
-    bdrv_store_le32(b.bytes + AT_COWD_SECTORS, (uint32_t)sectors);
-    bdrv_store_le32(b.bytes + AT_COWD_GRAIN, (uint32_t)grain);
-    bdrv_store_le32(b.bytes + AT_COWD_GD, 4);
-    bdrv_store_le32(b.bytes + AT_COWD_ENTRIES, (uint32_t)b.tables);
-    bdrv_store_le32(b.bytes + AT_COWD_FREE, (uint32_t)(b.size / SECTOR));
-    return b;
-}
-
-/* One that stands alone: it has a geometry. */
-static Built build_root(int64_t sectors, int64_t grain)
-{
-    Built b = build_cowd(sectors, grain);
-
-    bdrv_store_le32(b.bytes + AT_COWD_GEOMETRY, 12);
-    bdrv_store_le32(b.bytes + AT_COWD_GEOMETRY + 4, 16);
-    bdrv_store_le32(b.bytes + AT_COWD_GEOMETRY + 8, 63);
-    return b;
-}
-
-static uint32_t take(Built *b, int64_t sectors)
-{
-    uint32_t sector = (uint32_t)(b->size / SECTOR);
-
-    b->size += sectors * SECTOR;
-    bdrv_store_le32(b->bytes + AT_COWD_FREE, (uint32_t)(b->size / SECTOR));
-    return sector;
-}
-
-static void add_cowd_grain(Built *b, int64_t grain, unsigned generation)
-{
-    int64_t bytes = b->grain * SECTOR;
-    uint32_t sector;
-
-    if (bdrv_load_le32(build_gde(b, 0, grain / b->gtes)) == 0) {
-        bdrv_store_le32(build_gde(b, 0, grain / b->gtes), take(b, b->gt_sectors));
-    }
-    sector = take(b, b->grain);
-    bdrv_store_le32(build_gte(b, 0, grain), sector);
-    pattern_fill(b->bytes + (int64_t)sector * SECTOR, (size_t)bytes, grain * bytes, generation);
-}
 
 /* ----------------------------------------------------------------- headers */
 
@@ -391,19 +324,6 @@ START_TEST(an_entry_of_1_reads_as_zeros)
 END_TEST
 
 /* ----------------------------------------------------------- Workstation 2/3 */
-
-/* Grain tables of 512 entries, each for 32 MiB. */
-static Built build_legacy(uint32_t version)
-{
-    Built b = build_root(3 * 65536, 128);
-
-    b.gtes = 512;
-    b.gt_sectors = 4;
-    b.tables = 3;
-    bdrv_store_le32(b.bytes + AT_VERSION, version);
-    bdrv_store_le32(b.bytes + AT_COWD_ENTRIES, 3);
-    return b;
-}
 
 START_TEST(disks_of_workstation_2_and_3_can_be_read)
 {
