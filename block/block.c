@@ -229,6 +229,7 @@ int bdrv_node_new(BlockDriverState **bs, const BlockDriver *driver, const char *
     atomic_init(&node->abandoned, 0);
     pthread_mutex_init(&node->flush_lock, NULL);
     pthread_mutex_init(&node->serial, NULL);
+    pthread_mutex_init(&node->guard, NULL);
     pthread_mutex_init(&node->children_lock, NULL);
     *bs = node;
     return 0;
@@ -248,6 +249,7 @@ void bdrv_node_free(BlockDriverState *bs)
     bdrv_close(bs->backing);
     bdrv_error_restore();
     pthread_mutex_destroy(&bs->children_lock);
+    pthread_mutex_destroy(&bs->guard);
     pthread_mutex_destroy(&bs->serial);
     pthread_mutex_destroy(&bs->flush_lock);
     bdrv_context_unref(bs->context);
@@ -332,10 +334,11 @@ int bdrv_open_format(BlockDriverState **bs, BlockDriverState *file, const char *
                      unsigned flags, OpenContext *context, const BlockDriverState *opener)
 {
     const BlockDriver *driver = NULL;
-    int ret;
+    int ret, is_guess = 0;
 
     *bs = NULL;
-    ret = format ? bdrv_require_driver(&driver, format) : bdrv_probe_node(file, &driver);
+    ret = format ? bdrv_require_driver(&driver, format)
+                 : bdrv_probe_node(file, &driver, &is_guess);
     if (ret == 0 && driver->flags & BDRV_DRIVER_PROTOCOL) {
         ret = bdrv_error(file, -EINVAL, "%s is no format for the content of a file",
                          driver->name);
@@ -348,6 +351,7 @@ int bdrv_open_format(BlockDriverState **bs, BlockDriverState *file, const char *
         return ret;
     }
     (*bs)->file = file;
+    (*bs)->is_guess = is_guess;
     (*bs)->opener = opener;
     (*bs)->depth = opener ? opener->depth + 1 : 1;
     ret = check_chain(*bs, opener);

@@ -9,10 +9,11 @@
  *   rebase.c   moving content along a chain: commit, rebase
  *   check.c    bdrv_check and bdrv_amend
  *   create.c   bdrv_create and its removal of half-made files
- *   io.c       the front door of every data call
+ *   io.c       the front door of every data call;  sectors.c the same in sectors
  *   packing.c  clusters on their way into a format that compresses them
  *   hash.c     bdrv_hash;  record.c  its tree of hashes;  sha256.c  SHA-256
  *   info.c     what a node tells about itself
+ *   probe.c    which format a file is, and that a guess stays true
  *   registry.c the driver table;  defaults.c  the named default of each hole
  *   userio.c   the protocol driver behind bdrv_open_io
  */
@@ -74,6 +75,9 @@ struct BlockDriverState {
     int64_t packing_cluster; /* see bdrv_set_packing(); 0: none */
     size_t packing_room;
     atomic_int abandoned; /* not 0: a conversion into the node has failed */
+
+    int is_guess;          /* its format is what is left when nothing is recognised */
+    pthread_mutex_t guard; /* see bdrv_guard_enter() */
 
     _Atomic int64_t length;
     atomic_int unflushed;       /* not 0: written since the last good flush */
@@ -270,7 +274,14 @@ int bdrv_can_change_backing(const BlockDriver *driver);
 
 /* ---- probe.c ---- */
 
-int bdrv_probe_node(BlockDriverState *file, const BlockDriver **driver);
+/* *is_guess: nothing was recognised, and the driver is the one for that. */
+int bdrv_probe_node(BlockDriverState *file, const BlockDriver **driver, int *is_guess);
+
+/* Around a write to the driver.  buf NULL: zeros.  -EPERM, and no leave: a guessed
+ * format would be taken for another one by the next open.  *watched is for leave. */
+int bdrv_guard_enter(BlockDriverState *bs, const void *buf, int64_t bytes, int64_t offset,
+                     int *watched);
+void bdrv_guard_leave(BlockDriverState *bs, int watched);
 
 /* ---- opts.c ---- */
 

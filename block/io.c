@@ -127,12 +127,15 @@ static int driver_read(BlockDriverState *bs, void *buf, size_t bytes, int64_t of
 
 static int driver_write(BlockDriverState *bs, const void *buf, size_t bytes, int64_t offset)
 {
-    int ret;
+    int watched, ret = bdrv_guard_enter(bs, buf, (int64_t)bytes, offset, &watched);
 
-    driver_enter(bs);
-    ret = bs->driver->write(bs, buf, bytes, offset);
-    driver_leave(bs);
-    note_written(bs, ret < 0 ? 0 : offset + (int64_t)bytes);
+    if (ret == 0) {
+        driver_enter(bs);
+        ret = bs->driver->write(bs, buf, bytes, offset);
+        driver_leave(bs);
+        bdrv_guard_leave(bs, watched);
+        note_written(bs, ret < 0 ? 0 : offset + (int64_t)bytes);
+    }
     return ret;
 }
 
@@ -198,37 +201,6 @@ int bdrv_write_packed(BlockDriverState *bs, const void *packed, size_t packed_by
         note_written(bs, 0);
     }
     return bdrv_call_end(bs, ret, "cannot write");
-}
-
-static int check_sectors(const BlockDriverState *bs, int64_t sector_num, int nb_sectors)
-{
-    int ret = 0;
-
-    bdrv_call_begin();
-    if (nb_sectors < 0 || sector_num < 0) {
-        ret = bdrv_error(bs, -EINVAL, "%d sectors at sector %lld: neither may be negative",
-                         nb_sectors, (long long)sector_num);
-    } else if (sector_num > INT64_MAX / BDRV_SECTOR_SIZE) {
-        ret = bdrv_error(bs, -ERANGE, "sector %lld is beyond the end of any disk",
-                         (long long)sector_num);
-    }
-    return bdrv_call_end(bs, ret, "sectors");
-}
-
-int bdrv_read(BlockDriverState *bs, int64_t sector_num, void *buf, int nb_sectors)
-{
-    int ret = check_sectors(bs, sector_num, nb_sectors);
-
-    return ret < 0 ? ret : bdrv_pread(bs, buf, (size_t)nb_sectors * BDRV_SECTOR_SIZE,
-                                      sector_num * BDRV_SECTOR_SIZE);
-}
-
-int bdrv_write(BlockDriverState *bs, int64_t sector_num, const void *buf, int nb_sectors)
-{
-    int ret = check_sectors(bs, sector_num, nb_sectors);
-
-    return ret < 0 ? ret : bdrv_pwrite(bs, buf, (size_t)nb_sectors * BDRV_SECTOR_SIZE,
-                                       sector_num * BDRV_SECTOR_SIZE);
 }
 
 /* ------------------------------------------------------- scattered buffers */
@@ -356,6 +328,23 @@ int bdrv_pwritev(BlockDriverState *bs, const BdrvIovec *pieces, int count, int64
 
 /* ------------------------------------------------------- zeros and discard */
 
+/* The callbacks write_zeroes and discard. */
+typedef int RangeFn(BlockDriverState *bs, int64_t offset, int64_t bytes);
+
+static int driver_clear(BlockDriverState *bs, RangeFn *act, int64_t offset, int64_t bytes)
+{
+    int watched, ret = bdrv_guard_enter(bs, NULL, bytes, offset, &watched);
+
+    if (ret == 0) {
+        driver_enter(bs);
+        ret = act(bs, offset, bytes);
+        driver_leave(bs);
+        bdrv_guard_leave(bs, watched);
+        note_written(bs, ret < 0 ? 0 : offset + bytes);
+    }
+    return ret;
+}
+
 int bdrv_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     int ret;
@@ -363,10 +352,7 @@ int bdrv_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes)
     bdrv_call_begin();
     ret = check_write(bs, bytes, offset);
     if (ret == 0 && bytes > 0) {
-        driver_enter(bs);
-        ret = bs->driver->write_zeroes(bs, offset, bytes);
-        driver_leave(bs);
-        note_written(bs, ret < 0 ? 0 : offset + bytes);
+        ret = driver_clear(bs, bs->driver->write_zeroes, offset, bytes);
     }
     return bdrv_call_end(bs, ret, "cannot write zeros");
 }
@@ -381,10 +367,7 @@ int bdrv_discard(BlockDriverState *bs, int64_t offset, int64_t bytes)
         ret = check_writable(bs);
     }
     if (ret == 0 && bytes > 0) {
-        driver_enter(bs);
-        ret = bs->driver->discard(bs, offset, bytes);
-        driver_leave(bs);
-        note_written(bs, 0);
+        ret = driver_clear(bs, bs->driver->discard, offset, bytes);
     }
     return bdrv_call_end(bs, ret, "cannot discard");
 }

@@ -3,14 +3,17 @@
  * probe.c - which format are these bytes?  Every driver scores the head and
  * the tail of the file; the highest score wins, a tie is refused with both
  * names.  raw scores 1, so it is what is left; a name alone decides nothing.
+ * And the guard over images whose format was only guessed so.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "block_int.h"
 
 enum {
     PROBE_HEAD = 64 * 1024, /* room for a header and what it points at nearby */
-    PROBE_TAIL = 4 * 1024   /* trailers: VHD 512 bytes, DMG 512 */
+    PROBE_TAIL = 4 * 1024,  /* trailers: VHD 512 bytes, DMG 512 */
+    SCORE_ANYTHING = 1      /* raw's: nothing was recognised */
 };
 
 static int read_samples(BlockDriverState *file, BdrvProbe *probe, uint8_t *samples)
@@ -32,6 +35,7 @@ static int read_samples(BlockDriverState *file, BdrvProbe *probe, uint8_t *sampl
                       length - (int64_t)probe->tail_size);
 }
 
+/* *driver becomes the one with the highest score, which is returned. */
 static int best_driver(const BdrvProbe *probe, BlockDriverState *file,
                        const BlockDriver **driver)
 {
@@ -57,10 +61,10 @@ static int best_driver(const BdrvProbe *probe, BlockDriverState *file,
                           best->name, equal->name);
     }
     *driver = best;
-    return 0;
+    return highest;
 }
 
-int bdrv_probe_node(BlockDriverState *file, const BlockDriver **driver)
+int bdrv_probe_node(BlockDriverState *file, const BlockDriver **driver, int *is_guess)
 {
     uint8_t *samples = malloc(PROBE_HEAD + PROBE_TAIL);
     BdrvProbe probe;
@@ -74,19 +78,123 @@ int bdrv_probe_node(BlockDriverState *file, const BlockDriver **driver)
         ret = best_driver(&probe, file, driver);
     }
     free(samples);
+    *is_guess = ret == SCORE_ANYTHING;
+    return ret < 0 ? ret : 0;
+}
+
+/* ------------------------------------------------------------------- guard
+ *
+ * The guest of a raw disk may write whatever it likes, also the header of another
+ * format that names files of the host.  Where the format was only guessed, the
+ * next open would take it for that format: so such a write is refused.  What is
+ * tried out is the file as it would be; one such write goes on at a time, so that
+ * two together do not make what neither alone does. */
+
+/* Does the write change what a probe looks at? */
+static int is_watched(BlockDriverState *bs, int64_t bytes, int64_t offset)
+{
+    return offset < PROBE_HEAD || offset + bytes > bdrv_getlength(bs) - PROBE_TAIL;
+}
+
+/* The part of the bytes (NULL: zeros), written at offset, that falls into the sample
+ * of size bytes at start. */
+static void lay_over(uint8_t *sample, int64_t start, size_t size, const BdrvIovec *write,
+                     int64_t offset)
+{
+    int64_t from = bdrv_max(offset, start);
+    int64_t to = bdrv_min(offset + (int64_t)write->bytes, start + (int64_t)size);
+
+    if (from >= to) {
+        return;
+    }
+    if (write->base) {
+        memcpy(sample + (from - start), (const uint8_t *)write->base + (from - offset),
+               (size_t)(to - from));
+    } else {
+        memset(sample + (from - start), 0, (size_t)(to - from));
+    }
+}
+
+/* The driver that the file would be taken for after the write. */
+static int probe_after(BlockDriverState *file, const BdrvIovec *write, int64_t offset,
+                       const BlockDriver **driver)
+{
+    uint8_t *samples = malloc(PROBE_HEAD + PROBE_TAIL);
+    BdrvProbe probe;
+    int ret;
+
+    if (!samples) {
+        return -ENOMEM;
+    }
+    ret = read_samples(file, &probe, samples);
+    if (ret == 0) {
+        lay_over(samples, 0, probe.head_size, write, offset);
+        lay_over(samples + PROBE_HEAD, probe.file_size - (int64_t)probe.tail_size,
+                 probe.tail_size, write, offset);
+        if (best_driver(&probe, file, driver) < 0) {
+            *driver = NULL;
+        }
+    }
+    free(samples);
     return ret;
 }
+
+static int check_guess(BlockDriverState *bs, const BdrvIovec *write, int64_t offset)
+{
+    const BlockDriver *driver = NULL;
+    BdrvExtent place;
+    int ret = bdrv_is_allocated(bs, offset, (int64_t)write->bytes, &place);
+
+    if (ret == 0) {
+        ret = probe_after(bs->file, write, place.file ? place.file_offset : offset, &driver);
+    }
+    if (ret < 0 || driver == bs->driver) {
+        return ret;
+    }
+    return bdrv_error(bs, -EPERM, "was taken for %s because nothing else was recognised; after "
+                      "this write at offset %lld it would be taken for %s.  Name the format when "
+                      "opening it (tools: -f %s) to write that", bs->driver->name,
+                      (long long)offset, driver ? driver->name : "several formats",
+                      bs->driver->name);
+}
+
+int bdrv_guard_enter(BlockDriverState *bs, const void *buf, int64_t bytes, int64_t offset,
+                     int *watched)
+{
+    BdrvIovec write = {.base = (void *)(uintptr_t)buf, .bytes = (size_t)bytes};
+    int ret;
+
+    *watched = bs->is_guess && is_watched(bs, bytes, offset);
+    if (!*watched) {
+        return 0;
+    }
+    pthread_mutex_lock(&bs->guard);
+    ret = check_guess(bs, &write, offset);
+    if (ret < 0) {
+        pthread_mutex_unlock(&bs->guard);
+    }
+    return ret;
+}
+
+void bdrv_guard_leave(BlockDriverState *bs, int watched)
+{
+    if (watched) {
+        pthread_mutex_unlock(&bs->guard);
+    }
+}
+
+/* -------------------------------------------------------------------- user */
 
 int bdrv_probe(const char *filename, const char **format)
 {
     const BlockDriver *driver = NULL;
     BlockDriverState *file;
-    int ret;
+    int ret, is_guess;
 
     bdrv_call_begin();
     ret = filename && format ? bdrv_open(&file, filename, "file", NULL) : -EINVAL;
     if (ret == 0) {
-        ret = bdrv_probe_node(file, &driver);
+        ret = bdrv_probe_node(file, &driver, &is_guess);
         bdrv_close(file);
     }
     if (ret == 0) {

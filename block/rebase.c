@@ -82,6 +82,7 @@ static int open_again(BlockDriverState *node, unsigned access, BlockDriverState 
     OpenContext *context = node->context;
     BdrvOpenOptions options = bdrv_context_options(
         context, access | (node->flags & (BDRV_O_NO_LOCK | BDRV_O_NO_BACKING)));
+    int ret;
 
     options.options = context->options;
     options.backing = context->backing;
@@ -89,10 +90,13 @@ static int open_again(BlockDriverState *node, unsigned access, BlockDriverState 
     if (!node->file) {
         return open_storage_again(node, &options, again);
     }
-    if (bdrv_is_writable(node->file)) {
-        return bdrv_open_node(again, node->file, node->driver->name, &options);
+    ret = bdrv_is_writable(node->file)
+              ? bdrv_open_node(again, node->file, node->driver->name, &options)
+              : open_by_name(node, &options, again);
+    if (ret == 0) {
+        (*again)->is_guess = node->is_guess; /* it was not named now either */
     }
-    return open_by_name(node, &options, again);
+    return ret;
 }
 
 /* ------------------------------------------------------------------ commit */

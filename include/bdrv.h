@@ -171,8 +171,8 @@ typedef struct BdrvOpenOptions {
  *
  * filename  a path.  With the format "null" or "mem" it is only a label.
  * format    a driver's name, or NULL to look at the content.  Name the format
- *           when you know it: the guest of a raw disk can write whatever it
- *           likes into the first sector, including another format's header.
+ *           when you know it: one that is raw only because nothing was recognised
+ *           refuses writes (-EPERM) that would make it look like another.
  * options   NULL: read-only, all defaults.
  *
  * On success *bs is the handle, to be closed with bdrv_close().  On failure
