@@ -153,7 +153,8 @@ typedef struct BdrvOpenOptions {
     const char *backing;
     const char *backing_format;
     /* Directories, ended by NULL, in which an image may name other files
-     * (extents, parents) besides its own directory.  "/" allows all. */
+     * (extents, parents) besides its own directory; "/" allows all regular files.  A
+     * file that is listed itself may be named too, and a block device only so. */
     const char *const *allow_paths;
     /* Directory of the temporary overlay of BDRV_O_SNAPSHOT; NULL: /var/tmp. */
     const char *snapshot_directory;

@@ -109,7 +109,7 @@ typedef struct ImageHow {
 #define IMAGE_OPTION_ALLOW_PATH                  \
     {                                            \
         TOOL_ALLOW_PATH, "allow-path", "DIR",    \
-        "let an image name files below DIR as well (repeatable)" \
+        "let an image name files below DIR, or the device DIR (repeatable)" \
     }
 #define IMAGE_OPTION_OPEN                        \
     {                                            \

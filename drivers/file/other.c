@@ -4,7 +4,8 @@
  *
  * Images come from strangers.  A file that an image names is opened only if it
  * is a regular file and lies, after all links are followed, below the directory
- * of the image that the user opened or below one that the user allowed:
+ * of the image that the user opened or below one that the user allowed, or is one
+ * that he allowed itself, which may be a block device:
  *
  *     name ─▶ joined to the directory of the image that names it ─▶ realpath()
  *          ─▶ inside an allowed directory? (or the user is asked) ─▶ opened at
@@ -47,23 +48,59 @@ static int exchanged(const BlockDriverState *bs)
     return bdrv_error(bs, -EPERM, "was exchanged while it was being opened");
 }
 
-static int open_regular(BlockDriverState *bs, int directory, const char *name)
+/* Is path one that the user allowed itself, not by way of a directory? */
+static int is_named(const BlockDriverState *bs, const char *path)
 {
+    const char *const *allowed = bdrv_allow_paths(bs);
+    int named = 0;
+
+    for (; !named && allowed && *allowed; allowed++) {
+        char *one = realpath(*allowed, NULL);
+
+        named = one && strcmp(one, path) == 0;
+        free(one);
+    }
+    return named;
+}
+
+/* Something that is no regular file: only a device may be opened, and only one that
+ * the user has named, for others than its owner can make links to devices. */
+static int check_special(const BlockDriverState *bs, const char *path, mode_t mode)
+{
+    int ret;
+
+    if (S_ISLNK(mode) && !(bdrv_open_flags(bs) & BDRV_O_CREATE)) {
+        return exchanged(bs);
+    }
+    ret = bdrv_file_check_kind(bs, mode);
+    if (ret == 0 && !is_named(bs, path)) {
+        ret = bdrv_error(bs, -EPERM, "is a device; an image may name regular files only, and "
+                         "devices that are in allow_paths (tools: --allow-path %s) themselves",
+                         path);
+    }
+    return ret;
+}
+
+/* Opens what is at path, which is resolved, by its name in directory. */
+static int open_there(BlockDriverState *bs, int directory, const char *path)
+{
+    const char *name = bdrv_path_basename(path);
     struct stat st;
-    int fd;
+    int fd, is_special = 0;
 
     if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode)) {
-        int ret = S_ISLNK(st.st_mode) && !(bdrv_open_flags(bs) & BDRV_O_CREATE)
-                      ? exchanged(bs) : bdrv_file_check_kind(bs, st.st_mode);
+        int ret = check_special(bs, path, st.st_mode);
 
-        return ret < 0 ? ret : bdrv_error(bs, -EPERM, "is a device; an image may "
-                                          "name regular files only");
+        if (ret < 0) {
+            return ret;
+        }
+        is_special = 1;
     }
     fd = openat(directory, name, bdrv_file_host_flags(bs) | O_NOFOLLOW, 0666);
     if (fd < 0) {
         return errno == ELOOP ? exchanged(bs) : bdrv_file_host_error(bs, "open");
     }
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+    if (fstat(fd, &st) < 0 || !(S_ISREG(st.st_mode) || (is_special && S_ISBLK(st.st_mode)))) {
         close(fd);
         return exchanged(bs);
     }
@@ -117,7 +154,7 @@ static int open_exactly(BlockDriverState *bs, const char *path)
         return errno == ELOOP || errno == ENOTDIR ? exchanged(bs)
                                                   : bdrv_file_host_error(bs, "open");
     }
-    fd = open_regular(bs, at, base);
+    fd = open_there(bs, at, path);
     close(at);
     return fd;
 }
@@ -152,7 +189,7 @@ static char *resolve(const BlockDriverState *bs, const char *path)
 static int is_inside(const BlockDriverState *bs, const char *image_directory, const char *path)
 {
     const char *const *allowed = bdrv_allow_paths(bs);
-    int inside = is_below(image_directory, path);
+    int inside = is_below(image_directory, path) || is_named(bs, path);
 
     for (; !inside && allowed && *allowed; allowed++) {
         char *directory = realpath(*allowed, NULL);
