@@ -6,10 +6,7 @@
  */
 #include "convert.h"
 
-#include <stdlib.h>
-
 enum { CONVERT_TARGET_IS_ZERO = TOOL_LONG_ONLY };
-enum { THREADS_MAX = 64 };
 
 /* What cannot be had is said, not ignored. */
 static int take_cache_mode(Convert *request, int letter, const char *mode)
@@ -35,21 +32,6 @@ static int take_sparse_size(Convert *request, const char *value)
     if (request->sparse_size == 0) {
         request->sparse_size = -1; /* look for no zeros, leave no holes */
     }
-    return 0;
-}
-
-static int take_threads(Convert *request, const char *value)
-{
-    char *end;
-    unsigned long count = strtoul(value, &end, 10);
-
-    if (*value < '0' || *value > '9' || *end != '\0' || count < 1 ||
-        count > THREADS_MAX) {
-        tool_error("-m: '%s' is not a number of threads, 1 to %d", value,
-                   THREADS_MAX);
-        return -1;
-    }
-    request->threads = (unsigned)count;
     return 0;
 }
 
@@ -85,7 +67,7 @@ static int convert_take(void *opaque, int letter, const char *value)
         request->target_is_zero = 1;
         return 0;
     case 'm':
-        return take_threads(request, value);
+        return tool_parse_threads(value, &request->threads);
     case 'p':
     case TOOL_PROGRESS_FD:
         return progress_take(&request->progress, letter, value);

@@ -17,7 +17,7 @@
 
 static const Tool *const tools[] = {
     &tool_amend, &tool_check, &tool_commit, &tool_compare, &tool_convert,
-    &tool_create, &tool_info, &tool_io, &tool_map, &tool_rebase, &tool_resize,
+    &tool_create, &tool_hash, &tool_info, &tool_io, &tool_map, &tool_rebase, &tool_resize,
 };
 
 enum { TOOLS = sizeof(tools) / sizeof(tools[0]) };

@@ -18,6 +18,7 @@ enum {
     OPTIONS_MAX = 32,         /* rows of one table */
     OPTION_VERSION = 512,     /* --version: no command may use this number */
     MESSAGE_MAX = 4096,       /* bytes of one message; what is over is cut */
+    THREADS_MAX = 64,         /* more than there is work for */
     HELP_COLUMN = 30          /* where the text begins in --help */
 };
 
@@ -269,6 +270,19 @@ int tool_parse_size(const char *what, const char *text, int64_t *bytes)
                    "suffix b, k, M, G, T, P or E", what, text);
     }
     return result < 0 ? -1 : 0;
+}
+
+int tool_parse_threads(const char *text, unsigned *threads)
+{
+    char *end;
+    unsigned long count = strtoul(text, &end, 10);
+
+    if (*text < '0' || *text > '9' || *end != '\0' || count < 1 || count > THREADS_MAX) {
+        tool_error("-m: '%s' is not a number of threads, 1 to %d", text, THREADS_MAX);
+        return -1;
+    }
+    *threads = (unsigned)count;
+    return 0;
 }
 
 int tool_parse_output(const char *text)

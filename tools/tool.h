@@ -86,6 +86,9 @@ void tool_library_error(void);
  * 0, or -1 with the message printed. */
 int tool_parse_size(const char *what, const char *text, int64_t *bytes);
 
+/* The value of -m.  0, or -1 with the message printed. */
+int tool_parse_threads(const char *text, unsigned *threads);
+
 /* The value of --output: 0 for human, 1 for json; -1 with the message. */
 int tool_parse_output(const char *text);
 
@@ -384,6 +387,7 @@ extern const Tool tool_commit;  /* cmd-commit.c */
 extern const Tool tool_compare; /* cmd-compare.c */
 extern const Tool tool_convert; /* cmd-convert.c */
 extern const Tool tool_create;  /* cmd-create.c */
+extern const Tool tool_hash;    /* cmd-hash.c */
 extern const Tool tool_info;    /* cmd-info.c */
 extern const Tool tool_io;      /* cmd-io.c */
 extern const Tool tool_map;     /* cmd-map.c */

@@ -85,4 +85,4 @@ _img()
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
 
-complete -F _img img img-amend img-check img-commit img-compare img-convert img-create img-info img-io img-map img-rebase img-resize
+complete -F _img img img-amend img-check img-commit img-compare img-convert img-create img-hash img-info img-io img-map img-rebase img-resize
