@@ -130,21 +130,24 @@ manifest()
         "$IMAGES/MANIFEST.tsv"
 }
 
-# image PATH: the name of that image of the manifest, uncompressed where it has
-# to be, in a directory of its own.
+# image PATH: the name of that image of the manifest; where something in its
+# directory is compressed, of a copy of all that is there, unpacked.
 image()
 {
-    case $1 in
-    *.xz)
-        unpacked=images/${1%.xz}
-        if [ ! -f "$unpacked" ]; then
-            mkdir -p "$(dirname "$unpacked")"
-            xz -dc "$IMAGES/$1" >"$unpacked"
-        fi
-        echo "$unpacked"
-        ;;
-    *) echo "$IMAGES/$1" ;;
+    directory=$(dirname "$1")
+    case $(echo "$IMAGES/$directory"/*.xz) in
+    *'/*.xz') echo "$IMAGES/$1" && return ;;
     esac
+    if [ ! -d "images/$directory" ]; then
+        mkdir -p "images/$directory"
+        for file in "$IMAGES/$directory"/*; do
+            case $file in
+            *.xz) xz -dc "$file" >"images/$directory/$(basename "$file" .xz)" ;;
+            *) cp "$file" "images/$directory" ;;
+            esac
+        done
+    fi
+    echo "images/${1%.xz}"
 }
 
 # The sanitizers' own exit status must not look like ours.

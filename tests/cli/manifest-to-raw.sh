@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Every real image of the kinds we read converts to the raw disk whose hash the
-# manifest gives.  LARGE=1 includes those that unpack to gigabytes.
+# manifest gives.  LARGE=1 includes those of more than 128 MiB.
 . "$(dirname "$0")/lib.sh"
 need_images
 need xz
@@ -11,11 +11,10 @@ need xz
 count=0
 tab=$(printf '\t')
 while IFS=$tab read -r path subformat size hash; do
-    case "$subformat" in
-    raw | monolithicSparse) ;;
-    *) continue ;;
-    esac
-    if [ "$size" -gt 2147483648 ] && [ -z "${LARGE:-}" ]; then
+    if [ "$subformat" = "split raw" ]; then
+        continue # no format: pieces that other programs put together
+    fi
+    if [ "$size" -gt 134217728 ] && [ -z "${LARGE:-}" ]; then
         continue
     fi
     format=${path%%/*}
