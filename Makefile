@@ -179,6 +179,19 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(test_library) $(B)/lib/libbdrv.a
 $(B)/tests/examples/%: $(B)/obj/tests/examples/%.o $(B)/lib/libbdrv.a
 	$(link) $(libs)
 
+# The fuzz targets: as tests, and as programs of libFuzzer (CC=clang, with CFLAGS
+# as tests/fuzz/run.sh sets them) or, with FUZZER= , for AFL and for replaying.
+fuzz_targets := $(filter-out %/main.o,$(call objects_of,$(filter-out \
+    tests/fuzz/t-%,$(wildcard tests/fuzz/*.c))))
+FUZZER ?= -fsanitize=fuzzer
+$(B)/obj/tests/fuzz/main.o: CPPFLAGS += $(if $(FUZZER),-DFUZZ_LIBFUZZER)
+
+$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(fuzz_targets) $(test_library) $(B)/lib/libbdrv.a
+	$(link) $(check_libs) $(libs)
+
+$(B)/bin/fuzz: $(B)/obj/tests/fuzz/main.o $(fuzz_targets) $(B)/lib/libbdrv.a
+	$(link) $(FUZZER) $(libs)
+
 run_suite = @PATH="$(abspath $(B))/bin:$$PATH" B="$(abspath $(B))" \
     IMAGES="$(abspath $(IMAGES))" CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" \
     LDFLAGS="$(LDFLAGS)" LIBS="$(libs)" LARGE="$(LARGE)" MAKE="$(MAKE)" \
@@ -222,7 +235,7 @@ check-valgrind: deps
 ## build-tests: all test programs, without running them
 build-tests: all $(patsubst %,$(B)/tests/%,$(test_programs) $(examples))
 
-## fuzz: libFuzzer on images of every format for SECONDS=60 (needs clang)
+## fuzz: libFuzzer on hostile images, all targets in SECONDS=60 (needs clang)
 SECONDS ?= 60
 fuzz: deps
 	@+B="$(abspath $(B))" MAKE="$(MAKE)" tests/fuzz/run.sh $(SECONDS)
@@ -230,6 +243,11 @@ fuzz: deps
 ## soak: random sessions on all kinds of images at once, for SECONDS=60 (an hour: 3600)
 soak: $(B)/tests/t-soak
 	SOAK_SECONDS=$(SECONDS) $(B)/tests/t-soak
+
+## fuzz-long: until each target has had MINUTES=60 of processor time; can be resumed
+MINUTES ?= 60
+fuzz-long: deps
+	@+B="$(abspath $(B))" MAKE="$(MAKE)" tests/fuzz/run.sh --long $(MINUTES)
 
 ## demo: convert a real VMware image to raw and back, and compare
 demo: deps
@@ -299,6 +317,6 @@ help:
 	@sed -n 's/^## \([a-z-]*\): /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: all check check-suites check-large check-asan check-tsan check-valgrind \
-        build-tests fuzz soak demo bench lint symbols deps deps-peers install \
+        build-tests fuzz fuzz-long soak demo bench lint symbols deps deps-peers install \
         uninstall dist clean help FORCE
 -include $(wildcard $(B)/obj/*/*.d $(B)/obj/*/*/*.d)

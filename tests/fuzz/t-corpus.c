@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * t-corpus.c - the fuzz target in `make check`: on images that our own drivers
- * made, and on some thousand mutations of them, always the same ones.
+ * t-corpus.c - the fuzz targets in `make check`: on small valid images, and on
+ * some hundred changes of each, always the same ones.
  *
- * FUZZ_MUTATIONS=… makes it longer, TEST_SEED=… makes others, and FUZZ_CORPUS=dir
- * writes the images there, as the first corpus of a real fuzzer.
+ * FUZZ_CHANGES=… makes it longer, TEST_SEED=… makes others.  FUZZ_CORPUS=dir writes
+ * the images, texts and programs there, in a directory for each target, as the
+ * first corpus of a real fuzzer, and changes nothing.
  */
-#define FUZZ_LIBFUZZER /* no main() */
-#include "fuzz-open.c"
+#include "fuzz.h"
+
+#include <sys/stat.h>
 
 #include "host.h"
 #include "image.h"
 #include "suite.h"
 
 enum {
-    DISK = 300 * 1024,
-    MUTATIONS = 60, /* of each kind */
-    HEAD = 4096     /* where most of what is worth changing lies */
+    CHANGES = 25, /* of each input, for each target */
+    ROOM = 512 * 1024
 };
 
 static uint32_t seed(int index)
@@ -26,91 +27,121 @@ static uint32_t seed(int index)
            (uint32_t)index * 1000003u;
 }
 
-static uint8_t *make_image(const ImageKind *kind, size_t *size)
+static int change_count(void)
 {
-    Image *image = image_new(kind, DISK);
-    BlockDriverState *disk = image_open(image, BDRV_O_RDWR);
-    image_write(image, disk, 0, 1000, 1);
-    image_write(image, disk, 150000, 20000, 2);
-    image_write_zeroes(image, disk, 100000, 5000);
-    image_close(image, disk);
-    uint8_t *bytes = image_memory_bytes(image->storage);
-    *size = (size_t)bdrv_getlength(image->storage);
-    image_free(image);
-    return bytes;
+    return getenv("FUZZ_CORPUS") != NULL
+               ? 0
+               : suite_count("FUZZ_CHANGES", suite_is_large() ? 50 * CHANGES : CHANGES);
 }
 
-static void keep(const ImageKind *kind, const uint8_t *bytes, size_t size)
+static void keep(const char *target, const char *name, const void *bytes, size_t size)
 {
-    const char *directory = getenv("FUZZ_CORPUS");
-    if (directory != NULL) {
-        char *path = host_path(directory, kind->name);
+    const char *corpus = getenv("FUZZ_CORPUS");
+
+    if (corpus != NULL) {
+        char *directory = host_path(corpus, target);
+        char *path = host_path(directory, name);
+        mkdir(directory, 0777);
         host_write_file(path, bytes, size);
         free(path);
+        free(directory);
     }
 }
 
-/* Numbers that are at the edge of something, in 4 or 8 bytes. */
-static void plant_number(uint8_t *bytes, size_t size, uint32_t *random)
+static void fill(uint8_t *bytes, size_t size, uint32_t *random)
 {
-    static const uint64_t numbers[] = {
-        0, 1, 2, 3, 127, 128, 511, 512, 513, 4096, 65535, 65536, 0x7fffffff,
-        0x80000000, 0xffffffff, 0x100000000, INT64_MAX, UINT64_MAX,
-    };
-    uint64_t number = numbers[suite_random(random) %
-                              (sizeof(numbers) / sizeof(numbers[0]))];
-    size_t width = suite_random(random) % 2 == 0 ? 4 : 8;
-    size_t at = suite_random(random) % (size < HEAD ? size : HEAD) / 4 * 4;
-    for (size_t i = 0; i < width && at + i < size; i++) {
-        bytes[at + i] = (uint8_t)(number >> (8 * i));
+    for (size_t i = 0; i < size; i++) {
+        bytes[i] = (uint8_t)suite_random(random);
     }
 }
 
-/* Changes some bytes, may cut the end off; the new size. */
-static size_t mutate(uint8_t *bytes, size_t size, uint32_t *random)
+/* Each change builds on none, one or two others. */
+static void run_changes(const FuzzEntry *target, const uint8_t *bytes, size_t size,
+                        uint32_t random)
 {
-    for (uint32_t n = 1 + suite_random(random) % 3; n > 0; n--) {
-        size_t near = size < HEAD ? size : HEAD;
-        switch (suite_random(random) % 4) {
-        case 0:
-            plant_number(bytes, size, random);
-            break;
-        case 1:
-            bytes[suite_random(random) % 512 % size] ^=
-                (uint8_t)(1u << suite_random(random) % 8);
-            break;
-        case 2:
-            bytes[suite_random(random) % near] = (uint8_t)suite_random(random);
-            break;
-        default:
-            bytes[suite_random(random) % size] = (uint8_t)suite_random(random);
-            break;
+    static uint8_t copy[ROOM];
+
+    target->run(bytes, size);
+    for (int i = change_count(); i > 0; i--) {
+        uint8_t numbers[64];
+        FuzzChoices choices = { .bytes = numbers, .size = sizeof(numbers) };
+        size_t now = size;
+
+        memcpy(copy, bytes, size);
+        fill(numbers, sizeof(numbers), &random);
+        for (int n = i % 3; n >= 0; n--) {
+            now = target->run == fuzz_descriptor
+                      ? fuzz_change_text(copy, now, ROOM, &choices)
+                      : fuzz_change_image(copy, now, ROOM, &choices);
         }
+        target->run(copy, now);
     }
-    return suite_random(random) % 8 == 0 ? 1 + suite_random(random) % size : size;
 }
 
-START_TEST(mutations_of_our_own_images_break_nothing)
+START_TEST(changed_images_break_no_promise)
 {
-    const ImageKind *kind = image_kind((size_t)_i);
-    if ((kind->facts & IMAGE_IN_MEMORY) == 0) {
+    const FuzzEntry *target = &fuzz_targets[_i];
+    FuzzSeed image;
+
+    if (target->run == fuzz_descriptor || target->run == fuzz_change) {
         return;
     }
-    uint32_t random = seed(_i);
-    int count = suite_count("FUZZ_MUTATIONS", suite_is_large() ? 50 * MUTATIONS
-                                                               : MUTATIONS);
-    size_t size;
-    uint8_t *bytes = make_image(kind, &size);
-    uint8_t *copy = malloc(size);
-    ck_assert_ptr_nonnull(copy);
-    keep(kind, bytes, size);
-    LLVMFuzzerTestOneInput(bytes, size);
-    for (int i = 0; i < count; i++) {
-        memcpy(copy, bytes, size);
-        LLVMFuzzerTestOneInput(copy, mutate(copy, size, &random));
+    for (size_t i = 0; fuzz_seed(i, &image); i++) {
+        if (image.bytes != NULL) {
+            keep(target->name, image.name, image.bytes, image.size);
+            run_changes(target, image.bytes, image.size, seed(_i * 100 + (int)i));
+        }
+        free(image.bytes);
     }
-    free(copy);
-    free(bytes);
+}
+END_TEST
+
+START_TEST(changed_texts_break_no_promise)
+{
+    for (size_t i = 0; fuzz_seed_text(i) != NULL; i++) {
+        const char *text = fuzz_seed_text(i);
+        char name[20];
+
+        snprintf(name, sizeof(name), "text-%zu", i);
+        keep("descriptor", name, text, strlen(text));
+        keep("open", name, text, strlen(text));
+        run_changes(&fuzz_targets[1], (const uint8_t *)text, strlen(text), seed((int)i));
+    }
+}
+END_TEST
+
+START_TEST(programs_of_changes_break_no_promise)
+{
+    enum { KEPT = 40 };
+    uint32_t random = seed(0);
+
+    for (int i = 0; i < KEPT + 4 * change_count(); i++) {
+        uint8_t program[40];
+        char name[20];
+        size_t size = 1 + suite_random(&random) % sizeof(program);
+
+        fill(program, size, &random);
+        fuzz_change(program, size);
+        if (i < KEPT) {
+            snprintf(name, sizeof(name), "program-%d", i);
+            keep("change", name, program, size);
+        }
+    }
+}
+END_TEST
+
+/* A seed that could not be made would make all of the above pass. */
+START_TEST(every_seed_is_an_image)
+{
+    size_t count = 0;
+    FuzzSeed image;
+
+    for (; fuzz_seed(count, &image); count++) {
+        ck_assert_msg(image.bytes != NULL, "%s cannot be made: %s", image.name, bdrv_errmsg());
+        ck_assert_uint_lt(image.size, 200 * 1024);
+        free(image.bytes);
+    }
+    ck_assert_uint_ge(count, 11);
 }
 END_TEST
 
@@ -120,24 +151,32 @@ START_TEST(tiny_files_break_nothing)
     static const char *const texts[] = {
         "", "K", "KDMV", "COWD", "# Disk DescriptorFile\nversion=1\n", "TMPL",
     };
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-        LLVMFuzzerTestOneInput((const uint8_t *)texts[i], strlen(texts[i]));
+
+    for (const FuzzEntry *target = fuzz_targets; target->name != NULL; target++) {
+        for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+            target->run((const uint8_t *)texts[i], strlen(texts[i]));
+        }
+        target->run(zeros, 511);
+        target->run(zeros, 512);
+        target->run(zeros, 1024);
     }
-    LLVMFuzzerTestOneInput(zeros, 511);
-    LLVMFuzzerTestOneInput(zeros, 512);
-    LLVMFuzzerTestOneInput(zeros, 1024);
 }
 END_TEST
 
 Suite *test_suite(void)
 {
-    const TTest *const loops[] = {
-        mutations_of_our_own_images_break_nothing, NULL,
+    const TTest *const tests[] = {
+        every_seed_is_an_image, tiny_files_break_nothing, changed_texts_break_no_promise,
+        programs_of_changes_break_no_promise, NULL,
     };
-    const TTest *const tests[] = { tiny_files_break_nothing, NULL };
+    int targets = 0;
     Suite *suite = suite_create("corpus");
+    TCase *tcase = suite_add_case(suite, "corpus", tests, 600);
+
+    while (fuzz_targets[targets].name != NULL) {
+        targets++;
+    }
+    tcase_add_loop_test(tcase, changed_images_break_no_promise, 0, targets);
     image_register_drivers();
-    suite_add_case(suite, "tiny", tests, 60);
-    image_add_loops(suite, "mutations", loops, 600);
     return suite;
 }
