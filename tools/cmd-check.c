@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tool.h"
+#include "rules.h"
 
 /* The exit statuses that qemu-img's users know. */
 enum {
@@ -21,13 +21,14 @@ enum {
     CHECK_NOT_SUPPORTED = 63
 };
 
-enum { CHECK_DRY_RUN = TOOL_LONG_ONLY };
+enum { CHECK_DRY_RUN = TOOL_LONG_ONLY, CHECK_OUTPUT, CHECK_FOR };
 
 typedef struct Check {
     ImageHow how;
     int json;
     unsigned repair; /* BDRV_CHECK_…; 0: only look */
     int dry_run;
+    const Profile *destination; /* would it take the image?  NULL: that is not asked */
 } Check;
 
 /* How findings are shown. */
@@ -67,7 +68,7 @@ static int check_take(void *opaque, int letter, const char *value)
     Check *request = opaque;
 
     switch (letter) {
-    case TOOL_LONG_ONLY + 1: {
+    case CHECK_OUTPUT: {
         int json = tool_parse_output(value);
 
         request->json = json;
@@ -80,6 +81,9 @@ static int check_take(void *opaque, int letter, const char *value)
     case CHECK_DRY_RUN:
         request->dry_run = 1;
         return 0;
+    case CHECK_FOR:
+        request->destination = profile_find(value);
+        return request->destination != NULL ? 0 : -1;
     default:
         return image_take(&request->how, letter, value);
     }
@@ -345,13 +349,90 @@ static int check(BlockDriverState *bs, const Check *request)
     return status_of(&result);
 }
 
-static int check_run(void *opaque, int count, char **operands)
+/* ---------------------------------------------------------------- destination */
+
+/* Each command once: they are in the order in which they help. */
+static void print_mends(const Rules *rules)
 {
-    Check *request = opaque;
+    for (int i = 0; i < rules->count; i++) {
+        const char *mend = rules->broken[i].mend;
+
+        if (mend != NULL && (i == 0 || rules->broken[i - 1].mend == NULL ||
+                             strcmp(mend, rules->broken[i - 1].mend) != 0)) {
+            printf("mend: ");
+            print_text(stdout, mend);
+            printf("\n");
+        }
+    }
+}
+
+static void print_rules(const Profile *profile, const Rules *rules)
+{
+    for (int i = 0; i < rules->count; i++) {
+        printf("%s: ", rules->broken[i].name);
+        print_text(stdout, rules->broken[i].text != NULL ? rules->broken[i].text : "");
+        printf("\n");
+    }
+    if (rules->count == 0) {
+        printf("No rule of %s is broken.\n", profile->name);
+        return;
+    }
+    printf("\n%d of the rules of %s %s broken: it would refuse the image.\n", rules->count,
+           profile->name, rules->count == 1 ? "is" : "are");
+    print_mends(rules);
+}
+
+static void json_rules(const Profile *profile, const Rules *rules, const char *filename)
+{
+    Json json;
+
+    json_begin(&json, stdout);
+    json_object(&json, NULL, JSON_INDENTED);
+    json_string(&json, "filename", filename);
+    json_string(&json, "for", profile->name);
+    json_bool(&json, "accepted", rules->count == 0);
+    json_list(&json, "broken", JSON_INDENTED);
+    for (int i = 0; i < rules->count; i++) {
+        json_object(&json, NULL, JSON_INDENTED);
+        json_string(&json, "rule", rules->broken[i].name);
+        json_string(&json, "text", rules->broken[i].text != NULL ? rules->broken[i].text : "");
+        if (rules->broken[i].mend != NULL) {
+            json_string(&json, "mend", rules->broken[i].mend);
+        }
+        json_end(&json);
+    }
+    json_end(&json);
+    json_end(&json);
+}
+
+static int check_destination(const Check *request, const char *filename)
+{
+    Rules rules = {.count = 0};
+    int status = CHECK_FAILED;
+
+    if (request->repair != 0 || request->dry_run) {
+        tool_error("--for: only looks; -r and --dry-run are for a check without it");
+        return CHECK_FAILED;
+    }
+    if (profile_check(request->destination, filename, &request->how, &rules) == 0) {
+        status = rules.count > 0 ? CHECK_CORRUPTIONS : CHECK_CLEAN;
+        if (request->json) {
+            json_rules(request->destination, &rules, filename);
+        } else if (!request->how.quiet) {
+            print_rules(request->destination, &rules);
+        }
+    }
+    rules_free(&rules);
+    return status;
+}
+
+/* --------------------------------------------------------------------- image */
+
+static int check_image(Check *request, const char *filename)
+{
     BlockDriverState *bs;
     int status = CHECK_FAILED;
 
-    (void)count;
     if (request->dry_run && request->repair == 0) {
         request->repair = BDRV_CHECK_REPAIR_ALL;
     }
@@ -359,7 +440,7 @@ static int check_run(void *opaque, int count, char **operands)
     if (request->repair != 0 && !request->dry_run) {
         request->how.flags |= BDRV_O_RDWR;
     }
-    bs = image_open(operands[0], &request->how);
+    bs = image_open(filename, &request->how);
     if (bs != NULL) {
         status = check(bs, request);
         if (bdrv_close(bs) < 0) {
@@ -367,15 +448,28 @@ static int check_run(void *opaque, int count, char **operands)
             status = CHECK_FAILED;
         }
     }
+    return status;
+}
+
+static int check_run(void *opaque, int count, char **operands)
+{
+    Check *request = opaque;
+    int status;
+
+    (void)count;
+    status = request->destination != NULL ? check_destination(request, operands[0])
+                                          : check_image(request, operands[0]);
     image_how_free(&request->how);
     return status;
 }
 
 static const ToolOption check_options[] = {
     {'f', "format", "FMT", "the image's format (default: look at it)"},
-    {TOOL_LONG_ONLY + 1, "output", "FORM", "human (default) or json"},
+    {CHECK_OUTPUT, "output", "FORM", "human (default) or json"},
     {'r', "repair", "WHAT", "mend leaks, or all"},
     {CHECK_DRY_RUN, "dry-run", NULL, "only print what a repair (of all, without -r) would do"},
+    {CHECK_FOR, "for", "PROFILE",
+     "instead: would that destination refuse the image, and why?"},
     {'q', "quiet", NULL, "print errors of the program only"},
     {'T', "cache", "MODE", "writeback (default) or unsafe, both the same"},
     IMAGE_OPTION_FORCE_SHARE,
@@ -390,7 +484,9 @@ const Tool tool_check = {
     .operands = "FILE",
     .details = "Exit status: 0 nothing is wrong, 1 the check could not be completed,\n"
                "2 there are corruptions, 3 there are only leaks, 63 the format has nothing\n"
-               "to check.  After a repair: what is still there.\n",
+               "to check.  After a repair: what is still there.  With --for: 0 it would be\n"
+               "taken, 2 it would be refused.\n",
+    .print_more = profiles_print,
     .options = check_options,
     .least_operands = 1,
     .most_operands = 1,

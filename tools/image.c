@@ -339,6 +339,25 @@ static const char *find_option(const char *options, const char *key, size_t *len
     return NULL;
 }
 
+int image_new_value(const ImageNew *image, const char *key, char **value)
+{
+    const size_t key_length = strlen(key);
+    const char *options = image->options, *found;
+    size_t length;
+
+    *value = NULL;
+    while ((found = find_option(options, key, &length)) != NULL) {
+        free(*value);
+        *value = option_value(found + key_length + 1, found + length);
+        if (*value == NULL) {
+            tool_error("-o: out of memory");
+            return -1;
+        }
+        options = found[length] == ',' ? found + length + 1 : NULL;
+    }
+    return 0;
+}
+
 int image_new_seed(ImageNew *image, const BdrvDriverInfo *driver)
 {
     const char *epoch = getenv("SOURCE_DATE_EPOCH");

@@ -114,6 +114,9 @@ void tool_print_help(const Tool *tool, FILE *out)
     if (tool->details != NULL) {
         fprintf(out, "\n%s", tool->details);
     }
+    if (tool->print_more != NULL) {
+        tool->print_more(out);
+    }
 }
 
 /* ----------------------------------------------------------------- parsing */

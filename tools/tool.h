@@ -50,6 +50,7 @@ typedef struct Tool {
     const char *help;     /* one line: what it does */
     const char *operands; /* as the usage line shows them; "" if none */
     const char *details;  /* lines after the options in --help, or NULL */
+    void (*print_more)(FILE *out); /* more of them, that are not constant; or NULL */
     const ToolOption *options;
     int least_operands;
     int most_operands;   /* or TOOL_ANY_NUMBER */
@@ -148,6 +149,10 @@ typedef struct ImageNew {
 
 /* Adds the value of one -o.  0, or -1 with the message printed. */
 int image_new_add(ImageNew *image, const char *value);
+
+/* The last value that the -o have for key, which the caller frees; NULL: none.
+ * 0, or -1 with the message printed. */
+int image_new_value(const ImageNew *image, const char *key, char **value);
 
 /* To be called when all arguments are parsed: finds the driver, and takes the
  * three words above out of the options.  1 if they ask for help, which is

@@ -13,6 +13,12 @@ _img_formats()
     _img_help img | sed -n 's/^Supported formats: //p'
 }
 
+# What follows "Profiles:" in the help.
+_img_profiles()
+{
+    _img_help img check | sed -n '/^Profiles:/,$ s/^  \([a-z-]*\) .*/\1/p'
+}
+
 # All options of a command: "  -f, --format=FMT  text" gives -f and --format.
 _img_options()
 {
@@ -41,6 +47,7 @@ _img_complete_argument()
     HOW) mapfile -t COMPREPLY < <(compgen -W "bar json" -- "$2") ;;
     FORM) mapfile -t COMPREPLY < <(compgen -W "human json" -- "$2") ;;
     MODE) mapfile -t COMPREPLY < <(compgen -W "writeback unsafe" -- "$2") ;;
+    PROFILE) mapfile -t COMPREPLY < <(compgen -W "$(_img_profiles)" -- "$2") ;;
     DIR) mapfile -t COMPREPLY < <(compgen -d -- "$2") ;;
     FILE) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
     esac
