@@ -54,6 +54,11 @@ cppflags += -DBDRV_HAVE_ISAL $(shell $(PKG_CONFIG) --cflags libisal)
 libs += $(shell $(PKG_CONFIG) --libs libisal)
 endif
 
+# iconv(3), for names of files in a VMDK's own encoding: `make ICONV=`.
+ICONV ?= $(shell printf '\043include <iconv.h>\nint main(void)\n{\nreturn \
+    iconv_open("a", "b") == 0;\n}\n' | $(CC) -x c -o /dev/null - 2>/dev/null && echo yes)
+cppflags += $(if $(ICONV),-DBDRV_HAVE_ICONV)
+
 # ---------------------------------------------------------------- what exists
 
 driver_source = $(wildcard drivers/$(1).c drivers/$(1)/*.c)

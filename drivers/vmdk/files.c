@@ -25,41 +25,37 @@ static int open_named(BlockDriverState *bs, const VmdkFile *file, const char *na
                           : bdrv_open_child_to_read(bs, name, node);
 }
 
-/* Descriptors from Windows separate directories their way. */
-static int open_with_slashes(BlockDriverState *bs, const VmdkFile *file,
-                             BlockDriverState **node)
-{
-    char *copy = strdup(file->name);
-    int ret;
-
-    if (!copy) {
-        return -ENOMEM;
-    }
-    for (char *c = copy; *c; c++) {
-        *c = *c == '\\' ? '/' : *c;
-    }
-    ret = open_named(bs, file, copy, node);
-    free(copy);
-    return ret;
-}
-
-/* Names are bytes.  Where they come from a host of another encoding the file may
- * have been stored here under others. */
 static int missing(const Vmdk *image, const VmdkFile *file)
 {
-    VmdkSlice encoding = {"", 0};
+    VmdkSlice encoding;
 
-    for (const char *c = file->name; *c; c++) {
-        if ((unsigned char)*c >= 0x80 && image->descriptor.text &&
-            (vmdk_option_find(image->descriptor.text, "encoding", &encoding) ||
-             vmdk_option_find(image->descriptor.text, "ddb.encoding", &encoding))) {
-            return bdrv_error_prefix(image->bs, -ENOENT, "cannot open the extent '%s', whose "
-                                     "name is in the encoding %.*s", file->name,
-                                     (int)bdrv_min((int64_t)encoding.length, 64),
-                                     encoding.start);
-        }
+    if (vmdk_encoding_of(image, file->name, &encoding)) {
+        return bdrv_error_prefix(image->bs, -ENOENT, "cannot open the extent '%s', whose name is "
+                                 "in the encoding %.*s", file->name,
+                                 (int)bdrv_min((int64_t)encoding.length, 64), encoding.start);
     }
     return bdrv_error_prefix(image->bs, -ENOENT, "cannot open the extent '%s'", file->name);
+}
+
+/* In the first spelling that there is a file of.  If there is none, the message is
+ * that of the name as it stands. */
+static int open_spelt(Vmdk *image, VmdkFile *file)
+{
+    VmdkSpellings spellings;
+    int ret = vmdk_spellings(image, file->name, &spellings);
+
+    if (ret < 0) {
+        return ret;
+    }
+    ret = -ENOENT;
+    for (size_t i = 0; ret == -ENOENT && i < spellings.count; i++) {
+        ret = open_named(image->bs, file, spellings.list[i], &file->node);
+    }
+    if (ret == -ENOENT && spellings.count > 1) {
+        ret = open_named(image->bs, file, file->name, &file->node);
+    }
+    vmdk_spellings_free(&spellings);
+    return ret;
 }
 
 static int open_node(Vmdk *image, VmdkFile *file)
@@ -70,10 +66,7 @@ static int open_node(Vmdk *image, VmdkFile *file)
         return bdrv_error(image->bs, -ENOTSUP, "the extent '%s' is a URL, not a file",
                           file->name);
     }
-    ret = open_named(image->bs, file, file->name, &file->node);
-    if (ret == -ENOENT && strchr(file->name, '\\')) {
-        ret = open_with_slashes(image->bs, file, &file->node);
-    }
+    ret = open_spelt(image, file);
     if (ret < 0) {
         file->node = NULL;
         return ret == -ENOENT ? missing(image, file)

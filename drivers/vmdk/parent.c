@@ -70,12 +70,30 @@ static const char *base_name(const char *name)
     return base;
 }
 
-/* As the hint says; else by its bare name beside this file.  The first failure
- * is the one to be told, unless the second found a file. */
-static int open_hint(Vmdk *image, const char *hint)
+/* Each spelling of the hint as it stands, then each by its bare name beside this
+ * file.  0, or why the last one failed. */
+static int open_spelt(Vmdk *image, const VmdkSpellings *spellings)
+{
+    int ret = -ENOENT;
+
+    for (size_t i = 0; ret < 0 && i < spellings->count; i++) {
+        ret = bdrv_open_backing(image->bs, spellings->list[i], "vmdk", accept_parent, image);
+    }
+    for (size_t i = 0; ret < 0 && i < spellings->count; i++) {
+        const char *base = base_name(spellings->list[i]);
+
+        if (base != spellings->list[i] && *base) {
+            ret = bdrv_open_backing(image->bs, base, "vmdk", accept_parent, image);
+        }
+    }
+    return ret;
+}
+
+/* The failure of the hint as it stands is the one to be told. */
+static int tell(Vmdk *image, const char *hint)
 {
     const char *base = base_name(hint);
-    int ret = bdrv_open_backing(image->bs, hint, "vmdk", accept_parent, image);
+    const int ret = bdrv_open_backing(image->bs, hint, "vmdk", accept_parent, image);
     char *message;
 
     if (ret == 0 || base == hint || *base == '\0') {
@@ -85,13 +103,22 @@ static int open_hint(Vmdk *image, const char *hint)
     if (!message) {
         return -ENOMEM;
     }
-    if (bdrv_open_backing(image->bs, base, "vmdk", accept_parent, image) == 0) {
-        ret = 0;
-    } else {
-        ret = bdrv_error(NULL, ret, "%s (nor is there a usable '%s' beside it)", message, base);
-    }
+    bdrv_error(NULL, ret, "%s (nor is there a usable '%s' beside it)", message, base);
     free(message);
     return ret;
+}
+
+static int open_hint(Vmdk *image, const char *hint)
+{
+    VmdkSpellings spellings;
+    int ret = vmdk_spellings(image, hint, &spellings);
+
+    if (ret < 0) {
+        return ret;
+    }
+    ret = open_spelt(image, &spellings);
+    vmdk_spellings_free(&spellings);
+    return ret < 0 ? tell(image, hint) : 0;
 }
 
 int vmdk_parent_open(Vmdk *image)

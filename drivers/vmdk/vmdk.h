@@ -13,6 +13,7 @@
  *     discard.c     grains taken out of the tables
  *     relink.c      another parent, or none;  amend.c  what else is recorded
  *     variants.c    which kinds of VMDK there are, and what can be done with each
+ *     names.c       what a name in a descriptor may be called on this host
  *     parent.c      finding the parent and proving that it is the right one
  *     create.c create-*.c compose.c partitions.c   new images, see create.h
  *     descriptor.c  the text, parsed and checked;  edit.c lines.c  the text, changed
@@ -506,6 +507,20 @@ int vmdk_descriptor_store(Vmdk *image, const char *text);
 /* The same of a text whose extent lines say what they said, after it has been
  * checked; then image->descriptor says it too.  image->lock is held. */
 int vmdk_descriptor_change(Vmdk *image, const char *text);
+
+/* ----------------------------------------------------------------- names.c */
+
+/* The ways to spell a name on this host, to be tried in that order. */
+typedef struct VmdkSpellings {
+    char *list[4]; /* [0] is the name as it stands */
+    size_t count;
+} VmdkSpellings;
+
+int vmdk_spellings(const Vmdk *image, const char *name, VmdkSpellings *spellings);
+void vmdk_spellings_free(VmdkSpellings *spellings);
+/* Does the descriptor say in which encoding name is, which has more than ASCII in
+ * it?  1 and what it says, or 0. */
+int vmdk_encoding_of(const Vmdk *image, const char *name, VmdkSlice *encoding);
 
 /* ---------------------------------------------------------------- parent.c */
 
