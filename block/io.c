@@ -508,25 +508,6 @@ int bdrv_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvE
     return bdrv_call_end(bs, ret, "cannot look up what is allocated");
 }
 
-/* Holes of the file that carries a run as a whole are the run's zeros. */
-static int look_into_file(BdrvExtent *extent)
-{
-    BdrvExtent below;
-    int64_t bytes = bdrv_min(extent->bytes,
-                             bdrv_getlength(extent->file) - extent->file_offset);
-    int ret;
-
-    if (bytes <= 0) {
-        return 0; /* beyond the file: reading will say so */
-    }
-    ret = bdrv_is_allocated(extent->file, extent->file_offset, bytes, &below);
-    if (ret == 0) {
-        extent->bytes = below.bytes;
-        extent->state = below.state == BDRV_DATA ? BDRV_DATA : BDRV_ZERO;
-    }
-    return ret;
-}
-
 static int map_chain(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvExtent *extent)
 {
     BlockDriverState *node = bs;
@@ -549,10 +530,39 @@ static int map_chain(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvEx
         }
     }
     extent->depth = depth;
-    if (extent->state == BDRV_DATA && extent->may_have_holes && extent->file) {
-        return look_into_file(extent);
-    }
     return 0;
+}
+
+static int map_node(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvExtent *extent);
+
+/* Holes of the file that carries a run as a whole are the run's zeros.  That may
+ * be an image with a chain of its own. */
+static int look_into_file(BdrvExtent *extent)
+{
+    BdrvExtent below;
+    int64_t bytes = bdrv_min(extent->bytes,
+                             bdrv_getlength(extent->file) - extent->file_offset);
+    int ret;
+
+    if (bytes <= 0) {
+        return 0; /* beyond the file: reading will say so */
+    }
+    ret = map_node(extent->file, extent->file_offset, bytes, &below);
+    if (ret == 0) {
+        extent->bytes = below.bytes;
+        extent->state = below.state == BDRV_DATA ? BDRV_DATA : BDRV_ZERO;
+    }
+    return ret;
+}
+
+static int map_node(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvExtent *extent)
+{
+    int ret = map_chain(bs, offset, bytes, extent);
+
+    if (ret == 0 && extent->state == BDRV_DATA && extent->may_have_holes && extent->file) {
+        ret = look_into_file(extent);
+    }
+    return ret;
 }
 
 int bdrv_map(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvExtent *extent)
@@ -564,7 +574,7 @@ int bdrv_map(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvExtent *ex
                               : bdrv_error(bs, -EINVAL, "a range of at least one byte and a "
                                            "place for the answer are wanted");
     if (ret == 0) {
-        ret = map_chain(bs, offset, bytes, extent);
+        ret = map_node(bs, offset, bytes, extent);
     }
     return bdrv_call_end(bs, ret, "cannot look up what is allocated");
 }

@@ -142,11 +142,33 @@ START_TEST(fresh_cluster_is_unallocated_and_a_written_one_is_not)
 }
 END_TEST
 
+/* Once a raw disk inside another image took what that image's parent holds for
+ * zeros. */
+START_TEST(raw_disk_inside_another_is_zero_only_where_it_reads_so)
+{
+    const BdrvOpenOptions options = { .struct_size = sizeof options, .options = "offset=512" };
+    BlockDriverState *inside;
+    BdrvExtent extent;
+    begin(_i);
+    image_write(image, disk, kind->cluster, 1, 1);
+    assert_ok(bdrv_open_node(&inside, disk, "raw", &options));
+    for (int64_t at = 0; at < bdrv_getlength(inside); at += extent.bytes) {
+        assert_ok(bdrv_map(inside, at, bdrv_getlength(inside) - at, &extent));
+        ck_assert_msg(extent.state == BDRV_DATA ||
+                      is_zero(image->expected + 512 + at, extent.bytes),
+                      "%s: %" PRId64 " is no zero", kind->name, at);
+    }
+    assert_ok(bdrv_close(inside));
+    end();
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
         extents_tile_the_disk_and_tell_the_truth,
         fresh_cluster_is_unallocated_and_a_written_one_is_not,
+        raw_disk_inside_another_is_zero_only_where_it_reads_so,
         NULL,
     };
     Suite *suite = suite_create("extents");
