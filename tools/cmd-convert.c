@@ -6,7 +6,7 @@
  */
 #include "convert.h"
 
-enum { CONVERT_TARGET_IS_ZERO = TOOL_LONG_ONLY };
+enum { CONVERT_TARGET_IS_ZERO = TOOL_LONG_ONLY, CONVERT_VERIFY };
 
 /* What cannot be had is said, not ignored. */
 static int take_cache_mode(Convert *request, int letter, const char *mode)
@@ -66,6 +66,9 @@ static int convert_take(void *opaque, int letter, const char *value)
     case CONVERT_TARGET_IS_ZERO:
         request->target_is_zero = 1;
         return 0;
+    case CONVERT_VERIFY:
+        request->verify = 1;
+        return 0;
     case 'm':
         return tool_parse_threads(value, &request->threads);
     case 'p':
@@ -100,6 +103,10 @@ static int check_request(const Convert *request, const BdrvDriverInfo *driver,
     }
     if (convert_is_pipe(name) && (request->no_create || target->backing)) {
         return refuse("-: standard output holds no image yet, and no names: without -n and -B");
+    }
+    if (convert_is_pipe(name) && request->verify) {
+        return refuse("--verify: what goes to standard output cannot be read again; let "
+                      "img-hash look at it where it arrives");
     }
     if (target->size != NULL) {
         return refuse("-o size: the size is that of the sources");
@@ -162,6 +169,7 @@ static const ToolOption convert_options[] = {
     {'m', "threads", "COUNT", "how many (default: one per processor)"},
     {'c', "compress", NULL, "make sure that the target is of a compressed kind"},
     {'l', "snapshot", "NAME", "refused: there is no reading of snapshots"},
+    {CONVERT_VERIFY, "verify", NULL, "read the target again before it gets its name"},
     PROGRESS_OPTIONS,
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_FORCE_SHARE,

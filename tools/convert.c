@@ -16,6 +16,7 @@
 typedef struct Job {
     const Convert *request;
     BlockDriverState **sources;
+    BdrvHashRecord **records; /* of what was read from each, with --verify; else NULLs */
     int count;
     int64_t length; /* of all sources together */
     int64_t before; /* of those that are done */
@@ -76,6 +77,7 @@ static int copy_sources(Job *job)
 
     for (int i = 0; i < job->count; i++) {
         options.target_offset = job->before;
+        options.record = job->records[i];
         if (bdrv_convert(job->sources[i], job->target, &options) < 0) {
             if (check_stopped(job) == 0) {
                 output_library_error(&job->output);
@@ -195,6 +197,113 @@ static int fill_target(Job *job)
     return result == 0 ? check_stopped(job) : result;
 }
 
+/* ----------------------------------------------------------------- verifying */
+
+/* The part of the target that one source went to, as a disk of its own. */
+static int open_part(const Job *job, BlockDriverState *target, int64_t length,
+                     BlockDriverState **part)
+{
+    char text[80];
+    const BdrvOpenOptions options = {.struct_size = sizeof(options), .options = text};
+
+    snprintf(text, sizeof(text), "offset=%lld,size=%lld", (long long)job->before,
+             (long long)length);
+    return bdrv_open_node(part, target, "raw", &options);
+}
+
+static int hash_part(Job *job, BlockDriverState *part, BdrvHashRecord *found)
+{
+    uint8_t digest[BDRV_HASH_BYTES]; /* the record says more */
+    BdrvHashOptions options = {
+        .struct_size = sizeof(options),
+        .algorithm = "sha256-tree",
+        .progress = show_progress,
+        .progress_opaque = job,
+        .threads = job->request->threads,
+        .record = found,
+    };
+
+    return bdrv_hash(part, digest, &options);
+}
+
+static int compare_part(const Job *job, const BdrvHashRecord *taken,
+                        const BdrvHashRecord *found)
+{
+    int64_t offset, bytes;
+    int different = bdrv_hash_record_compare(taken, found, &offset, &bytes);
+
+    if (different > 0) {
+        tool_error("%s: reads back as something else than was written: the first difference is "
+                   "in the %lld bytes at offset %lld", job->output.name, (long long)bytes,
+                   (long long)(job->before + offset));
+        return -1;
+    }
+    if (different < 0) {
+        tool_library_error();
+    }
+    return different;
+}
+
+/* One source's. */
+static int verify_part(Job *job, BlockDriverState *target, const BdrvHashRecord *taken,
+                       int64_t length)
+{
+    BlockDriverState *part = NULL;
+    BdrvHashRecord *found = NULL;
+    int result = open_part(job, target, length, &part);
+
+    if (result == 0) {
+        result = bdrv_hash_record_new(&found);
+    }
+    if (result == 0) {
+        result = hash_part(job, part, found);
+    }
+    if (result < 0 && interrupt_signal() == 0) {
+        output_library_error(&job->output);
+    }
+    if (result == 0) {
+        result = compare_part(job, taken, found);
+    }
+    bdrv_hash_record_free(found);
+    image_close(part);
+    return result;
+}
+
+static int verify_parts(Job *job, BlockDriverState *target)
+{
+    int result = 0;
+
+    job->before = 0;
+    progress_begin(&job->progress, &job->request->progress, "verify");
+    for (int i = 0; result == 0 && i < job->count; i++) {
+        int64_t length = bdrv_getlength(job->sources[i]);
+
+        result = verify_part(job, target, job->records[i], length);
+        job->before += length;
+    }
+    progress_end(&job->progress, result == 0);
+    return result;
+}
+
+/* Opened anew, so that what was only in our memory is not what is read. */
+static int verify_target(Job *job)
+{
+    BlockDriverState *target;
+    const BdrvOpenOptions options = {
+        .struct_size = sizeof(options),
+        .allow_paths = job->request->source.allow_paths,
+    };
+    int result;
+
+    if (bdrv_open(&target, job->output.path, job->request->target.format, &options) < 0) {
+        output_library_error(&job->output);
+        return -1;
+    }
+    result = verify_parts(job, target);
+    image_close(target);
+    return result < 0 && check_stopped(job) < 0 ? -1 : result;
+}
+
 static int write_pipe(Job *job)
 {
     int result;
@@ -225,6 +334,9 @@ static int write_target(Job *job)
         return -1;
     }
     result = fill_target(job);
+    if (result == 0 && job->request->verify) {
+        result = verify_target(job);
+    }
     if (result == 0) {
         result = output_finish(&job->output, !job->request->unsafe);
     }
@@ -253,6 +365,17 @@ static int open_sources(Job *job, char **names)
     return 0;
 }
 
+static int make_records(Job *job)
+{
+    for (int i = 0; job->request->verify && i < job->count; i++) {
+        if (bdrv_hash_record_new(&job->records[i]) < 0) {
+            tool_error("--verify: %s", bdrv_errmsg());
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* Before anything is touched: writing to what we read from would destroy it. */
 static int check_not_a_source(const Job *job, const char *target)
 {
@@ -266,26 +389,36 @@ static int check_not_a_source(const Job *job, const char *target)
 
 /* ------------------------------------------------------------------ the whole */
 
-int convert(const Convert *request, int count, char **names)
+static int begin(Job *job, char **names)
 {
-    Job job = {.request = request, .count = count - 1};
-    int result = -1;
-
-    job.output.name = names[count - 1];
-    job.sources = calloc((size_t)count, sizeof(BlockDriverState *)); /* and a NULL */
-    job.output.sources = job.sources;
-    if (job.sources == NULL) {
+    if (job->sources == NULL || job->records == NULL) {
         tool_error("out of memory");
         return -1;
     }
-    if (open_sources(&job, names) == 0 &&
-        check_not_a_source(&job, job.output.name) == 0) {
+    return open_sources(job, names) == 0 && make_records(job) == 0
+               ? check_not_a_source(job, job->output.name)
+               : -1;
+}
+
+int convert(const Convert *request, int count, char **names)
+{
+    Job job = {.request = request, .count = count - 1};
+    int result;
+
+    job.output.name = names[count - 1];
+    job.sources = calloc((size_t)count, sizeof(*job.sources)); /* and a NULL */
+    job.records = calloc((size_t)count, sizeof(*job.records));
+    job.output.sources = job.sources;
+    result = begin(&job, names);
+    if (result == 0) {
         result = write_target(&job);
     }
     output_end(&job.output);
-    for (int i = 0; i < job.count; i++) {
+    for (int i = 0; job.sources != NULL && job.records != NULL && i < job.count; i++) {
         image_close(job.sources[i]);
+        bdrv_hash_record_free(job.records[i]);
     }
     free(job.sources);
+    free(job.records);
     return result;
 }

@@ -16,6 +16,7 @@ typedef struct Convert {
     int no_create;
     int target_is_zero;
     int compress;
+    int verify;
     int unsafe; /* -t unsafe: not flushed */
     ProgressHow progress;
     unsigned threads; /* 0: as many as there are processors */
