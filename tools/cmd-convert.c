@@ -6,7 +6,7 @@
  */
 #include "convert.h"
 
-enum { CONVERT_TARGET_IS_ZERO = TOOL_LONG_ONLY, CONVERT_VERIFY };
+enum { CONVERT_TARGET_IS_ZERO = TOOL_LONG_ONLY, CONVERT_VERIFY, CONVERT_FOR };
 
 /* What cannot be had is said, not ignored. */
 static int take_cache_mode(Convert *request, int letter, const char *mode)
@@ -63,6 +63,9 @@ static int convert_take(void *opaque, int letter, const char *value)
     case 'n':
         request->no_create = 1;
         return 0;
+    case CONVERT_FOR:
+        request->destination = profile_find(value);
+        return request->destination != NULL ? 0 : -1;
     case CONVERT_TARGET_IS_ZERO:
         request->target_is_zero = 1;
         return 0;
@@ -118,17 +121,53 @@ static int check_request(const Convert *request, const BdrvDriverInfo *driver,
     return 0;
 }
 
+/* What --for and -O, -o say together. */
+static int choose_target(Convert *request, BdrvDriverInfo *driver)
+{
+    int help = image_wants_help(request->target.options);
+
+    if (request->destination != NULL && !help &&
+        profile_choose(request->destination, &request->target) < 0) {
+        return -1;
+    }
+    if (request->target.format == NULL) {
+        request->target.format = "raw";
+    }
+    return image_new_settle(&request->target, driver);
+}
+
+static int check_destination(const Convert *request, const char *name)
+{
+    const char *wanted = request->destination->filename;
+    const char *slash = strrchr(name, '/');
+
+    if (request->no_create) {
+        return refuse("--for: says how the target is created; with -n it exists");
+    }
+    if (wanted != NULL && !convert_is_pipe(name) &&
+        strcmp(slash != NULL ? slash + 1 : name, wanted) != 0) {
+        tool_error("--for %s: the target has to be called %s, in whatever directory",
+                   request->destination->name, wanted);
+        return -1;
+    }
+    return 0;
+}
+
+static void print_next(const Convert *request, const char *name)
+{
+    if (request->destination != NULL && request->destination->next != NULL &&
+        !request->source.quiet && !convert_is_pipe(name)) {
+        printf("next: %s\n", request->destination->next);
+    }
+}
+
 static int convert_run(void *opaque, int count, char **operands)
 {
     Convert *request = opaque;
     BdrvDriverInfo driver;
-    int result;
+    int result = choose_target(request, &driver);
 
-    if (request->target.format == NULL) {
-        request->target.format = "raw";
-    }
     request->progress.wanted = request->progress.wanted && !request->source.quiet;
-    result = image_new_settle(&request->target, &driver);
     if (result == 0 && count < 2) {
         result = refuse("wanted: SOURCE... TARGET");
     } else if (result == 0) {
@@ -138,6 +177,9 @@ static int convert_run(void *opaque, int count, char **operands)
         request->progress.to_stderr = convert_is_pipe(operands[count - 1]);
         result = check_request(request, &driver, operands[count - 1]);
     }
+    if (result == 0 && request->destination != NULL) {
+        result = check_destination(request, operands[count - 1]);
+    }
     if (result == 0 && !request->no_create) {
         result = image_new_seed(&request->target, &driver);
     }
@@ -145,6 +187,9 @@ static int convert_run(void *opaque, int count, char **operands)
         interrupt_catch();
         interrupt_answer();
         result = convert(request, count, operands);
+    }
+    if (result == 0) {
+        print_next(request, operands[count - 1]);
     }
     image_new_free(&request->target);
     image_how_free(&request->source);
@@ -156,6 +201,7 @@ static const ToolOption convert_options[] = {
     {'f', "source-format", "FMT", "format of the sources (default: look at them)"},
     {'O', "target-format", "FMT", "format of the target (default: raw)"},
     {'o', "options", "K=V,...", "how to create the target; -o help lists them"},
+    {CONVERT_FOR, "for", "PROFILE", "make what that destination takes: see below"},
     {'B', "backing", "FILE", "make the target a child of FILE"},
     {'b', NULL, "FILE", "the same"},
     {'F', "backing-format", "FMT", "format of that FILE (default: look at it)"},
@@ -182,6 +228,7 @@ const Tool tool_convert = {
     .name = "convert",
     .help = "Copies the content of images, one after the other, into a new one",
     .operands = "SOURCE... TARGET",
+    .print_more = profiles_print,
     .options = convert_options,
     .least_operands = 0, /* none with -o help; see convert_run() */
     .most_operands = TOOL_ANY_NUMBER,

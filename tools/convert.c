@@ -96,7 +96,9 @@ static int create_target(Job *job)
     const ImageNew *image = &job->request->target;
     BdrvCreateOptions options = {
         .struct_size = sizeof(options),
-        .size = job->length,
+        .size = job->request->destination != NULL
+                    ? profile_length(job->request->destination, job->length)
+                    : job->length,
         .options = image->options,
         .backing = image->backing,
         .backing_format = image->backing_format,

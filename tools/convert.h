@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "tool.h"
+#include "rules.h"
 
 typedef struct Convert {
     ImageHow source;
@@ -19,6 +19,7 @@ typedef struct Convert {
     int verify;
     int unsafe; /* -t unsafe: not flushed */
     ProgressHow progress;
+    const Profile *destination; /* --for; NULL: none */
     unsigned threads; /* 0: as many as there are processors */
 } Convert;
 
