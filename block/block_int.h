@@ -10,6 +10,9 @@
  *   check.c    bdrv_check and bdrv_amend
  *   create.c   bdrv_create and its removal of half-made files
  *   io.c       the front door of every data call;  sectors.c the same in sectors
+ *   range.c    the same for data that goes from file to file
+ *   zero.c     is it all zeros?
+ *   convert.h  what is shared by convert.c, window.c and deliver.c
  *   packing.c  clusters on their way into a format that compresses them
  *   hash.c     bdrv_hash;  record.c  its tree of hashes;  sha256.c  SHA-256
  *   info.c     what a node tells about itself
@@ -177,6 +180,31 @@ int bdrv_chain_has(BlockDriverState *bs, const BdrvIdentity *identity);
 int bdrv_open_snapshot(BlockDriverState **bs, OpenContext *context);
 
 /* ---- io.c ---- */
+
+/* 0, or the message is left.  The latter also asks whether bs is writable, and lets
+ * a file grow. */
+int bdrv_check_range(const BlockDriverState *bs, int64_t bytes, int64_t offset);
+int bdrv_check_write(const BlockDriverState *bs, int64_t bytes, int64_t offset);
+
+/* After a modification up to end, whether it succeeded (it may have done a part)
+ * or not (0).  Called after it, not before: a flush on another thread that began in
+ * between need not have covered it. */
+void bdrv_note_written(BlockDriverState *bs, int64_t end);
+
+/* Around each call of a driver on data. */
+static inline void bdrv_driver_enter(BlockDriverState *bs)
+{
+    if (!(bs->driver->flags & BDRV_DRIVER_PARALLEL)) {
+        pthread_mutex_lock(&bs->serial);
+    }
+}
+
+static inline void bdrv_driver_leave(BlockDriverState *bs)
+{
+    if (!(bs->driver->flags & BDRV_DRIVER_PARALLEL)) {
+        pthread_mutex_unlock(&bs->serial);
+    }
+}
 
 /* Nodes that may be written past their end. */
 int bdrv_can_grow(const BlockDriverState *bs);

@@ -3,424 +3,406 @@
  * convert.c - bdrv_convert(): the content of one disk into another, on several
  * threads, with the same output whatever their number.
  *
- *      take a window          fill it (in parallel)        write it (in turn)
- *   ┌──────────────────┐   ┌───────────────────────┐   ┌───────────────────────┐
- *   │ next piece of the │──▶│ map, read, find zeros │──▶│ wait until all earlier│
- *   │ disk, a ticket    │   │ (inflate, if it must) │   │ tickets are written   │
- *   └──────────────────┘   └───────────────────────┘   └───────────────────────┘
+ *        walk (one at a time)     fill (in parallel)     write (one at a time)
+ *      ┌────────────────────┐   ┌───────────────────┐   ┌─────────────────────┐
+ *   ──▶│ the next window:   │──▶│ read, find zeros, │──▶│ the window whose    │──▶ free
+ *      │ what is in it?     │   │ inflate, deflate  │   │ turn it is          │
+ *      └────────────────────┘   └───────────────────┘   └─────────────────────┘
  *
- * Every thread, the caller's too, goes round this loop.  Windows are cut at fixed
- * places of the disk and written in their order, so a target that allocates
- * does so in the same order always; what runs in parallel is everything else.
- * Memory is one window per thread, and as much again where the target compresses
- * (packing.c): then filling includes that, and whole clusters are written.  A
- * long run of nothing is one window without data, however long.
+ * Every thread, the caller's too, does what is most urgent: writes the window
+ * whose turn it is if that is ready, else walks and fills a new one, else waits.
+ * To walk and to write are parts that one thread has at a time, without a lock
+ * being held over them; the lock is on who does what alone.  Windows
+ * are written in the order of the disk, so a target that allocates does so in
+ * the same order always.
+ *
+ * Memory is a fixed number of windows.  The one that became free last is taken
+ * first, so that a single thread goes on in one buffer, which is in its cache.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-#include "block_int.h"
+#include "convert.h"
 
 enum {
-    WINDOW_BYTES = 1024 * 1024, /* large enough that calls cost nothing, and
-                                 * small enough to stay in a cache */
-    DEFAULT_SPARSE = 4096,      /* a page: smaller holes save no host space */
-    THREADS_MAX = 64
+    DEFAULT_SPARSE = 4096, /* a page: smaller holes save no host space */
+    DEFAULT_MEMORY = 32 * 1024 * 1024,
+    THREADS_MAX = 64,
+    /* Windows for each thread: one in work, one waiting for its turn. */
+    WINDOWS_PER_THREAD = 2,
+    WINDOWS_MAX = THREADS_MAX * WINDOWS_PER_THREAD,
+    /* Of so many windows the first are looked at, whether they came from a disk; */
+    SAMPLE_EVERY = 32,
+    /* … these many, and if all did, another thread could read meanwhile. */
+    WAITS_MIN = 2
 };
 
-typedef struct Piece {
-    int64_t offset; /* on the source disk */
-    int64_t bytes;
-    int zero;
-} Piece;
-
-/* Sector-sized runs in turns are the worst that can be met. */
-#define PIECES_MAX (WINDOW_BYTES / BDRV_SECTOR_SIZE + 1)
-
-typedef struct Window {
-    uint64_t ticket;
-    int64_t offset;
-    int64_t bytes; /* more than WINDOW_BYTES only if it is all zero */
-    int zero;      /* known without looking further */
-    Piece *pieces;
-    size_t piece_count;
-    uint8_t *data; /* WINDOW_BYTES */
-    Packing packing;
-    Leaves leaves; /* if there is to be a record */
-} Window;
-
-typedef struct Conversion {
-    BlockDriverState *source, *target;
-    BdrvConvertOptions asked;
-    int64_t length; /* of the source */
-
+typedef struct Crew {
     pthread_mutex_t lock;
-    pthread_cond_t turn;
-    int64_t next_offset;  /* where the next window begins */
-    uint64_t next_ticket; /* to be taken */
-    uint64_t next_write;  /* the ticket whose turn it is */
-    int error;            /* of the first window that failed; stops all */
-    char message[1024];   /* its text: the failing thread is not the caller's */
-} Conversion;
+    pthread_cond_t change;
+    unsigned waiting; /* threads that found nothing to do */
 
-/* ------------------------------------------------------------------ taking */
+    Window *ring[WINDOWS_MAX]; /* ticket modulo window_count: what is under way */
+    Window *free;
+    unsigned window_count; /* how many there may be */
+    unsigned made;         /* how many there are */
+    unsigned free_count;   /* of those that may be */
+    uint64_t next_ticket;  /* of the next window to be walked */
+    uint64_t next_write;   /* the ticket whose turn it is */
+    int walking, writing;  /* somebody has that part */
 
-/* Looks only as far as to tell a long run of nothing from a window.  Windows
- * begin at multiples of WINDOW_BYTES: so do clusters, and the leaves of a record. */
-static int look_ahead(const Conversion *c, Window *w)
+    unsigned wanted; /* threads besides the caller's */
+    unsigned started;
+    pthread_t threads[THREADS_MAX];
+
+    int stopped; /* error is set, or all is done */
+    int error;   /* of the first window on the disk that failed; stops all */
+    char message[MESSAGE_BYTES]; /* its text: the failing thread is not the caller's */
+} Crew;
+
+static void *work(void *opaque);
+
+/* ------------------------------------------------------------------- waking */
+
+/* Whoever is woken can do all that another could, so one is enough; and nobody,
+ * until half of the windows are free, as long as others go on: each wake costs more than
+ * what could be read into one window meanwhile. */
+static void wake_one(Crew *crew)
 {
-    int64_t left = c->length - w->offset;
-    BdrvExtent run;
-    int ret = bdrv_map(c->source, w->offset, left, &run);
+    if (crew->waiting > 0) {
+        pthread_cond_signal(&crew->change);
+    }
+}
+
+static void stop(Crew *crew, int error, const char *message)
+{
+    crew->stopped = 1;
+    if (error < 0 && crew->error == 0) {
+        crew->error = error;
+        snprintf(crew->message, sizeof crew->message, "%s", message);
+    }
+    pthread_cond_broadcast(&crew->change);
+}
+
+/* ------------------------------------------------------------------- threads */
+
+/* With fewer than wanted, if the host gives no more: all it costs is time. */
+static void start_threads(Conversion *c)
+{
+    Crew *crew = c->crew;
+
+    while (crew->started < crew->wanted &&
+           pthread_create(&crew->threads[crew->started], NULL, work, c) == 0) {
+        crew->started++;
+    }
+    crew->wanted = crew->started;
+}
+
+/* How often this thread has had a disk read for it; 0 where the host does not tell. */
+static long disk_reads_so_far(void)
+{
+#ifdef RUSAGE_THREAD
+    struct rusage usage;
+
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_inblock : 0;
+#else
+    return 0;
+#endif
+}
+
+/* ------------------------------------------------------------------ filling */
+
+static int fill(const Conversion *c, Window *w)
+{
+    int ret = bdrv_window_fill(c, w);
+
+    if (ret == 0) {
+        bdrv_window_hash(c, w);
+        ret = bdrv_deliver_pack(c, w);
+    }
+    return ret;
+}
+
+/* Fills a window and sees whether that had to wait for a disk.  Then, and only
+ * then, is it worth a second thread just to move bytes. */
+static int fill_sampled(Conversion *c, Window *w, uint64_t ticket, unsigned *waits)
+{
+    const int sampled = waits != NULL && ticket % SAMPLE_EVERY < WAITS_MIN;
+    long before = sampled ? disk_reads_so_far() : 0;
+    int ret = fill(c, w);
+
+    if (sampled) {
+        *waits = disk_reads_so_far() > before ? *waits + 1 : 0;
+    }
+    return ret;
+}
+
+/* Out of turn, where that makes no difference.  Zeros too. */
+static int write_early(Conversion *c, Window *w)
+{
+    if (!(c->asked.flags & BDRV_CONVERT_UNORDERED) || !c->is_plain) {
+        return 0;
+    }
+    w->delivered = 1;
+    return bdrv_deliver_write(c, w);
+}
+
+/* ------------------------------------------------------- what a thread can do */
+
+/* A window to be walked, off the list or new; NULL: no memory. */
+static Window *get_window(const Conversion *c, Window *w)
+{
+    if (!w) {
+        w = calloc(1, sizeof *w);
+        if (w && bdrv_window_new(w, c) < 0) {
+            bdrv_window_free(w);
+            free(w);
+            w = NULL;
+        }
+    }
+    return w;
+}
+
+/* Takes a window that is free, or the right to make one, and with it the walker's
+ * part. */
+static Window *begin_walk(Crew *crew)
+{
+    Window *w = crew->free;
+
+    crew->walking = 1;
+    crew->free_count--;
+    if (w) {
+        crew->free = w->next_free;
+    } else {
+        crew->made++;
+    }
+    return w;
+}
+
+/* Gives the walked window its ticket, and the part away. */
+static uint64_t end_walk(Crew *crew, Window *w)
+{
+    uint64_t ticket = crew->next_ticket++;
+
+    w->ready = w->delivered = 0;
+    crew->ring[ticket % crew->window_count] = w;
+    crew->walking = 0;
+    return ticket;
+}
+
+/* Needs the lock, and lets it go meanwhile, as do all here. */
+static void walk_and_fill(Conversion *c, unsigned *waits)
+{
+    Crew *crew = c->crew;
+    Window *w = begin_walk(crew);
+    uint64_t ticket;
+    int ret;
+
+    pthread_mutex_unlock(&crew->lock);
+    w = get_window(c, w);
+    ret = w ? bdrv_window_walk(c, w) : -ENOMEM;
+    pthread_mutex_lock(&crew->lock);
+    if (!w) {
+        crew->made--;
+        crew->walking = 0;
+        stop(crew, -ENOMEM, bdrv_errmsg());
+        return;
+    }
+    ticket = end_walk(crew, w);
+    if (ret < 0) {
+        c->next_offset = c->length; /* nothing behind it is wanted any more */
+    } else if (crew->free_count > 0) {
+        wake_one(crew);
+    }
+    if (ret == 0) {
+        pthread_mutex_unlock(&crew->lock);
+        ret = fill_sampled(c, w, ticket, waits);
+        ret = ret < 0 ? ret : write_early(c, w);
+        pthread_mutex_lock(&crew->lock);
+    }
+    if (ret < 0) {
+        snprintf(w->message, sizeof w->message, "%s", bdrv_errmsg());
+    }
+    w->result = ret;
+    w->ready = 1;
+}
+
+static void put_free(Crew *crew, Window *w)
+{
+    w->next_free = crew->free;
+    crew->free = w;
+    crew->free_count++;
+    if (2 * crew->free_count >= crew->window_count) {
+        wake_one(crew);
+    }
+}
+
+static int write_and_report(Conversion *c, Window *w)
+{
+    int ret = w->delivered ? 0 : bdrv_deliver_write(c, w);
+
+    return ret < 0 ? ret : bdrv_deliver_report(c, w);
+}
+
+/* A failure is told in its turn too, so that the first on the disk is the one that
+ * is reported. */
+static void write_next(Conversion *c, Window *w)
+{
+    Crew *crew = c->crew;
+    int ret = w->result;
 
     if (ret < 0) {
-        return ret;
+        stop(crew, ret, w->message);
+        return;
     }
-    w->zero = run.state != BDRV_DATA && run.bytes >= bdrv_min(WINDOW_BYTES, left);
-    w->bytes = bdrv_min(WINDOW_BYTES, left);
-    if (w->zero) {
-        w->bytes = run.bytes == left ? left : bdrv_round_down(run.bytes, WINDOW_BYTES);
+    crew->writing = 1;
+    pthread_mutex_unlock(&crew->lock);
+    ret = write_and_report(c, w);
+    pthread_mutex_lock(&crew->lock);
+    crew->writing = 0;
+    if (ret < 0) {
+        stop(crew, ret, bdrv_errmsg());
     }
-    return 0;
+    crew->ring[crew->next_write % crew->window_count] = NULL;
+    crew->next_write++;
+    put_free(crew, w);
 }
 
-static void fail(Conversion *c, int error)
+/* Does what is most urgent.  0: there is no more to do.  waits NULL: other threads
+ * are not to be started. */
+static int step(Conversion *c, unsigned *waits)
 {
-    if (c->error == 0) {
-        c->error = error;
-        snprintf(c->message, sizeof c->message, "%s", bdrv_errmsg());
+    Crew *crew = c->crew;
+    Window *next = crew->ring[crew->next_write % crew->window_count];
+
+    if (crew->stopped) {
+        return 0;
     }
-}
-
-/* 1: *w is to be done; 0: there is no more to do, or all stops. */
-static int take_window(Conversion *c, Window *w)
-{
-    int taken = 0, ret;
-
-    pthread_mutex_lock(&c->lock);
-    if (c->error == 0 && c->next_offset < c->length) {
-        w->offset = c->next_offset;
-        ret = look_ahead(c, w);
-        if (ret < 0) {
-            fail(c, ret);
-        } else {
-            w->ticket = c->next_ticket++;
-            c->next_offset += w->bytes;
-            taken = 1;
-        }
-    }
-    pthread_mutex_unlock(&c->lock);
-    return taken;
-}
-
-/* ----------------------------------------------------------------- filling */
-
-/* Compared with itself shifted by one: memcmp is vectorised everywhere. */
-static int is_zero(const uint8_t *p, int64_t bytes)
-{
-    return p[0] == 0 && (bytes == 1 || memcmp(p, p + 1, (size_t)bytes - 1) == 0);
-}
-
-static int add_piece(Window *w, int64_t offset, int64_t bytes, int zero)
-{
-    Piece *last = w->piece_count > 0 ? &w->pieces[w->piece_count - 1] : NULL;
-
-    if (last && last->zero == zero) {
-        last->bytes += bytes;
-    } else if (w->piece_count < PIECES_MAX) {
-        w->pieces[w->piece_count++] = (Piece){ offset, bytes, zero };
+    if (!crew->writing && next && next->ready) {
+        write_next(c, next);
+    } else if (!crew->walking && crew->free_count > 0 && c->next_offset < c->length) {
+        walk_and_fill(c, waits);
+    } else if (!crew->walking && c->next_offset >= c->length &&
+               crew->next_write == crew->next_ticket) {
+        stop(crew, 0, "");
     } else {
-        return bdrv_error(NULL, -EIO, "the source tells runs shorter than a sector");
+        crew->waiting++;
+        pthread_cond_wait(&crew->change, &crew->lock);
+        crew->waiting--;
     }
-    return 0;
+    return 1;
 }
 
-/* Units of zero detection are aligned on the disk, so that the same content
- * gives the same pieces however the source tells its runs. */
-static int add_data(const Conversion *c, Window *w, int64_t offset, int64_t bytes)
+static void *work(void *opaque)
 {
-    const int64_t unit = c->asked.sparse_size;
-    int64_t step;
-    int ret = 0;
+    Conversion *c = opaque;
 
-    for (; ret == 0 && bytes > 0; offset += step, bytes -= step) {
-        step = unit > 0 ? bdrv_min(unit - offset % unit, bytes) : bytes;
-        ret = add_piece(w, offset, step,
-                        unit > 0 && is_zero(w->data + (offset - w->offset), step));
+    bdrv_call_begin(); /* messages of this thread: see stop() */
+    pthread_mutex_lock(&c->crew->lock);
+    while (step(c, NULL)) {
     }
-    return ret;
+    pthread_mutex_unlock(&c->crew->lock);
+    bdrv_call_end(NULL, 0, "");
+    return NULL;
 }
 
-static int read_run(const Conversion *c, Window *w, int64_t offset, int64_t bytes)
+/* The caller's thread, which gets others to help when it has to wait. */
+static void lead(Conversion *c, unsigned most)
 {
-    int ret = bdrv_pread(c->source, w->data + (offset - w->offset), (size_t)bytes, offset);
+    Crew *crew = c->crew;
+    unsigned waits = 0;
 
-    return ret < 0 ? ret : add_data(c, w, offset, bytes);
-}
-
-static int fill_window(const Conversion *c, Window *w)
-{
-    int64_t offset = w->offset, end = w->offset + w->bytes;
-    BdrvExtent run;
-    int ret = 0;
-
-    w->piece_count = 0;
-    if (w->zero) {
-        return add_piece(w, w->offset, w->bytes, 1);
-    }
-    for (; ret == 0 && offset < end; offset += run.bytes) {
-        ret = bdrv_map(c->source, offset, end - offset, &run);
-        if (ret == 0) {
-            ret = run.state == BDRV_DATA ? read_run(c, w, offset, run.bytes)
-                                         : add_piece(w, offset, run.bytes, 1);
+    pthread_mutex_lock(&crew->lock);
+    start_threads(c);
+    while (step(c, most > 1 ? &waits : NULL)) {
+        if (waits >= WAITS_MIN && !crew->stopped && crew->started + 1 < most) {
+            waits = 0;
+            crew->wanted = crew->started + 1;
+            start_threads(c);
         }
     }
-    return ret;
-}
-
-/* --------------------------------------------------------------- recording */
-
-static void hash_window(Window *w)
-{
-    bdrv_leaves_clear(&w->leaves);
-    for (size_t i = 0; i < w->piece_count; i++) {
-        const Piece *piece = &w->pieces[i];
-
-        bdrv_leaves_add(&w->leaves, piece->zero ? NULL : w->data + (piece->offset - w->offset),
-                        piece->bytes);
-    }
-    bdrv_leaves_end(&w->leaves);
-}
-
-/* In turn. */
-static void record_window(const Conversion *c, const Window *w)
-{
-    if (c->asked.record && w->zero) {
-        bdrv_record_add_zeros(c->asked.record, w->bytes);
-    } else if (c->asked.record) {
-        bdrv_record_add(c->asked.record, &w->leaves);
+    pthread_mutex_unlock(&crew->lock);
+    for (unsigned i = 0; i < crew->started; i++) {
+        pthread_join(crew->threads[i], NULL);
     }
 }
 
-/* ----------------------------------------------------------------- packing */
+/* -------------------------------------------------------------------- plans */
 
-static size_t cluster_count(const Window *w)
+/* Is there (de)compressing or hashing to be done, which is work for every
+ * processor? */
+static int is_heavy(const Conversion *c)
 {
-    return (size_t)bdrv_div_up(w->bytes, w->packing.cluster);
-}
+    BdrvInfo info = {.struct_size = sizeof info};
 
-static int has_data(const Window *w, int64_t offset, int64_t bytes)
-{
-    for (size_t i = 0; i < w->piece_count; i++) {
-        const Piece *piece = &w->pieces[i];
-
-        if (!piece->zero && piece->offset < offset + bytes &&
-            offset < piece->offset + piece->bytes) {
+    if (c->target->packing_cluster > 0 || c->asked.record) {
+        return 1;
+    }
+    for (BlockDriverState *node = c->source; node; node = node->backing) {
+        if (bdrv_get_info(node, &info) == 0 && info.compressed) {
             return 1;
         }
     }
     return 0;
 }
 
-/* A cluster is compressed as a whole: what of it was not read is zeros. */
-static void clear_gaps(Window *w)
+/* Do all bytes of the disk have a fixed place in the target? */
+static int is_plain(const Conversion *c)
 {
-    const int64_t filled = bdrv_round_up(w->bytes, w->packing.cluster);
+    int64_t offset = c->asked.target_offset, end = offset + c->length;
+    BdrvExtent run;
 
-    for (size_t i = 0; i < w->piece_count; i++) {
-        if (w->pieces[i].zero) {
-            memset(w->data + (w->pieces[i].offset - w->offset), 0, (size_t)w->pieces[i].bytes);
+    while (offset < end) {
+        if (bdrv_is_allocated(c->target, offset, end - offset, &run) < 0 ||
+            run.state != BDRV_DATA || !run.may_have_holes) {
+            return 0;
         }
+        offset += run.bytes;
     }
-    memset(w->data + w->bytes, 0, (size_t)(filled - w->bytes));
+    return 1;
 }
 
-static int pack_window(const Conversion *c, Window *w)
+/* What one window takes, its packed clusters included. */
+static size_t window_memory(const Conversion *c)
 {
-    int ret = 0;
+    size_t bytes = sizeof(Window) + 2 * PIECES_MAX * sizeof(Piece) + (size_t)c->window_bytes;
 
-    if (w->zero || w->packing.cluster == 0) {
-        return 0;
+    if (c->target->packing_cluster > 0) {
+        bytes += (size_t)(c->window_bytes / c->target->packing_cluster) *
+                 (c->target->packing_room + sizeof(size_t));
     }
-    clear_gaps(w);
-    for (size_t i = 0; ret == 0 && i < cluster_count(w); i++) {
-        int64_t at = (int64_t)i * w->packing.cluster;
-        int data = has_data(w, w->offset + at, w->packing.cluster);
-
-        ret = bdrv_packing_add(&w->packing, c->target, i, data ? w->data + at : NULL,
-                               c->asked.target_offset + w->offset + at);
+    if (c->asked.record) {
+        bytes += (size_t)(c->window_bytes / BDRV_LEAF_BYTES) * BDRV_HASH_BYTES;
     }
-    return ret;
+    return bytes;
 }
 
-static int write_packed(const Conversion *c, const Window *w)
+/* How many threads at most, and windows for them out of the memory there is. */
+static int plan(Conversion *c, Crew *crew, unsigned *most)
 {
-    int64_t offset = c->asked.target_offset + w->offset;
-    int is_zero_already = c->asked.flags & BDRV_CONVERT_TARGET_IS_ZERO;
-
-    return bdrv_packing_write(&w->packing, c->target, cluster_count(w), offset,
-                              is_zero_already ? 0 : offset + w->bytes);
-}
-
-/* ----------------------------------------------------------------- writing */
-
-/* Zeros that shall take room. */
-static int write_zero_data(const Conversion *c, int64_t offset, int64_t bytes)
-{
-    static const uint8_t zeros[64 * 1024];
-    int ret = 0;
-
-    while (ret == 0 && bytes > 0) {
-        int64_t step = bdrv_min(bytes, (int64_t)sizeof zeros);
-
-        ret = bdrv_pwrite(c->target, zeros, (size_t)step, offset);
-        offset += step;
-        bytes -= step;
-    }
-    return ret;
-}
-
-static int write_piece(const Conversion *c, const Window *w, const Piece *piece)
-{
-    int64_t target_offset = c->asked.target_offset + piece->offset;
-
-    if (!piece->zero) {
-        return bdrv_pwrite(c->target, w->data + (piece->offset - w->offset),
-                           (size_t)piece->bytes, target_offset);
-    }
-    if (c->asked.sparse_size < 0) {
-        return write_zero_data(c, target_offset, piece->bytes);
-    }
-    if (c->asked.flags & BDRV_CONVERT_TARGET_IS_ZERO) {
-        return 0;
-    }
-    return bdrv_write_zeroes(c->target, target_offset, piece->bytes);
-}
-
-static int report(const Conversion *c, int64_t done)
-{
-    if (c->asked.progress && c->asked.progress(c->asked.progress_opaque, done, c->length)) {
-        return bdrv_error(c->target, -ECANCELED, "the conversion was stopped at byte %lld",
-                          (long long)done);
-    }
-    return 0;
-}
-
-static int write_window(const Conversion *c, const Window *w)
-{
-    const int packed = w->packing.cluster > 0 && !w->zero;
-    int ret = packed ? write_packed(c, w) : 0;
-
-    for (size_t i = 0; ret == 0 && !packed && i < w->piece_count; i++) {
-        ret = write_piece(c, w, &w->pieces[i]);
-    }
-    if (ret < 0) {
-        return ret;
-    }
-    record_window(c, w);
-    return report(c, w->offset + w->bytes);
-}
-
-/* ret is how filling went; a failure is told in its turn too, so that the first
- * on the disk is the one that is reported. */
-static void write_in_turn(Conversion *c, const Window *w, int ret)
-{
-    int stopped;
-
-    pthread_mutex_lock(&c->lock);
-    while (c->next_write != w->ticket) {
-        pthread_cond_wait(&c->turn, &c->lock);
-    }
-    stopped = c->error != 0;
-    pthread_mutex_unlock(&c->lock);
-
-    if (ret == 0 && !stopped) {
-        ret = write_window(c, w);
-    }
-    pthread_mutex_lock(&c->lock);
-    if (ret < 0) {
-        fail(c, ret);
-    }
-    c->next_write++;
-    pthread_cond_broadcast(&c->turn);
-    pthread_mutex_unlock(&c->lock);
-}
-
-/* ----------------------------------------------------------------- threads */
-
-static int prepare_window(const Conversion *c, Window *w)
-{
-    *w = (Window){
-        .pieces = malloc(PIECES_MAX * sizeof *w->pieces),
-        .data = malloc(WINDOW_BYTES),
-    };
-    return w->pieces && w->data &&
-                   bdrv_packing_new(&w->packing, c->target, WINDOW_BYTES) == 0 &&
-                   bdrv_leaves_new(&w->leaves, c->asked.record, WINDOW_BYTES) == 0
-               ? 0
-               : bdrv_error(NULL, -ENOMEM, "no memory for a window of %d bytes", WINDOW_BYTES);
-}
-
-static int prepare_to_write(const Conversion *c, Window *w)
-{
-    int ret = fill_window(c, w);
-
-    if (ret == 0 && c->asked.record && !w->zero) {
-        hash_window(w);
-    }
-    return ret < 0 ? ret : pack_window(c, w);
-}
-
-static void *work(void *opaque)
-{
-    Conversion *c = opaque;
-    Window w;
-
-    bdrv_call_begin(); /* messages of this thread: see fail() */
-    if (prepare_window(c, &w) < 0) {
-        pthread_mutex_lock(&c->lock);
-        fail(c, -ENOMEM);
-        pthread_mutex_unlock(&c->lock);
-    } else {
-        while (take_window(c, &w)) {
-            write_in_turn(c, &w, prepare_to_write(c, &w));
-        }
-    }
-    bdrv_call_end(NULL, 0, "");
-    bdrv_packing_free(&w.packing);
-    bdrv_leaves_free(&w.leaves);
-    free(w.pieces);
-    free(w.data);
-    return NULL;
-}
-
-static unsigned thread_count(const Conversion *c)
-{
+    const int heavy = is_heavy(c);
+    size_t memory = c->asked.max_memory ? c->asked.max_memory : DEFAULT_MEMORY;
     long processors = c->asked.threads ? (long)c->asked.threads : sysconf(_SC_NPROCESSORS_ONLN);
-    int64_t windows = bdrv_div_up(c->length, WINDOW_BYTES);
+    int64_t threads, windows;
 
-    if (bdrv_open_flags(c->source) & BDRV_O_FORWARD) {
-        return 1; /* it gives its clusters in their order only */
+    c->window_bytes = heavy ? bdrv_max(PACKED_WINDOW_BYTES, c->target->packing_cluster)
+                            : WINDOW_BYTES;
+    windows = (int64_t)(memory / window_memory(c));
+    if (windows < 1) {
+        return bdrv_error(NULL, -EINVAL, "max_memory is %zu; at least %zu bytes are wanted",
+                          memory, window_memory(c));
     }
-    return (unsigned)bdrv_max(1, bdrv_min(bdrv_min(processors, THREADS_MAX), windows));
-}
-
-/* With fewer threads than wanted, if the host gives no more: all it costs is
- * time. */
-static void run_threads(Conversion *c)
-{
-    pthread_t threads[THREADS_MAX];
-    unsigned wanted = thread_count(c) - 1, started = 0;
-
-    while (started < wanted && pthread_create(&threads[started], NULL, work, c) == 0) {
-        started++;
-    }
-    work(c);
-    while (started > 0) {
-        pthread_join(threads[--started], NULL);
-    }
+    threads = bdrv_min(bdrv_min(processors, THREADS_MAX), windows);
+    threads = bdrv_min(threads, bdrv_div_up(c->length, c->window_bytes));
+    threads = bdrv_max(threads, 1);
+    *most = (unsigned)threads;
+    crew->wanted = heavy || c->asked.threads ? *most - 1 : 0;
+    crew->window_count = (unsigned)bdrv_min(windows, threads * WINDOWS_PER_THREAD);
+    crew->free_count = crew->window_count;
+    return 0;
 }
 
 /* ---------------------------------------------------------------- the call */
@@ -458,16 +440,20 @@ static int check_packing(const Conversion *c)
     return 0;
 }
 
-static int check_options(const Conversion *c)
+static int check_options(const BdrvConvertOptions *asked)
 {
-    if (c->asked.flags & ~(unsigned)BDRV_CONVERT_TARGET_IS_ZERO) {
-        return bdrv_error(NULL, -EINVAL, "convert flags 0x%x are unknown", c->asked.flags);
+    const unsigned known = BDRV_CONVERT_TARGET_IS_ZERO | BDRV_CONVERT_OFFLOAD |
+                           BDRV_CONVERT_UNORDERED;
+
+    if (asked->flags & ~known) {
+        return bdrv_error(NULL, -EINVAL, "convert flags 0x%x are unknown", asked->flags & ~known);
     }
-    if (c->asked.sparse_size > 0 && c->asked.sparse_size % BDRV_SECTOR_SIZE != 0) {
+    if (asked->sparse_size > 0 && asked->sparse_size % BDRV_SECTOR_SIZE != 0) {
         return bdrv_error(NULL, -EINVAL, "sparse_size is %lld; a multiple of %d is wanted",
-                          (long long)c->asked.sparse_size, BDRV_SECTOR_SIZE);
+                          (long long)asked->sparse_size, BDRV_SECTOR_SIZE);
     }
-    return 0;
+    return asked->rate >= 0 ? 0 : bdrv_error(NULL, -EINVAL, "rate is %lld; it cannot be below 0",
+                                             (long long)asked->rate);
 }
 
 static int prepare(Conversion *c, const BdrvConvertOptions *options)
@@ -484,9 +470,45 @@ static int prepare(Conversion *c, const BdrvConvertOptions *options)
     c->length = bdrv_getlength(c->source);
     /* First of all, so that no failure leaves an old record. */
     ret = c->asked.record ? bdrv_record_begin(c->asked.record, c->length) : 0;
-    ret = ret < 0 ? ret : check_options(c);
+    ret = ret < 0 ? ret : check_options(&c->asked);
     ret = ret < 0 ? ret : check_target(c);
-    return ret < 0 ? ret : check_packing(c);
+    ret = ret < 0 ? ret : check_packing(c);
+    if (ret == 0) {
+        c->is_forward = (bdrv_open_flags(c->source) & BDRV_O_FORWARD) != 0;
+        c->is_plain = is_plain(c);
+        atomic_init(&c->can_place, c->is_plain && !c->is_forward && !c->asked.record &&
+                                      c->asked.sparse_size > 0);
+    }
+    return ret;
+}
+
+static int run(Conversion *c)
+{
+    unsigned most = 1;
+    int ret;
+
+    pthread_mutex_init(&c->crew->lock, NULL);
+    pthread_cond_init(&c->crew->change, NULL);
+    ret = plan(c, c->crew, &most);
+    if (ret == 0) {
+        lead(c, most);
+        ret = c->crew->error;
+        ret = ret < 0 ? bdrv_error(NULL, ret, "%s", c->crew->message) : 0;
+    }
+    for (Window *next, *w = c->crew->free; w; w = next) {
+        next = w->next_free;
+        bdrv_window_free(w);
+        free(w);
+    }
+    for (unsigned i = 0; i < c->crew->window_count; i++) { /* those that an error left */
+        if (c->crew->ring[i]) {
+            bdrv_window_free(c->crew->ring[i]);
+            free(c->crew->ring[i]);
+        }
+    }
+    pthread_cond_destroy(&c->crew->change);
+    pthread_mutex_destroy(&c->crew->lock);
+    return ret;
 }
 
 static int convert(Conversion *c, const BdrvConvertOptions *options)
@@ -494,22 +516,20 @@ static int convert(Conversion *c, const BdrvConvertOptions *options)
     int ret = prepare(c, options);
 
     if (ret == 0) {
-        ret = report(c, 0);
+        ret = bdrv_deliver_progress(c, 0);
     }
     if (ret < 0) {
         return ret;
     }
-    pthread_mutex_init(&c->lock, NULL);
-    pthread_cond_init(&c->turn, NULL);
-    run_threads(c);
-    pthread_cond_destroy(&c->turn);
-    pthread_mutex_destroy(&c->lock);
-    if (c->error < 0) {
+    c->crew = calloc(1, sizeof *c->crew);
+    ret = c->crew ? run(c) : -ENOMEM;
+    free(c->crew);
+    if (ret < 0) {
         atomic_store(&c->target->abandoned, 1);
     } else if (c->asked.record) {
         bdrv_record_end(c->asked.record);
     }
-    return c->error < 0 ? bdrv_error(NULL, c->error, "%s", c->message) : 0;
+    return ret;
 }
 
 int bdrv_convert(BlockDriverState *source, BlockDriverState *target,

@@ -168,6 +168,20 @@ static int default_write_packed(BlockDriverState *bs, const void *packed, size_t
     return unsupported(bs, "write compressed clusters");
 }
 
+static int default_share_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                               int64_t from_offset, int64_t bytes)
+{
+    (void)offset, (void)from, (void)from_offset, (void)bytes;
+    return unsupported(bs, "share what is stored with another file");
+}
+
+static int default_copy_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                              int64_t from_offset, int64_t bytes)
+{
+    (void)offset, (void)from, (void)from_offset, (void)bytes;
+    return unsupported(bs, "have the host copy from another file");
+}
+
 int bdrv_can_change_backing(const BlockDriver *driver)
 {
     return driver->change_backing != default_change_backing;
@@ -213,4 +227,6 @@ void bdrv_fill_defaults(BlockDriver *driver)
     FILL(pack, default_pack);
     FILL(write_packed, default_write_packed);
     FILL(variants, alike);
+    FILL(share_range, default_share_range);
+    FILL(copy_range, default_copy_range);
 }

@@ -36,7 +36,7 @@ static int out_of_range(const BlockDriverState *bs, int64_t bytes, int64_t offse
                       "disk, which has %lld", (long long)bytes, (long long)offset, length);
 }
 
-static int check_range(const BlockDriverState *bs, int64_t bytes, int64_t offset)
+int bdrv_check_range(const BlockDriverState *bs, int64_t bytes, int64_t offset)
 {
     int64_t end;
 
@@ -61,8 +61,7 @@ static int check_writable(const BlockDriverState *bs)
                : bdrv_error(bs, -EROFS, "the image is open for reading only");
 }
 
-/* As check_range, but a file may grow. */
-static int check_write(const BlockDriverState *bs, int64_t bytes, int64_t offset)
+int bdrv_check_write(const BlockDriverState *bs, int64_t bytes, int64_t offset)
 {
     int64_t end;
     int ret;
@@ -70,7 +69,7 @@ static int check_write(const BlockDriverState *bs, int64_t bytes, int64_t offset
     if (bs && bdrv_can_grow(bs) && bdrv_add(offset, bytes, &end)) {
         return check_writable(bs);
     }
-    ret = check_range(bs, bytes, offset);
+    ret = bdrv_check_range(bs, bytes, offset);
     return ret < 0 ? ret : check_writable(bs);
 }
 
@@ -87,24 +86,7 @@ static int check_buffer(const BlockDriverState *bs, const void *buf, size_t byte
 
 /* ---------------------------------------------------------------- dispatch */
 
-static inline void driver_enter(BlockDriverState *bs)
-{
-    if (!(bs->driver->flags & BDRV_DRIVER_PARALLEL)) {
-        pthread_mutex_lock(&bs->serial);
-    }
-}
-
-static inline void driver_leave(BlockDriverState *bs)
-{
-    if (!(bs->driver->flags & BDRV_DRIVER_PARALLEL)) {
-        pthread_mutex_unlock(&bs->serial);
-    }
-}
-
-/* After a modification, whether it succeeded (it may have done a part) or not.
- * Set after it, not before: a flush on another thread that began in between
- * need not have covered it. */
-static void note_written(BlockDriverState *bs, int64_t end)
+void bdrv_note_written(BlockDriverState *bs, int64_t end)
 {
     int64_t length = atomic_load(&bs->length);
 
@@ -119,9 +101,9 @@ static int driver_read(BlockDriverState *bs, void *buf, size_t bytes, int64_t of
 {
     int ret;
 
-    driver_enter(bs);
+    bdrv_driver_enter(bs);
     ret = bs->driver->read(bs, buf, bytes, offset);
-    driver_leave(bs);
+    bdrv_driver_leave(bs);
     return ret;
 }
 
@@ -130,11 +112,11 @@ static int driver_write(BlockDriverState *bs, const void *buf, size_t bytes, int
     int watched, ret = bdrv_guard_enter(bs, buf, (int64_t)bytes, offset, &watched);
 
     if (ret == 0) {
-        driver_enter(bs);
+        bdrv_driver_enter(bs);
         ret = bs->driver->write(bs, buf, bytes, offset);
-        driver_leave(bs);
+        bdrv_driver_leave(bs);
         bdrv_guard_leave(bs, watched);
-        note_written(bs, ret < 0 ? 0 : offset + (int64_t)bytes);
+        bdrv_note_written(bs, ret < 0 ? 0 : offset + (int64_t)bytes);
     }
     return ret;
 }
@@ -148,7 +130,7 @@ int bdrv_pread(BlockDriverState *bs, void *buf, size_t bytes, int64_t offset)
     bdrv_call_begin();
     ret = check_buffer(bs, buf, bytes);
     if (ret == 0) {
-        ret = check_range(bs, (int64_t)bytes, offset);
+        ret = bdrv_check_range(bs, (int64_t)bytes, offset);
     }
     if (ret == 0 && bytes > 0) {
         ret = driver_read(bs, buf, bytes, offset);
@@ -163,7 +145,7 @@ int bdrv_pwrite(BlockDriverState *bs, const void *buf, size_t bytes, int64_t off
     bdrv_call_begin();
     ret = check_buffer(bs, buf, bytes);
     if (ret == 0) {
-        ret = check_write(bs, (int64_t)bytes, offset);
+        ret = bdrv_check_write(bs, (int64_t)bytes, offset);
     }
     if (ret == 0 && bytes > 0) {
         ret = driver_write(bs, buf, bytes, offset);
@@ -195,10 +177,10 @@ int bdrv_write_packed(BlockDriverState *bs, const void *packed, size_t packed_by
     bdrv_call_begin();
     ret = check_writable(bs);
     if (ret == 0) {
-        driver_enter(bs);
+        bdrv_driver_enter(bs);
         ret = bs->driver->write_packed(bs, packed, packed_bytes, offset);
-        driver_leave(bs);
-        note_written(bs, 0);
+        bdrv_driver_leave(bs);
+        bdrv_note_written(bs, 0);
     }
     return bdrv_call_end(bs, ret, "cannot write");
 }
@@ -267,7 +249,7 @@ int bdrv_preadv(BlockDriverState *bs, const BdrvIovec *pieces, int count, int64_
     bdrv_call_begin();
     ret = sum_pieces(bs, pieces, count, &total);
     if (ret == 0) {
-        ret = check_range(bs, total, offset);
+        ret = bdrv_check_range(bs, total, offset);
     }
     if (ret == 0 && total > 0) {
         bounce = bounce_for(count, total);
@@ -315,7 +297,7 @@ int bdrv_pwritev(BlockDriverState *bs, const BdrvIovec *pieces, int count, int64
     bdrv_call_begin();
     ret = sum_pieces(bs, pieces, count, &total);
     if (ret == 0) {
-        ret = check_write(bs, total, offset);
+        ret = bdrv_check_write(bs, total, offset);
     }
     if (ret == 0 && total > 0) {
         bounce = bounce_for(count, total);
@@ -336,11 +318,11 @@ static int driver_clear(BlockDriverState *bs, RangeFn *act, int64_t offset, int6
     int watched, ret = bdrv_guard_enter(bs, NULL, bytes, offset, &watched);
 
     if (ret == 0) {
-        driver_enter(bs);
+        bdrv_driver_enter(bs);
         ret = act(bs, offset, bytes);
-        driver_leave(bs);
+        bdrv_driver_leave(bs);
         bdrv_guard_leave(bs, watched);
-        note_written(bs, ret < 0 ? 0 : offset + bytes);
+        bdrv_note_written(bs, ret < 0 ? 0 : offset + bytes);
     }
     return ret;
 }
@@ -350,7 +332,7 @@ int bdrv_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes)
     int ret;
 
     bdrv_call_begin();
-    ret = check_write(bs, bytes, offset);
+    ret = bdrv_check_write(bs, bytes, offset);
     if (ret == 0 && bytes > 0) {
         ret = driver_clear(bs, bs->driver->write_zeroes, offset, bytes);
     }
@@ -362,7 +344,7 @@ int bdrv_discard(BlockDriverState *bs, int64_t offset, int64_t bytes)
     int ret;
 
     bdrv_call_begin();
-    ret = check_range(bs, bytes, offset);
+    ret = bdrv_check_range(bs, bytes, offset);
     if (ret == 0) {
         ret = check_writable(bs);
     }
@@ -377,17 +359,17 @@ int bdrv_truncate(BlockDriverState *bs, int64_t length)
     int ret;
 
     bdrv_call_begin();
-    ret = check_range(bs, 0, 0); /* the handle alone */
+    ret = bdrv_check_range(bs, 0, 0); /* the handle alone */
     if (ret == 0) {
         ret = length >= 0 ? check_writable(bs)
                           : bdrv_error(bs, -EINVAL, "the length %lld is negative",
                                        (long long)length);
     }
     if (ret == 0) {
-        driver_enter(bs);
+        bdrv_driver_enter(bs);
         ret = bs->driver->truncate(bs, length);
-        driver_leave(bs);
-        note_written(bs, 0);
+        bdrv_driver_leave(bs);
+        bdrv_note_written(bs, 0);
     }
     return bdrv_call_end(bs, ret, "cannot change the length");
 }
@@ -401,9 +383,9 @@ int bdrv_replace(BlockDriverState *file, const void *bytes, size_t size)
     bdrv_call_begin();
     ret = check_writable(file);
     if (ret == 0) {
-        driver_enter(file);
+        bdrv_driver_enter(file);
         ret = file->driver->replace(file, bytes, size);
-        driver_leave(file);
+        bdrv_driver_leave(file);
     }
     return bdrv_call_end(file, ret, "cannot replace the file");
 }
@@ -413,12 +395,12 @@ int bdrv_allocate(BlockDriverState *file, int64_t offset, int64_t bytes)
     int ret;
 
     bdrv_call_begin();
-    ret = check_write(file, bytes, offset);
+    ret = bdrv_check_write(file, bytes, offset);
     if (ret == 0 && bytes > 0) {
-        driver_enter(file);
+        bdrv_driver_enter(file);
         ret = file->driver->allocate(file, offset, bytes);
-        driver_leave(file);
-        note_written(file, ret < 0 ? 0 : offset + bytes);
+        bdrv_driver_leave(file);
+        bdrv_note_written(file, ret < 0 ? 0 : offset + bytes);
     }
     return bdrv_call_end(file, ret, "cannot set space aside");
 }
@@ -430,9 +412,9 @@ int bdrv_remove(BlockDriverState *file)
     bdrv_call_begin();
     ret = check_writable(file);
     if (ret == 0) {
-        driver_enter(file);
+        bdrv_driver_enter(file);
         ret = file->driver->remove(file);
-        driver_leave(file);
+        bdrv_driver_leave(file);
     }
     return bdrv_call_end(file, ret, "cannot remove the file");
 }
@@ -451,9 +433,9 @@ int bdrv_flush(BlockDriverState *bs)
     } else if (!(bs->flags & BDRV_O_NO_FLUSH && bs->driver->flags & BDRV_DRIVER_PROTOCOL)) {
         pthread_mutex_lock(&bs->flush_lock);
         if (atomic_exchange(&bs->unflushed, 0)) {
-            driver_enter(bs);
+            bdrv_driver_enter(bs);
             ret = bs->driver->flush(bs);
-            driver_leave(bs);
+            bdrv_driver_leave(bs);
         }
         if (ret < 0) {
             atomic_store(&bs->unflushed, 1);
@@ -493,14 +475,14 @@ int bdrv_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvE
     int ret;
 
     bdrv_call_begin();
-    ret = extent && bytes > 0 ? check_range(bs, bytes, offset)
+    ret = extent && bytes > 0 ? bdrv_check_range(bs, bytes, offset)
                               : bdrv_error(bs, -EINVAL, "a range of at least one byte and a "
                                            "place for the answer are wanted");
     if (ret == 0) {
         memset(extent, 0, sizeof *extent);
-        driver_enter(bs);
+        bdrv_driver_enter(bs);
         ret = bs->driver->is_allocated(bs, offset, bytes, extent);
-        driver_leave(bs);
+        bdrv_driver_leave(bs);
     }
     if (ret == 0) {
         ret = check_extent(bs, bytes, extent);
@@ -570,7 +552,7 @@ int bdrv_map(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvExtent *ex
     int ret;
 
     bdrv_call_begin();
-    ret = extent && bytes > 0 ? check_range(bs, bytes, offset)
+    ret = extent && bytes > 0 ? bdrv_check_range(bs, bytes, offset)
                               : bdrv_error(bs, -EINVAL, "a range of at least one byte and a "
                                            "place for the answer are wanted");
     if (ret == 0) {

@@ -107,6 +107,22 @@ static int raw_discard(BlockDriverState *bs, int64_t offset, int64_t bytes)
     return bdrv_discard(bdrv_file(bs), state->offset + offset, bytes);
 }
 
+static int raw_share_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                           int64_t from_offset, int64_t bytes)
+{
+    RawState *state = bdrv_state(bs);
+
+    return bdrv_share_range(bdrv_file(bs), state->offset + offset, from, from_offset, bytes);
+}
+
+static int raw_copy_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                          int64_t from_offset, int64_t bytes)
+{
+    RawState *state = bdrv_state(bs);
+
+    return bdrv_copy_range(bdrv_file(bs), state->offset + offset, from, from_offset, bytes);
+}
+
 static int raw_truncate(BlockDriverState *bs, int64_t length)
 {
     RawState *state = bdrv_state(bs);
@@ -148,4 +164,6 @@ const BlockDriver bdrv_driver_raw = {
     .write_zeroes = raw_write_zeroes,
     .discard = raw_discard,
     .truncate = raw_truncate,
+    .share_range = raw_share_range,
+    .copy_range = raw_copy_range,
 };

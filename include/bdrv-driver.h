@@ -221,6 +221,18 @@ struct BlockDriver {
     /* The kinds of image that there are, ended by a NULL name, each ability tested
      * by a suite that uses it; NULL: all are alike. */
     const BdrvVariant *variants;
+
+    /* ---- drivers whose bytes lie in a file, one for one ---- */
+
+    /* Makes bytes at offset those at from_offset of another node, which is a
+     * protocol node, without moving them: both then lie in the same place of the
+     * storage, until one is written to.  NULL, or -ENOTSUP: cannot, nothing has changed;
+     * write what was read. */
+    int (*share_range)(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                       int64_t from_offset, int64_t bytes);
+    /* The same by a copy that the host makes. */
+    int (*copy_range)(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                      int64_t from_offset, int64_t bytes);
 };
 
 /* Adds a driver to the table.  *driver is copied; its strings and lists must
@@ -297,6 +309,9 @@ void bdrv_set_length(BlockDriverState *bs, int64_t length);
  * bytes when it is packed. */
 void bdrv_set_packing(BlockDriverState *bs, int64_t cluster, size_t room);
 
+/* Is every one of count bytes 0?  Of none: yes. */
+int bdrv_is_zero(const void *bytes, size_t count);
+
 /* Has a conversion into bs failed?  Then what a format writes at the end, to say
  * that all is there, must not be written. */
 int bdrv_is_abandoned(const BlockDriverState *bs);
@@ -327,6 +342,12 @@ int bdrv_close_child(BlockDriverState *bs, BlockDriverState *child);
 /* Which file is it?  Two nodes of equal identity are on the same one.  -ENOTSUP:
  * cannot be told. */
 int bdrv_identify(BlockDriverState *file, BdrvIdentity *identity);
+
+/* The callbacks share_range and copy_range of a writable node. */
+int bdrv_share_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                     int64_t from_offset, int64_t bytes);
+int bdrv_copy_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                    int64_t from_offset, int64_t bytes);
 
 /* The callbacks replace, allocate and remove of a writable protocol node; what
  * was removed is still to be closed. */

@@ -504,8 +504,18 @@ typedef int BdrvProgressFn(void *opaque, int64_t done, int64_t total);
 
 enum {
     /* The destination is known to read as zeros: zeros are not written. */
-    BDRV_CONVERT_TARGET_IS_ZERO = 1 << 0
+    BDRV_CONVERT_TARGET_IS_ZERO = 1 << 0,
+    /* Long runs of plain data are copied by the host (copy_file_range), where it can
+     * and the destination is plain too; no zeros are looked for in them. */
+    BDRV_CONVERT_OFFLOAD = 1 << 1,
+    /* Data may be written in any order, where the destination has a fixed place for
+     * every byte (raw, flat).  One that allocates is written in order all the same. */
+    BDRV_CONVERT_UNORDERED = 1 << 2
 };
+
+/* Told of a range of the source that could not be read: zeros stand for it in the
+ * destination.  reason lives during the call. */
+typedef void BdrvLostFn(void *opaque, int64_t offset, int64_t bytes, const char *reason);
 
 typedef struct BdrvConvertOptions {
     size_t struct_size;
@@ -517,15 +527,27 @@ typedef struct BdrvConvertOptions {
     int64_t target_offset; /* where in the destination the source's byte 0 goes */
     BdrvProgressFn *progress; /* on any thread, but one call at a time */
     void *progress_opaque;
-    unsigned threads; /* 0: one for each processor.  The output is the same. */
+    /* How many work.  0: one for each processor where there is (de)compressing to
+     * be done, else one, and more when reading has to wait.  The output is the same. */
+    unsigned threads;
     /* Becomes the record of what was read from the source; NULL: none is made.
      * Then all data goes through memory, and is hashed there. */
     struct BdrvHashRecord *record;
+    /* Bytes that its buffers may take at most, 0: 32 MiB; fewer threads work where those
+     * do not suffice.  -EINVAL: too few for any.  (Cached metadata is the images':
+     * see BdrvOpenOptions.table_bytes.) */
+    size_t max_memory;
+    int64_t rate; /* bytes of data written in a second, at most; 0: no limit */
+    /* Not NULL: what cannot be read does not end the conversion, but is told here, in
+     * the order of the disk and one call at a time, as with progress. */
+    BdrvLostFn *lost;
+    void *lost_opaque;
 } BdrvConvertOptions;
 
 /* Copies the content of source (through its backing chain) to target, which
  * must be writable and long enough (-ENOSPC).  What is known to be zero is not
- * read.  Does not flush.  When it fails, the content of the target is undefined;
+ * read.  Long runs of plain data become shared with the source, where both lie
+ * in a file system that can (a reflink).  Does not flush.  When it fails, the content of the target is undefined;
  * one that is written in order and finished by bdrv_close(), as a
  * streamOptimized VMDK is, will not be finished then. */
 int bdrv_convert(BlockDriverState *source, BlockDriverState *target,

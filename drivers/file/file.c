@@ -90,6 +90,7 @@ int bdrv_file_start(BlockDriverState *bs, int fd)
         ret = bdrv_file_lock(bs, fd);
     }
     if (ret == 0) {
+        pthread_mutex_init(&state->known.lock, NULL);
         state->fd = fd;
         state->is_device = S_ISBLK(st.st_mode);
         if ((bdrv_open_flags(bs) & BDRV_O_CREATE) && !state->is_device) {
@@ -217,6 +218,7 @@ static int file_close(BlockDriverState *bs)
     FileState *state = bdrv_state(bs);
 
     free(state->image_directory);
+    pthread_mutex_destroy(&state->known.lock);
     /* Not repeated on EINTR: Linux has closed it even then.  Nothing can be
      * lost here; what had to be durable was flushed. */
     close(state->fd);
@@ -353,6 +355,7 @@ static int file_truncate(BlockDriverState *bs, int64_t length)
         return bdrv_error(bs, -ENOTSUP, "is a device of %" PRId64 " bytes; its "
                           "length cannot become %" PRId64, now, length);
     }
+    bdrv_file_forget_data(state);
     do {
         ret = now == length ? 0 : ftruncate(state->fd, length);
     } while (ret < 0 && errno == EINTR);
@@ -412,7 +415,6 @@ static int file_remove(BlockDriverState *bs)
 
 /* ------------------------------------------------------------------- table */
 
-extern const BlockDriver bdrv_driver_file;
 const BlockDriver bdrv_driver_file = {
     BDRV_DRIVER_HEAD,
     .name = "file",
@@ -434,4 +436,6 @@ const BlockDriver bdrv_driver_file = {
     .remove = file_remove,
     .replace = bdrv_file_replace,
     .allocate = bdrv_file_allocate,
+    .share_range = bdrv_file_share_range,
+    .copy_range = bdrv_file_copy_range,
 };

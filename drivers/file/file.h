@@ -8,6 +8,7 @@
  *   file.c    open, close, read, write, flush, length; the table
  *   hole.c    finding holes and making them; space set aside
  *   replace.c another content in one step
+ *   copy.c    bytes of another file, without reading them
  *   lock.c    who else may have the file open
  *   other.c   which other files an image may name, and how they are opened
  */
@@ -15,6 +16,7 @@
 #define DRIVERS_FILE_H
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 
@@ -23,6 +25,14 @@
 enum {
     FILE_PATH_SIZE = 4096 /* Linux's own limit for one system call */
 };
+
+/* The data that a look for holes found last: asked about a part of it, as sequential
+ * readers do, we need not ask the host.  At worst it is data no more, and is read as
+ * the zeros that it is; a hole is never remembered. */
+typedef struct KnownData {
+    pthread_mutex_t lock;
+    int64_t start, end; /* end -1: data begins at start, it is not known how much */
+} KnownData;
 
 typedef struct FileState {
     int fd;
@@ -38,12 +48,16 @@ typedef struct FileState {
      * one the name leads to may change while we look. */
     dev_t directory_device;
     ino_t directory_inode;
+    KnownData known; /* hole.c's */
     atomic_int cannot_punch; /* the host has said so: not asked again */
     atomic_int cannot_zero;  /* the same for FALLOC_FL_ZERO_RANGE */
+    atomic_int cannot_share; /* the same for FICLONERANGE */
     atomic_int failed_flush; /* errno of the first flush that failed; 0: none */
 } FileState;
 
 /* ---- file.c ---- */
+
+extern const BlockDriver bdrv_driver_file;
 
 /* Leaves "cannot <action>: <what the host says>", from errno; returns -errno. */
 int bdrv_file_host_error(const BlockDriverState *bs, const char *action);
@@ -99,7 +113,18 @@ int bdrv_file_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
 int bdrv_file_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes);
 int bdrv_file_discard(BlockDriverState *bs, int64_t offset, int64_t bytes);
 
+/* To be called when holes are made, or the file is cut: what was known is not so
+ * any more. */
+void bdrv_file_forget_data(FileState *state);
+
 int bdrv_file_allocate(BlockDriverState *bs, int64_t offset, int64_t bytes);
+
+/* ---- copy.c ---- */
+
+int bdrv_file_share_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                          int64_t from_offset, int64_t bytes);
+int bdrv_file_copy_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                         int64_t from_offset, int64_t bytes);
 
 /* ---- replace.c ---- */
 

@@ -34,26 +34,85 @@ static int64_t hole_at_end(const FileState *state, int64_t offset)
     return fstat(state->fd, &st) == 0 && st.st_size > offset ? st.st_size - offset : 0;
 }
 
+/* ---------------------------------------------------------- what is known */
+
+void bdrv_file_forget_data(FileState *state)
+{
+    pthread_mutex_lock(&state->known.lock);
+    state->known.start = state->known.end = 0;
+    pthread_mutex_unlock(&state->known.lock);
+}
+
+static void remember_data(FileState *state, int64_t start, int64_t end)
+{
+    pthread_mutex_lock(&state->known.lock);
+    state->known.start = start;
+    state->known.end = end;
+    pthread_mutex_unlock(&state->known.lock);
+}
+
+/* How many bytes from offset on are known to be data; 0: not even the first; -1: the first
+ * is. */
+static int64_t known_data(FileState *state, int64_t offset)
+{
+    const KnownData *known = &state->known;
+    int64_t bytes = 0;
+
+    pthread_mutex_lock(&state->known.lock);
+    if (known->end < 0) {
+        bytes = offset == known->start ? -1 : 0;
+    } else if (known->start <= offset && offset < known->end) {
+        bytes = known->end - offset;
+    }
+    pthread_mutex_unlock(&state->known.lock);
+    return bytes;
+}
+
+/* ----------------------------------------------------------------- looking */
+
+#if defined(SEEK_DATA) && defined(SEEK_HOLE)
+/* The hole at offset, how long it is; 0: there is data, and *data tells how much. */
+static int64_t find_hole(FileState *state, int64_t offset, int64_t *data)
+{
+    const int64_t known = known_data(state, offset);
+    off_t next = offset, end;
+
+    if (known > 0) {
+        *data = bdrv_min(known, *data);
+        return 0;
+    }
+    if (known == 0) {
+        next = seek(state->fd, offset, SEEK_DATA);
+    }
+    if (next > offset) {
+        remember_data(state, next, -1);
+        return next - offset;
+    }
+    if (next < 0) { /* other errors than that: the host cannot tell, it is all data */
+        return errno == ENXIO ? hole_at_end(state, offset) : 0;
+    }
+    end = seek(state->fd, offset, SEEK_HOLE);
+    if (end > offset) {
+        remember_data(state, offset, end);
+        *data = bdrv_min(end - offset, *data);
+    }
+    return 0;
+}
+#else
+static int64_t find_hole(FileState *state, int64_t offset, int64_t *data)
+{
+    (void)state, (void)offset, (void)data;
+    return 0;
+}
+#endif
+
 int bdrv_file_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
                            BdrvExtent *extent)
 {
-    FileState *state = bdrv_state(bs);
-    int64_t hole = 0;
+    int64_t hole;
 
     extent->bytes = bytes;
-#if defined(SEEK_DATA) && defined(SEEK_HOLE)
-    off_t data = seek(state->fd, offset, SEEK_DATA);
-
-    if (data > offset) {
-        hole = data - offset;
-    } else if (data < 0 && errno == ENXIO) {
-        hole = hole_at_end(state, offset);
-    } else if (data == offset) {
-        off_t end = seek(state->fd, offset, SEEK_HOLE);
-
-        extent->bytes = end > offset ? bdrv_min(bytes, end - offset) : bytes;
-    } /* else the host cannot tell: it is all DATA */
-#endif
+    hole = find_hole(bdrv_state(bs), offset, &extent->bytes);
     if (hole > 0) {
         extent->state = BDRV_ZERO;
         extent->bytes = bdrv_min(bytes, hole);
@@ -64,6 +123,8 @@ int bdrv_file_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,
     extent->file_offset = offset;
     return 0;
 }
+
+/* -------------------------------------------------------------------- making */
 
 /* fallocate(2) in one of its modes, with *cannot as its memory.  -ENOTSUP: the
  * host cannot, or not this range (a device's blocks). */
@@ -106,6 +167,7 @@ static int punch(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     FileState *state = bdrv_state(bs);
 
+    bdrv_file_forget_data(state);
     return host_fallocate(bs, FALLOC_FL_PUNCH_HOLE, &state->cannot_punch, offset, bytes);
 }
 

@@ -90,6 +90,7 @@ static void take_over(BlockDriverState *bs, int fd, const char *path, size_t siz
 
     while (move_descriptor(fd, state->fd) < 0 && (errno == EINTR || errno == EBUSY)) {
     }
+    bdrv_file_forget_data(state);
     bdrv_set_length(bs, (int64_t)size);
     bdrv_file_flush_directory(path);
 }

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * deliver.c - a window of a conversion goes to the target: its clusters packed
+ * (packing.c) or its pieces written, zeros as little as can be; and is accounted
+ * for.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "convert.h"
+
+/* ----------------------------------------------------------------- packing */
+
+static size_t cluster_count(const Window *w)
+{
+    return (size_t)bdrv_div_up(w->bytes, w->packing.cluster);
+}
+
+/* A long run without data is not packed, however many clusters it has. */
+static int is_packed(const Conversion *c, const Window *w)
+{
+    return w->packing.cluster > 0 && w->bytes <= c->window_bytes;
+}
+
+static int has_data(const Window *w, int64_t offset, int64_t bytes)
+{
+    for (size_t i = 0; i < w->pieces.count; i++) {
+        const Piece *piece = &w->pieces.list[i];
+
+        if (piece->kind == PIECE_DATA && piece->offset < offset + bytes &&
+            offset < piece->offset + piece->bytes) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* A cluster is compressed as a whole: what of it was not read is zeros. */
+static void clear_gaps(Window *w)
+{
+    const int64_t filled = bdrv_round_up(w->bytes, w->packing.cluster);
+
+    for (size_t i = 0; i < w->pieces.count; i++) {
+        const Piece *piece = &w->pieces.list[i];
+
+        if (piece->kind != PIECE_DATA) {
+            memset(w->data + (piece->offset - w->offset), 0, (size_t)piece->bytes);
+        }
+    }
+    memset(w->data + w->bytes, 0, (size_t)(filled - w->bytes));
+}
+
+int bdrv_deliver_pack(const Conversion *c, Window *w)
+{
+    int ret = 0;
+
+    if (!is_packed(c, w)) {
+        return 0;
+    }
+    clear_gaps(w);
+    for (size_t i = 0; ret == 0 && i < cluster_count(w); i++) {
+        int64_t at = (int64_t)i * w->packing.cluster;
+        int data = has_data(w, w->offset + at, w->packing.cluster);
+
+        ret = bdrv_packing_add(&w->packing, c->target, i, data ? w->data + at : NULL,
+                               c->asked.target_offset + w->offset + at);
+    }
+    return ret;
+}
+
+static int write_packed(const Conversion *c, const Window *w)
+{
+    int64_t offset = c->asked.target_offset + w->offset;
+    int is_zero_already = c->asked.flags & BDRV_CONVERT_TARGET_IS_ZERO;
+
+    return bdrv_packing_write(&w->packing, c->target, cluster_count(w), offset,
+                              is_zero_already ? 0 : offset + w->bytes);
+}
+
+/* ----------------------------------------------------------------- writing */
+
+/* Zeros that shall take room. */
+static int write_zero_data(const Conversion *c, int64_t offset, int64_t bytes)
+{
+    static const uint8_t zeros[64 * 1024];
+    int ret = 0;
+
+    while (ret == 0 && bytes > 0) {
+        int64_t step = bdrv_min(bytes, (int64_t)sizeof zeros);
+
+        ret = bdrv_pwrite(c->target, zeros, (size_t)step, offset);
+        offset += step;
+        bytes -= step;
+    }
+    return ret;
+}
+
+static int write_zeros(const Conversion *c, int64_t offset, int64_t bytes)
+{
+    if (c->asked.sparse_size < 0) {
+        return write_zero_data(c, offset, bytes);
+    }
+    return c->asked.flags & BDRV_CONVERT_TARGET_IS_ZERO
+               ? 0 : bdrv_write_zeroes(c->target, offset, bytes);
+}
+
+/* All but PIECE_PLACED. */
+static int write_piece(const Conversion *c, const Window *w, const Piece *piece)
+{
+    int64_t target_offset = c->asked.target_offset + piece->offset;
+
+    return piece->kind == PIECE_DATA
+               ? bdrv_pwrite(c->target, w->data + (piece->offset - w->offset),
+                             (size_t)piece->bytes, target_offset)
+               : write_zeros(c, target_offset, piece->bytes);
+}
+
+static int write_pieces(const Conversion *c, const Window *w)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < w->pieces.count; i++) {
+        ret = write_piece(c, w, &w->pieces.list[i]);
+    }
+    return ret;
+}
+
+/* What the storage would not take over goes the usual way. */
+static int copy_through_window(const Conversion *c, const Window *w)
+{
+    Window part = *w;
+    int ret = 0;
+
+    for (int64_t done = 0; ret == 0 && done < w->bytes; done += part.bytes) {
+        part.offset = w->offset + done;
+        part.bytes = bdrv_min(c->window_bytes, w->bytes - done);
+        part.pieces.count = 0;
+        ret = bdrv_window_read(c, &part, part.offset, part.bytes);
+        if (ret == 0) {
+            ret = write_pieces(c, &part);
+        }
+    }
+    return ret;
+}
+
+static int write_placed(Conversion *c, Window *w)
+{
+    int64_t offset = c->asked.target_offset + w->offset;
+    int ret = bdrv_share_range(c->target, offset, w->source_file, w->source_offset, w->bytes);
+
+    if (ret == -ENOTSUP && c->asked.flags & BDRV_CONVERT_OFFLOAD) {
+        ret = bdrv_copy_range(c->target, offset, w->source_file, w->source_offset, w->bytes);
+    }
+    if (ret == -ENOTSUP) {
+        atomic_store(&c->can_place, 0);
+        ret = copy_through_window(c, w);
+        w->pieces.list[0] = (Piece){w->offset, w->bytes, PIECE_DATA}; /* for the report */
+        w->pieces.count = 1;
+    }
+    return ret;
+}
+
+int bdrv_deliver_write(Conversion *c, Window *w)
+{
+    if (w->pieces.count > 0 && w->pieces.list[0].kind == PIECE_PLACED) {
+        return write_placed(c, w);
+    }
+    return is_packed(c, w) ? write_packed(c, w) : write_pieces(c, w);
+}
+
+/* --------------------------------------------------------------- reporting */
+
+int bdrv_deliver_progress(const Conversion *c, int64_t done)
+{
+    if (c->asked.progress && c->asked.progress(c->asked.progress_opaque, done, c->length)) {
+        return bdrv_error(c->target, -ECANCELED, "the conversion was stopped at byte %lld",
+                          (long long)done);
+    }
+    return 0;
+}
+
+static int64_t nanoseconds_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Sleeps until bytes may have been written at the rate; in short naps, so that the user
+ * can stop it. */
+static int pace(Conversion *c, int64_t bytes, int64_t done)
+{
+    enum { NAP = 100 * 1000 * 1000 };
+    int64_t due, left;
+    int ret = 0;
+
+    if (c->paced_from == 0) {
+        c->paced_from = nanoseconds_now();
+    }
+    c->paced_bytes += bytes;
+    due = c->paced_from + (int64_t)((double)c->paced_bytes / (double)c->asked.rate * 1e9);
+    while (ret == 0 && (left = due - nanoseconds_now()) > 0) {
+        struct timespec nap = {.tv_nsec = (long)bdrv_min(left, NAP)};
+
+        nanosleep(&nap, NULL);
+        ret = bdrv_deliver_progress(c, done);
+    }
+    return ret;
+}
+
+static void record(const Conversion *c, const Window *w)
+{
+    if (c->asked.record && w->bytes > c->window_bytes) {
+        bdrv_record_add_zeros(c->asked.record, w->bytes);
+    } else if (c->asked.record) {
+        bdrv_record_add(c->asked.record, &w->leaves);
+    }
+}
+
+int bdrv_deliver_report(Conversion *c, const Window *w)
+{
+    const int64_t done = w->offset + w->bytes;
+    int64_t written = 0;
+    int ret;
+
+    record(c, w);
+    for (size_t i = 0; i < w->pieces.count; i++) {
+        const Piece *piece = &w->pieces.list[i];
+
+        if (piece->kind == PIECE_LOST) {
+            c->asked.lost(c->asked.lost_opaque, piece->offset, piece->bytes, w->message);
+        }
+        written += piece->kind == PIECE_DATA || piece->kind == PIECE_PLACED ? piece->bytes : 0;
+    }
+    ret = bdrv_deliver_progress(c, done);
+    return ret == 0 && c->asked.rate > 0 ? pace(c, written, done) : ret;
+}
