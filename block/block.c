@@ -366,6 +366,8 @@ int bdrv_open_format(BlockDriverState **bs, BlockDriverState *file, const char *
     return bdrv_node_open(bs, context->options);
 }
 
+static const char host_files[] = "file";
+
 /* The flags of the image itself: under a snapshot it is only read. */
 static unsigned image_flags(const OpenContext *context)
 {
@@ -400,8 +402,8 @@ static int open_storage(BlockDriverState **bs, const BlockDriver *driver, const 
     return ret;
 }
 
-static int open_by_name(BlockDriverState **bs, const char *filename, const char *format,
-                        OpenContext *context)
+static int open_by_name(BlockDriverState **bs, const char *protocol_name, const char *filename,
+                        const char *format, OpenContext *context)
 {
     const BlockDriver *driver = bdrv_find(format), *protocol;
     BlockDriverState *file;
@@ -410,15 +412,15 @@ static int open_by_name(BlockDriverState **bs, const char *filename, const char 
     if (driver && driver->flags & BDRV_DRIVER_PROTOCOL) {
         return open_storage(bs, driver, filename, context);
     }
-    ret = bdrv_require_driver(&protocol, "file");
+    ret = bdrv_require_driver(&protocol, protocol_name);
     if (ret == 0) {
         ret = bdrv_open_protocol(&file, protocol, filename, image_flags(context), context);
     }
     return ret < 0 ? ret : open_upwards(bs, file, format, context);
 }
 
-int bdrv_open(BlockDriverState **bs, const char *filename, const char *format,
-              const BdrvOpenOptions *options)
+int bdrv_open_by(BlockDriverState **bs, const char *protocol, const char *filename,
+                 const char *format, const BdrvOpenOptions *options)
 {
     OpenContext *context;
     int ret;
@@ -430,10 +432,26 @@ int bdrv_open(BlockDriverState **bs, const char *filename, const char *format,
     *bs = NULL;
     ret = bdrv_context_new(&context, options);
     if (ret == 0) {
-        ret = open_by_name(bs, filename, format, context);
+        ret = open_by_name(bs, protocol, filename, format, context);
         bdrv_context_unref(context);
     }
     return bdrv_call_end(NULL, ret, filename);
+}
+
+int bdrv_open(BlockDriverState **bs, const char *filename, const char *format,
+              const BdrvOpenOptions *options)
+{
+    return bdrv_open_by(bs, host_files, filename, format, options);
+}
+
+const char *bdrv_naming_protocol(const BlockDriverState *file)
+{
+    while (file->driver->flags & BDRV_DRIVER_FILTER && file->file) {
+        file = file->file;
+    }
+    return bdrv_find(file->driver->name) == file->driver && bdrv_has_names(file->driver)
+               ? file->driver->name
+               : host_files;
 }
 
 int bdrv_open_io(BlockDriverState **bs, const char *label, const BdrvIo *io, void *opaque,

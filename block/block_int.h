@@ -132,6 +132,12 @@ int bdrv_node_open(BlockDriverState **bs, const char *options);
 int bdrv_open_protocol(BlockDriverState **bs, const BlockDriver *driver,
                        const char *filename, unsigned flags,
                        OpenContext *context);
+/* bdrv_open() of a name that means something to that protocol. */
+int bdrv_open_by(BlockDriverState **bs, const char *protocol, const char *filename,
+                 const char *format, const BdrvOpenOptions *options);
+/* Whose names are those that are seen from file?  The protocol's below it, or,
+ * where that has none (memory, the user's callbacks), those of the host. */
+const char *bdrv_naming_protocol(const BlockDriverState *file);
 /* A format node over file, of which it takes the caller's reference, also when
  * it fails.  opener is the image it is opened for (NULL: none). */
 int bdrv_open_format(BlockDriverState **bs, BlockDriverState *file,
@@ -297,6 +303,8 @@ int bdrv_require_driver(const BlockDriver **driver, const char *name);
 /* ---- defaults.c ---- */
 
 void bdrv_fill_defaults(BlockDriver *driver);
+/* Can a file be opened by the name that another one calls it? */
+int bdrv_has_names(const BlockDriver *driver);
 /* To be asked before content is moved for it. */
 int bdrv_can_change_backing(const BlockDriver *driver);
 

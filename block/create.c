@@ -77,7 +77,7 @@ static int creation_begin(Creation *creation, const char *format,
 
 /* ----------------------------------------------------------------- backing */
 
-static int open_backing(Creation *creation, const char *path)
+static int open_backing(Creation *creation, const char *protocol, const char *path)
 {
     const BdrvCreateOptions *asked = &creation->asked;
     BdrvOpenOptions open = {
@@ -85,7 +85,8 @@ static int open_backing(Creation *creation, const char *path)
         .flags = asked->flags & BDRV_O_NO_LOCK,
         .allow_paths = asked->allow_paths,
     };
-    int ret = bdrv_open(&creation->params.backing, path, asked->backing_format, &open);
+    int ret = bdrv_open_by(&creation->params.backing, protocol, path, asked->backing_format,
+                           &open);
 
     if (ret < 0) {
         return bdrv_error_prefix(NULL, ret, "cannot open the backing image");
@@ -98,7 +99,7 @@ static int open_backing(Creation *creation, const char *path)
 
 /* The name of the backing image as the host sees it: the user's name is
  * relative to the new image. */
-static int open_backing_of(Creation *creation, const char *filename)
+static int open_backing_of(Creation *creation, const char *protocol, const char *filename)
 {
     char path[PATH_MAX];
     int ret;
@@ -107,7 +108,7 @@ static int open_backing_of(Creation *creation, const char *filename)
         return 0;
     }
     ret = bdrv_path_join(path, sizeof path, filename, creation->asked.backing);
-    return ret < 0 ? ret : open_backing(creation, path);
+    return ret < 0 ? ret : open_backing(creation, protocol, path);
 }
 
 /* Writing over a file of one's own parent would destroy it. */
@@ -179,7 +180,7 @@ int bdrv_create(const char *filename, const char *format, const BdrvCreateOption
     }
     ret = creation_begin(&creation, format, options);
     if (ret == 0) {
-        ret = open_backing_of(&creation, filename);
+        ret = open_backing_of(&creation, "file", filename);
     }
     if (ret == 0) {
         ret = refuse_own_backing(&creation, filename);
@@ -211,7 +212,7 @@ int bdrv_create_node(BlockDriverState *file, const char *format,
     }
     ret = creation_begin(&creation, format, options);
     if (ret == 0) {
-        ret = open_backing_of(&creation, bdrv_filename(file));
+        ret = open_backing_of(&creation, bdrv_naming_protocol(file), bdrv_filename(file));
     }
     if (ret == 0) {
         ret = empty(file);

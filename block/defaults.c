@@ -182,6 +182,11 @@ static int default_copy_range(BlockDriverState *bs, int64_t offset, BlockDriverS
     return unsupported(bs, "have the host copy from another file");
 }
 
+int bdrv_has_names(const BlockDriver *driver)
+{
+    return driver->open_other != default_open_other;
+}
+
 int bdrv_can_change_backing(const BlockDriver *driver)
 {
     return driver->change_backing != default_change_backing;

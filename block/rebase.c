@@ -36,22 +36,35 @@ static int check_access(const BlockDriverState *bs)
     return 0;
 }
 
-/* Storage that is the disk itself.  What a name does not lead back to (memory)
- * can only be had again if it is writable already. */
-static int open_storage_again(BlockDriverState *node, const BdrvOpenOptions *options,
-                              BlockDriverState **again)
+/* What a name does not lead back to (memory, the user's callbacks) can only be
+ * had again as it is: 1, or 0: it is to be opened by its name, or -EROFS. */
+static int is_had_already(BlockDriverState *storage, unsigned access)
 {
     BdrvIdentity identity;
 
-    if (bdrv_is_writable(node) || !(options->flags & BDRV_O_RDWR)) {
+    if (bdrv_is_writable(storage)) {
+        return 1;
+    }
+    if (storage->driver->identify(storage, &identity) == 0) {
+        return 0;
+    }
+    return access & BDRV_O_RDWR
+               ? bdrv_error(storage, -EROFS, "the storage was opened for reading only, and cannot "
+                            "be opened again")
+               : 1;
+}
+
+/* Storage that is the disk itself. */
+static int open_storage_again(BlockDriverState *node, const BdrvOpenOptions *options,
+                              BlockDriverState **again)
+{
+    int had = is_had_already(node, options->flags);
+
+    if (had == 1 || (had == 0 && !(options->flags & BDRV_O_RDWR))) {
         *again = bdrv_node_ref(node);
         return 0;
     }
-    if (node->driver->identify(node, &identity) < 0) {
-        return bdrv_error(node, -EROFS, "the storage was opened for reading only, and cannot be "
-                          "opened again");
-    }
-    return bdrv_open(again, node->filename, node->driver->name, options);
+    return had < 0 ? had : bdrv_open(again, node->filename, node->driver->name, options);
 }
 
 /* By name, which may have come to mean another file since node was opened.  What
@@ -61,7 +74,8 @@ static int open_by_name(BlockDriverState *node, const BdrvOpenOptions *options,
                           BlockDriverState **again)
 {
     BdrvIdentity before, now;
-    int ret = bdrv_open(again, node->file->filename, node->driver->name, options);
+    int ret = bdrv_open_by(again, bdrv_naming_protocol(node->file), node->file->filename,
+                           node->driver->name, options);
 
     if (ret == 0 && options->flags & BDRV_O_RDWR &&
         (node->file->driver->identify(node->file, &before) < 0 ||
@@ -82,7 +96,7 @@ static int open_again(BlockDriverState *node, unsigned access, BlockDriverState 
     OpenContext *context = node->context;
     BdrvOpenOptions options = bdrv_context_options(
         context, access | (node->flags & (BDRV_O_NO_LOCK | BDRV_O_NO_BACKING)));
-    int ret;
+    int had, ret;
 
     options.options = context->options;
     options.backing = context->backing;
@@ -90,8 +104,11 @@ static int open_again(BlockDriverState *node, unsigned access, BlockDriverState 
     if (!node->file) {
         return open_storage_again(node, &options, again);
     }
-    ret = bdrv_is_writable(node->file)
-              ? bdrv_open_node(again, node->file, node->driver->name, &options)
+    had = is_had_already(node->file, access);
+    if (had < 0) {
+        return had;
+    }
+    ret = had ? bdrv_open_node(again, node->file, node->driver->name, &options)
               : open_by_name(node, &options, again);
     if (ret == 0) {
         (*again)->is_guess = node->is_guess; /* it was not named now either */
@@ -341,7 +358,7 @@ static int open_new(BlockDriverState *bs, const char *backing, const char *forma
     int ret = bdrv_path_join(path, sizeof path, bs->filename, backing);
 
     if (ret == 0) {
-        ret = bdrv_open(new, path, format, &options);
+        ret = bdrv_open_by(new, bdrv_naming_protocol(bs->file), path, format, &options);
     }
     return ret < 0 ? bdrv_error_prefix(bs, ret, "cannot open the new backing image") : 0;
 }

@@ -112,10 +112,28 @@ static int header_is_wrong(const VmdkCowdHeader *header, int64_t line)
            (line > capacity || entries_for(header, capacity) != header->gd_entries);
 }
 
+/* As in check-sparse.c. */
+static int was_interrupted(const VmdkExtent *extent, const VmdkCowdHeader *header)
+{
+    const int64_t line = extent->line->sectors;
+    const VmdkCheckMap map = {
+        .file = extent->file,
+        .grain = (int64_t)header->grain_sectors * BDRV_SECTOR_SIZE,
+        .gtes = vmdk_cowd_gtes(header),
+        .tables = header->gd_entries,
+        .gd_at = {[VMDK_PRIMARY] = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE},
+    };
+
+    return extent == &extent->image->extents[extent->image->extent_count - 1] &&
+           line < header->capacity_sectors && entries_for(header, line) == header->gd_entries &&
+           !vmdk_check_holds_beyond(&map, line * BDRV_SECTOR_SIZE);
+}
+
 static int check_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *header)
 {
     const int64_t line = extent->line->sectors, capacity = header->capacity_sectors;
-    const int in_header = header_is_wrong(header, line), alone = c->image->extent_count == 1;
+    const int in_header = header_is_wrong(header, line) || was_interrupted(extent, header);
+    const int alone = c->image->extent_count == 1;
     const BdrvFinding finding = { /* as in check-sparse.c */
         .kind = line <= capacity ? BDRV_FINDING_MISMATCH : BDRV_FINDING_CORRUPTION,
         .repair = in_header ? "the header is set to the descriptor's size"

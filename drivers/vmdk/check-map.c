@@ -82,6 +82,39 @@ int64_t vmdk_check_take(VmdkCheckMap *map, int64_t bytes, int64_t unit)
     return start;
 }
 
+static int table_holds(const VmdkCheckMap *map, uint32_t sector, int64_t first)
+{
+    const size_t size = (size_t)(map->gtes - first) * ENTRY_BYTES;
+    uint8_t *bytes = malloc(size);
+    int holds = !bytes || bdrv_pread(map->file, bytes, size, (int64_t)sector * BDRV_SECTOR_SIZE +
+                                     first * ENTRY_BYTES) < 0;
+
+    for (size_t i = 0; !holds && i < size; i++) {
+        holds = bytes[i] != 0;
+    }
+    free(bytes);
+    return holds;
+}
+
+int vmdk_check_holds_beyond(const VmdkCheckMap *map, int64_t length)
+{
+    const int64_t first = bdrv_div_up(length, map->grain);
+    int holds = 0;
+
+    for (int64_t i = 0; i < VMDK_SETS * map->tables && !holds; i++) {
+        const int64_t table = i / VMDK_SETS, gd = map->gd_at[i % VMDK_SETS];
+        uint8_t gde[ENTRY_BYTES];
+
+        if (gd != 0 && (table + 1) * map->gtes > first) {
+            holds = bdrv_pread(map->file, gde, sizeof gde, gd + table * ENTRY_BYTES) < 0 ||
+                    (bdrv_load_le32(gde) != 0 &&
+                     table_holds(map, bdrv_load_le32(gde),
+                                 bdrv_max(0, first - table * map->gtes)));
+        }
+    }
+    return holds;
+}
+
 /* --------------------------------------------------------------------- life */
 
 int vmdk_check_map(VmdkCheckMap *map)

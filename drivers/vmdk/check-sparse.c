@@ -219,6 +219,27 @@ typedef enum Side {
     SIDE_LINE    /* the descriptor's line is */
 } Side;
 
+/* Nothing is behind a shorter line of the last extent: a change of the length was
+ * interrupted, and the descriptor says how long the disk is. */
+static int was_interrupted(const VmdkExtent *extent, const VmdkHeader *header)
+{
+    const Vmdk *image = extent->image;
+    const int redundant = (header->flags & VMDK_FLAG_REDUNDANT) != 0;
+    const VmdkCheckMap map = {
+        .file = extent->file,
+        .grain = (int64_t)header->grain_sectors * BDRV_SECTOR_SIZE,
+        .gtes = header->gtes_per_gt,
+        .tables = vmdk_header_tables(header),
+        .gd_at = {[VMDK_PRIMARY] = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE,
+                  [VMDK_REDUNDANT] = redundant * (int64_t)header->rgd_sector * BDRV_SECTOR_SIZE},
+    };
+
+    return extent == &image->extents[image->extent_count - 1] &&
+           line_sectors(extent) < (int64_t)header->capacity_sectors &&
+           same_tables(header, line_sectors(extent)) &&
+           !vmdk_check_holds_beyond(&map, line_sectors(extent) * BDRV_SECTOR_SIZE);
+}
+
 /* The directories were made for one of the two; if they do for both, the larger
  * loses nothing.  A line is only changed where no other extent would move. */
 static Side wrong_side(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *header)
@@ -229,7 +250,7 @@ static Side wrong_side(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *heade
                                     : is_laid_out_for(extent, header, line) &&
                                           !is_laid_out_for(extent, header, capacity);
 
-    if (header_is_wrong) {
+    if (header_is_wrong || was_interrupted(extent, header)) {
         return SIDE_HEADER;
     }
     if (c->image->extent_count == 1 || neighbours_say(c->image, extent, capacity)) {

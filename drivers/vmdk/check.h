@@ -133,6 +133,10 @@ int vmdk_check_directories(VmdkCheckMap *map);
 int vmdk_check_entries(VmdkCheckMap *map);
 int vmdk_check_leaks(VmdkCheckMap *map);
 
+/* Is any entry set of a grain that begins at length or behind, or can that not be
+ * told?  Needs file, grain, gtes, tables and gd_at alone. */
+int vmdk_check_holds_beyond(const VmdkCheckMap *map, int64_t length);
+
 int64_t vmdk_check_table_bytes(const VmdkCheckMap *map);
 int64_t vmdk_check_covered(const VmdkCheckMap *map, int64_t grain);
 /* Room at the file's end, aligned to unit: where it begins. */

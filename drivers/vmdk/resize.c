@@ -22,7 +22,9 @@
 
 enum {
     /* What VMware's programs make, of a disk that has only one yet. */
-    SPLIT_SECTORS = 4192256
+    SPLIT_SECTORS = 4192256,
+    /* How many numbers in a row may be those of files that are there already. */
+    NUMBERS_TAKEN = 1000
 };
 
 typedef struct Resize {
@@ -31,7 +33,9 @@ typedef struct Resize {
     size_t kept;         /* extents that stay */
     int64_t last_length; /* of the last of them */
     int64_t unit;        /* of an extent that is added */
-    size_t made;         /* how many were */
+    size_t number;       /* of the last that was, after that of the last that stays */
+    char **made;         /* their names */
+    size_t made_count;
 } Resize;
 
 /* ------------------------------------------------------------------ allowed */
@@ -173,7 +177,7 @@ static int resize_last(const Resize *r)
 /* ----------------------------------------------------------------- more files */
 
 /* "disk-s003.vmdk", after the name of the last: "disk-s002.vmdk". */
-static int next_name(const Resize *r, size_t number, char *name, size_t size)
+static int next_name(const Resize *r, char *name, size_t size)
 {
     const char *last = r->image->extents[r->kept - 1].line->name;
     const char *dot = strrchr(last, '.');
@@ -188,11 +192,12 @@ static int next_name(const Resize *r, size_t number, char *name, size_t size)
                           "after which further ones could be named", last);
     }
     length = snprintf(name, size, "%.*s%0*lu%s", (int)(digits - last), last,
-                      (int)(end - digits), strtoul(digits, NULL, 10) + number, end);
+                      (int)(end - digits), strtoul(digits, NULL, 10) + r->number, end);
     return length > 0 && (size_t)length < size ? 0 : -ENAMETOOLONG;
 }
 
-/* A file that is there is somebody's, even if its name is what it would be. */
+/* A file that is there is somebody's, even if its name is what that of the new
+ * one would be: or it is what a power loss has left of a change like this. */
 static int check_absent(const Resize *r, const char *name)
 {
     BlockDriverState *there;
@@ -205,8 +210,34 @@ static int check_absent(const Resize *r, const char *name)
         bdrv_close_child(r->image->bs, there);
         ret = bdrv_error(r->image->bs, -EEXIST, "the new extent would be '%s', but there is "
                          "such a file already", name);
+        bdrv_log(r->image->bs, "%s: it is left alone, and the next number taken", bdrv_errmsg());
     }
     return ret;
+}
+
+static int find_free_name(Resize *r, char *name, size_t size)
+{
+    int ret = -EEXIST;
+
+    for (int tries = 0; ret == -EEXIST && tries < NUMBERS_TAKEN; tries++) {
+        r->number++;
+        ret = next_name(r, name, size);
+        ret = ret < 0 ? ret : check_absent(r, name);
+    }
+    return ret;
+}
+
+/* Remembers a file that was made. */
+static int note_made(Resize *r, const char *name)
+{
+    char **made = realloc(r->made, (r->made_count + 1) * sizeof *made);
+
+    if (!made) {
+        return -ENOMEM;
+    }
+    r->made = made;
+    made[r->made_count] = strdup(name);
+    return made[r->made_count] ? (r->made_count++, 0) : -ENOMEM;
 }
 
 static int fill_new(const Resize *r, BlockDriverState *file, int64_t length)
@@ -233,7 +264,7 @@ static int add_line(Resize *r, const char *name, int64_t length)
 
     snprintf(line, sizeof line, "RW %" PRId64 " %s \"%s\"%s", length / BDRV_SECTOR_SIZE,
              vmdk_kind_name(kind), name, kind == VMDK_FLAT ? " 0" : "");
-    return vmdk_lines_add(&r->text, r->kept + r->made, line);
+    return vmdk_lines_add(&r->text, r->kept + r->made_count, line);
 }
 
 /* Makes one, durable with its name. */
@@ -241,11 +272,8 @@ static int make_file(Resize *r, int64_t length)
 {
     BlockDriverState *owner = bdrv_file(r->image->bs), *file;
     char name[VMDK_NAME_MAX + 1];
-    int ret = next_name(r, r->made + 1, name, sizeof name);
+    int ret = find_free_name(r, name, sizeof name);
 
-    if (ret == 0) {
-        ret = check_absent(r, name);
-    }
     if (ret == 0) {
         ret = bdrv_create_child(owner, name, &file);
     }
@@ -259,12 +287,14 @@ static int make_file(Resize *r, int64_t length)
     if (ret == 0) {
         ret = add_line(r, name, length);
     }
+    if (ret == 0) {
+        ret = note_made(r, name);
+    }
     if (ret < 0) {
         bdrv_remove(file);
         bdrv_close_child(owner, file);
         return ret;
     }
-    r->made++;
     return bdrv_close_child(owner, file);
 }
 
@@ -293,12 +323,8 @@ static void remove_named(const Resize *r, const char *name)
 
 static void remove_made(const Resize *r)
 {
-    char name[VMDK_NAME_MAX + 1];
-
-    for (size_t i = 1; i <= r->made; i++) {
-        if (next_name(r, i, name, sizeof name) == 0) {
-            remove_named(r, name);
-        }
+    for (size_t i = 0; i < r->made_count; i++) {
+        remove_named(r, r->made[i]);
     }
 }
 
@@ -412,6 +438,10 @@ static int change_length(Vmdk *image, int64_t length)
     if (ret == 0) {
         ret = length > old ? grow(&r, length) : shrink(&r, length);
     }
+    for (size_t i = 0; i < r.made_count; i++) {
+        free(r.made[i]);
+    }
+    free(r.made);
     free(r.text);
     return ret;
 }

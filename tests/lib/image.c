@@ -70,6 +70,34 @@ static void write_parent(BlockDriverState *bs, int64_t length)
     }
 }
 
+/* Makes the file of that name, which is where the path leads, on a host. */
+static void create_at(const Image *image, const char *name, const char *path,
+                      const char *format, const BdrvCreateOptions *options)
+{
+    if (image->volume == NULL) {
+        assert_ok(bdrv_create(path, format, options));
+        return;
+    }
+    BlockDriverState *file = volume_create(image->volume, name);
+    assert_ok(bdrv_create_node(file, format, options));
+    assert_ok(bdrv_close(file));
+}
+
+static BlockDriverState *open_at(const Image *image, const char *name,
+                                 const char *path, const char *format,
+                                 const BdrvOpenOptions *options)
+{
+    BlockDriverState *bs;
+    if (image->volume == NULL) {
+        assert_ok(bdrv_open(&bs, path, format, options));
+        return bs;
+    }
+    BlockDriverState *file = volume_open(image->volume, name, options->flags);
+    assert_ok(bdrv_open_node(&bs, file, format, options));
+    assert_ok(bdrv_close(file)); /* bs holds it */
+    return bs;
+}
+
 /* Makes the parent file and reads what of it shows in the child. */
 static void make_parent(Image *image, int64_t length)
 {
@@ -82,9 +110,9 @@ static void make_parent(Image *image, int64_t length)
         .struct_size = sizeof(open), .flags = BDRV_O_RDWR,
         .options = kind->parent_open_options,
     };
-    BlockDriverState *bs;
-    assert_ok(bdrv_create(image->parent, kind->parent_format, &create));
-    assert_ok(bdrv_open(&bs, image->parent, kind->parent_format, &open));
+    create_at(image, parent_name, image->parent, kind->parent_format, &create);
+    BlockDriverState *bs = open_at(image, parent_name, image->parent,
+                                   kind->parent_format, &open);
     write_parent(bs, length);
     int64_t shown = length < image->size ? length : image->size;
     memset(image->initial, 0, (size_t)image->size);
@@ -112,8 +140,8 @@ static void create_file(Image *image, const char *backing)
         .options = kind->create_options, .backing = backing,
         .backing_format = kind->parent_format,
     };
-    assert_ok(bdrv_create(image->path, kind->create_format != NULL
-                          ? kind->create_format : kind->format, &options));
+    create_at(image, child_name, image->path, kind->create_format != NULL
+              ? kind->create_format : kind->format, &options);
 }
 
 /* What a snapshot is taken of has content too. */
@@ -129,21 +157,29 @@ static void fill_base(Image *image)
     assert_ok(bdrv_close(bs));
 }
 
+static void make_files(Image *image)
+{
+    const ImageKind *kind = image->kind;
+    if (kind->parent_format == NULL) {
+        create_file(image, NULL);
+        return;
+    }
+    make_parent(image, image->size);
+    create_file(image, parent_name);
+    if (kind->parent_growth != 0) {
+        make_parent(image, image->size + kind->parent_growth);
+    }
+}
+
 static void make_in_directory(Image *image)
 {
     const ImageKind *kind = image->kind;
     image->directory = host_directory_new();
     image->path = host_path(image->directory, child_name);
-    if (kind->parent_format == NULL) {
-        create_file(image, NULL);
-    } else {
+    if (kind->parent_format != NULL) {
         image->parent = host_path(image->directory, parent_name);
-        make_parent(image, image->size);
-        create_file(image, parent_name);
-        if (kind->parent_growth != 0) {
-            make_parent(image, image->size + kind->parent_growth);
-        }
     }
+    make_files(image);
     if ((kind->facts & IMAGE_SNAPSHOT) != 0) {
         fill_base(image);
     }
@@ -158,7 +194,7 @@ static void move_to_memory(Image *image)
     free(bytes);
 }
 
-Image *image_new(const ImageKind *kind, int64_t size)
+static Image *image_without_files(const ImageKind *kind, int64_t size)
 {
     Image *image = calloc(1, sizeof(*image));
     ck_assert_ptr_nonnull(image);
@@ -167,6 +203,26 @@ Image *image_new(const ImageKind *kind, int64_t size)
     image->initial = calloc(1, (size_t)size + 1);
     image->expected = malloc((size_t)size + 1);
     ck_assert(image->initial != NULL && image->expected != NULL);
+    return image;
+}
+
+int image_fits_volume(const ImageKind *kind)
+{
+    return (kind->facts & IMAGE_FORGETS) == 0 && kind->create_format == NULL;
+}
+
+Image *image_new_in_volume(const ImageKind *kind, int64_t size)
+{
+    Image *image = image_without_files(kind, size);
+    image->volume = volume_new();
+    make_files(image);
+    memcpy(image->expected, image->initial, (size_t)size);
+    return image;
+}
+
+Image *image_new(const ImageKind *kind, int64_t size)
+{
+    Image *image = image_without_files(kind, size);
     if ((kind->facts & IMAGE_IN_MEMORY) != 0 && kind->parent_format == NULL) {
         make_in_memory(image);
     } else if ((kind->facts & IMAGE_IN_MEMORY) != 0) {
@@ -183,6 +239,9 @@ Image *image_new(const ImageKind *kind, int64_t size)
 void image_free(Image *image)
 {
     assert_ok(bdrv_close(image->storage));
+    if (image->volume != NULL) {
+        volume_free(image->volume);
+    }
     if (image->directory != NULL) {
         host_directory_remove(image->directory);
     }
@@ -206,6 +265,15 @@ int image_try_open_on(const Image *image, BlockDriverState *storage,
     return bdrv_open_node(bs, storage, image->kind->format, &options);
 }
 
+int image_try_open_in(const Image *image, Volume *volume, unsigned flags,
+                      BlockDriverState **bs)
+{
+    BlockDriverState *file = volume_open(volume, child_name, flags & BDRV_O_RDWR);
+    int result = image_try_open_on(image, file, flags, bs);
+    bdrv_close(file);
+    return result;
+}
+
 /* mem and null: nothing but a label, and a length to be given. */
 static int open_label(const Image *image, unsigned flags, BlockDriverState **bs)
 {
@@ -221,6 +289,9 @@ int image_try_open(Image *image, unsigned flags, BlockDriverState **bs)
 {
     if (image->storage != NULL) {
         return image_try_open_on(image, image->storage, flags, bs);
+    }
+    if (image->volume != NULL) {
+        return image_try_open_in(image, image->volume, flags, bs);
     }
     if (image->path == NULL) {
         return open_label(image, flags, bs);

@@ -6,8 +6,8 @@
  * A kind says how to make an image and which facts hold for it.  An Image is
  * one that was made, with a model of its content: what a reader must see.  It
  * lies either in memory (a mem node that outlives the handles on it, so that
- * closing and opening again works, and filters can be put between) or in a
- * directory of its own.
+ * closing and opening again works, and filters can be put between), or in a
+ * directory of its own, or, if that was asked for, in a volume.
  *
  * All functions fail the running test when they cannot do their work, unless
  * their name says try.
@@ -21,6 +21,7 @@
 #include <check.h>
 
 #include "bdrv.h"
+#include "volume.h"
 
 enum {
     IMAGE_IN_MEMORY = 1 << 0, /* storage is a mem node, see above; a parent is
@@ -75,7 +76,8 @@ typedef struct Image {
     BlockDriverState *storage; /* IMAGE_IN_MEMORY, else NULL */
     char *directory;           /* the other case, and where a parent is */
     char *path;
-    char *parent; /* the path of the parent; NULL: there is none */
+    char *parent; /* the path of the parent; NULL: there is none, or a volume */
+    Volume *volume; /* image_new_in_volume(), else NULL */
     uint8_t *initial;  /* size bytes: what a fresh image reads as */
     uint8_t *expected; /* size bytes: what it must read as now */
 } Image;
@@ -91,6 +93,14 @@ BlockDriverState *image_memory_from(const void *bytes, int64_t length);
 /* A fresh image.  The size is that of the disk. */
 Image *image_new(const ImageKind *kind, int64_t size);
 void image_free(Image *image);
+
+/* A fresh image of any kind that makes files, in a volume of its own, with its
+ * parent. */
+int image_fits_volume(const ImageKind *kind);
+Image *image_new_in_volume(const ImageKind *kind, int64_t size);
+/* A handle on it as it lies in a copy of its volume. */
+int image_try_open_in(const Image *image, Volume *volume, unsigned flags,
+                      BlockDriverState **bs);
 
 /* A handle on it.  flags: BDRV_O_…. */
 BlockDriverState *image_open(Image *image, unsigned flags);

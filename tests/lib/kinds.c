@@ -7,7 +7,6 @@
 #include "bdrv-driver.h"
 #include "fault.h"
 #include "image.h"
-#include "powercut.h"
 #include "suite.h"
 #include "trace.h"
 
@@ -145,7 +144,7 @@ void image_register_drivers(void)
 {
     fault_register();
     trace_register();
-    powercut_register();
+    volume_register();
     suite_register(&bdrv_driver_template, "template");
 }
 

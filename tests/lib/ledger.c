@@ -20,6 +20,7 @@ Ledger *ledger_new(const uint8_t *content, int64_t bytes)
     ck_assert_ptr_nonnull(ledger);
     ck_assert_int_eq(bytes % SECTOR, 0);
     ledger->sectors = (size_t)(bytes / SECTOR);
+    ledger->most = ledger->sectors;
     ledger->live = malloc(ledger->sectors * sizeof(uint64_t));
     ledger->stored = malloc(ledger->sectors * sizeof(uint64_t));
     ck_assert(ledger->live != NULL && ledger->stored != NULL);
@@ -58,9 +59,33 @@ void ledger_discarded(Ledger *ledger, int64_t offset, int64_t bytes)
     ledger_wrote(ledger, offset, bytes, PATTERN_ZEROS, -EINPROGRESS);
 }
 
+void ledger_resized(Ledger *ledger, int64_t bytes)
+{
+    size_t sectors = (size_t)(bytes / SECTOR);
+    ck_assert_int_eq(bytes % SECTOR, 0);
+    if (sectors > ledger->most) {
+        ledger->live = realloc(ledger->live, sectors * sizeof(uint64_t));
+        ledger->stored = realloc(ledger->stored, sectors * sizeof(uint64_t));
+        ck_assert(ledger->live != NULL && ledger->stored != NULL);
+        memset(ledger->stored + ledger->most, 0,
+               (sectors - ledger->most) * sizeof(uint64_t));
+        ledger->most = sectors;
+    }
+    size_t first = sectors < ledger->sectors ? sectors : ledger->sectors;
+    for (size_t i = first; i < ledger->most; i++) {
+        ledger->live[i] = UINT64_C(1) << PATTERN_ZEROS;
+        ledger->stored[i] |= ledger->live[i];
+    }
+    ledger->sectors = sectors;
+    ck_assert_uint_lt(ledger->length_count, LEDGER_LENGTHS);
+    ledger->lengths[ledger->length_count++] = sectors;
+}
+
 void ledger_flushed(Ledger *ledger)
 {
-    memcpy(ledger->stored, ledger->live, ledger->sectors * sizeof(uint64_t));
+    memcpy(ledger->stored, ledger->live, ledger->most * sizeof(uint64_t));
+    ledger->lengths[0] = ledger->sectors;
+    ledger->length_count = 1;
 }
 
 /* NULL if the sector's content is in its set. */

@@ -21,12 +21,19 @@
 
 #include "bdrv.h"
 
-enum { LEDGER_GENERATIONS = 64 }; /* bits of a set; 0 is zeros */
+enum {
+    LEDGER_GENERATIONS = 64, /* bits of a set; 0 is zeros */
+    LEDGER_LENGTHS = 32
+};
 
 typedef struct Ledger {
-    size_t sectors;
+    size_t sectors; /* of the disk as it is now */
+    size_t most;    /* the sets are for so many: as long as it ever was */
     uint64_t *live;
     uint64_t *stored;
+    /* How many sectors the image may have after a power cut. */
+    size_t lengths[LEDGER_LENGTHS];
+    size_t length_count;
 } Ledger;
 
 /* The disk holds this content (of known generations, see pattern.h), durably. */
@@ -39,6 +46,10 @@ void ledger_wrote(Ledger *ledger, int64_t offset, int64_t bytes,
 
 /* The range was discarded, successfully or not: old or zeros, each sector. */
 void ledger_discarded(Ledger *ledger, int64_t offset, int64_t bytes);
+
+/* The disk was made so long, successfully.  What was cut off is gone; what is
+ * new is zeros. */
+void ledger_resized(Ledger *ledger, int64_t bytes);
 
 /* A flush succeeded: what is live is also stored, and nothing else. */
 void ledger_flushed(Ledger *ledger);

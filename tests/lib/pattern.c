@@ -39,6 +39,13 @@ void pattern_fill(void *buf, size_t bytes, int64_t offset, unsigned generation)
     uint8_t *to = buf;
     while (bytes > 0) {
         uint8_t word[WORD];
+        if (offset % WORD == 0 && bytes >= WORD) { /* nearly all: fast */
+            bdrv_store_le64(to, pattern_word(offset, generation));
+            to += WORD;
+            bytes -= WORD;
+            offset += WORD;
+            continue;
+        }
         size_t skip = (size_t)(offset % WORD);
         size_t count = bytes < WORD - skip ? bytes : WORD - skip;
         bdrv_store_le64(word, pattern_word(offset - (int64_t)skip, generation));

@@ -1,237 +1,234 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * powercut.c - see powercut.h.  Zeros written by command are recorded as
- * writes: the filter leaves write_zeroes and discard to the defaults.
+ * powercut.c - see powercut.h.
  */
 #include "powercut.h"
 
-#include <pthread.h>
-
-#include "bdrv-driver.h"
+#include "bdrv-bytes.h"
 #include "suite.h"
 
 enum { SECTOR = BDRV_SECTOR_SIZE };
 
-typedef enum ChangeKind { CHANGE_WRITE, CHANGE_LENGTH, CHANGE_BARRIER } ChangeKind;
+static const size_t never = SIZE_MAX;
 
-struct PowercutChange {
-    ChangeKind kind;
-    int64_t offset; /* CHANGE_LENGTH: the new length */
-    int64_t bytes;
-    uint8_t *data; /* CHANGE_WRITE */
+struct PowercutStep {
+    VolumeChange change; /* owns data and name */
+    size_t durable_at;   /* the first cut at which it cannot get lost any more */
 };
 
-typedef struct Powercut {
-    pthread_mutex_t lock; /* *log */
-    PowercutLog *log;
-} Powercut;
+/* ------------------------------------------------------------------ record */
 
-/* ------------------------------------------------------------- the driver */
-
-static int powercut_open(BlockDriverState *bs, const BdrvOptions *options)
+static void note(void *opaque, const VolumeChange *change)
 {
-    (void)options;
-    Powercut *powercut = bdrv_state(bs);
-    pthread_mutex_init(&powercut->lock, NULL);
-    bdrv_set_length(bs, bdrv_getlength(bdrv_file(bs)));
-    return 0;
-}
-
-static int powercut_close(BlockDriverState *bs)
-{
-    Powercut *powercut = bdrv_state(bs);
-    pthread_mutex_destroy(&powercut->lock);
-    return 0;
-}
-
-static int powercut_read(BlockDriverState *bs, void *buf, size_t bytes,
-                         int64_t offset)
-{
-    return bdrv_pread(bdrv_file(bs), buf, bytes, offset);
-}
-
-/* Takes over change->data. */
-static void record(BlockDriverState *bs, const PowercutChange *change)
-{
-    Powercut *powercut = bdrv_state(bs);
-    PowercutLog *log = powercut->log;
-    if (log == NULL) { /* opened by name, not by powercut_insert() */
-        free(change->data);
-        return;
+    Powercut *powercut = opaque;
+    if (powercut->count == powercut->room) {
+        powercut->room = powercut->room * 2 + 64;
+        powercut->steps = realloc(powercut->steps, powercut->room * sizeof(*powercut->steps));
     }
-    pthread_mutex_lock(&powercut->lock);
-    if (log->count == log->room) {
-        log->room = log->room * 2 + 64;
-        log->changes = realloc(log->changes, log->room * sizeof(*change));
-    }
-    if (log->changes == NULL) {
+    VolumeChange copy = *change;
+    copy.data = copy.data != NULL ? malloc((size_t)copy.bytes + 1) : NULL;
+    copy.name = copy.name != NULL ? strdup(copy.name) : NULL;
+    if (powercut->steps == NULL || (change->data != NULL && copy.data == NULL) ||
+        (change->name != NULL && copy.name == NULL)) {
         abort(); /* a test without memory has nothing to say */
     }
-    log->changes[log->count++] = *change;
-    pthread_mutex_unlock(&powercut->lock);
-}
-
-static int powercut_write(BlockDriverState *bs, const void *buf, size_t bytes,
-                          int64_t offset)
-{
-    PowercutChange change = {
-        .kind = CHANGE_WRITE, .offset = offset, .bytes = (int64_t)bytes,
-        .data = malloc(bytes),
+    if (copy.data != NULL) {
+        memcpy(copy.data, change->data, (size_t)copy.bytes);
+    }
+    size_t number = powercut->count++;
+    powercut->steps[number] = (PowercutStep){
+        .change = copy,
+        .durable_at = copy.kind == VOLUME_REPLACE ? number + 1 : never,
     };
-    if (change.data == NULL) {
-        return -ENOMEM;
+}
+
+void powercut_begin(Powercut *powercut, Volume *volume)
+{
+    *powercut = (Powercut){ .volume = volume, .before = volume_copy(volume) };
+    volume_watch(volume, note, powercut);
+}
+
+/* Every flush makes durable what is before it in its file.  The loss of a name is
+ * not in the file. */
+void powercut_end(Powercut *powercut)
+{
+    volume_watch(powercut->volume, NULL, NULL);
+    for (size_t flush = 0; flush < powercut->count; flush++) {
+        const VolumeChange *change = &powercut->steps[flush].change;
+        for (size_t i = 0; change->kind == VOLUME_FLUSH && i < flush; i++) {
+            PowercutStep *step = &powercut->steps[i];
+            if (step->change.file == change->file && step->durable_at == never &&
+                step->change.kind != VOLUME_REMOVE) {
+                step->durable_at = flush + 1;
+            }
+        }
     }
-    memcpy(change.data, buf, bytes);
-    record(bs, &change);
-    return bdrv_pwrite(bdrv_file(bs), buf, bytes, offset);
 }
 
-static int powercut_flush(BlockDriverState *bs)
+void powercut_free(Powercut *powercut)
 {
-    int result = bdrv_flush(bdrv_file(bs));
-    if (result == 0) {
-        record(bs, &(PowercutChange){ .kind = CHANGE_BARRIER });
+    for (size_t i = 0; i < powercut->count; i++) {
+        free(powercut->steps[i].change.data);
+        free(powercut->steps[i].change.name);
     }
-    return result;
-}
-
-static int powercut_truncate(BlockDriverState *bs, int64_t length)
-{
-    int result = bdrv_truncate(bdrv_file(bs), length);
-    if (result == 0) {
-        record(bs, &(PowercutChange){ .kind = CHANGE_LENGTH,
-                                      .offset = length });
-        bdrv_set_length(bs, length);
-    }
-    return result;
-}
-
-static const BlockDriver powercut_driver = {
-    BDRV_DRIVER_HEAD,
-    .name = "powercut",
-    .description = "records all changes, for tests",
-    .flags = BDRV_DRIVER_FILTER | BDRV_DRIVER_PARALLEL,
-    .instance_size = sizeof(Powercut),
-    .open = powercut_open,
-    .read = powercut_read,
-    .write = powercut_write,
-    .close = powercut_close,
-    .flush = powercut_flush,
-    .truncate = powercut_truncate,
-};
-
-void powercut_register(void)
-{
-    suite_register(&powercut_driver, "powercut");
-}
-
-BlockDriverState *powercut_insert(BlockDriverState *file, PowercutLog *log)
-{
-    BdrvOpenOptions options = {
-        .struct_size = sizeof(options), .flags = BDRV_O_RDWR,
-    };
-    BlockDriverState *bs;
-    assert_ok(bdrv_open_node(&bs, file, "powercut", &options));
-    Powercut *powercut = bdrv_state(bs);
-    powercut->log = log;
-    return bs;
-}
-
-void powercut_log_free(PowercutLog *log)
-{
-    for (size_t i = 0; i < log->count; i++) {
-        free(log->changes[i].data);
-    }
-    free(log->changes);
-    memset(log, 0, sizeof(*log));
+    free(powercut->steps);
+    volume_free(powercut->before);
+    memset(powercut, 0, sizeof(*powercut));
 }
 
 /* ----------------------------------------------------------------- replay */
 
-static void apply_part(const PowercutChange *change, int64_t from, int64_t to,
-                       BlockDriverState *onto)
+static void apply_part(Volume *onto, const VolumeChange *change, int64_t from, int64_t to)
 {
-    /* Not assert_ok(): that tells the parent process each time. */
-    if (to > from && bdrv_pwrite(onto, change->data + from, (size_t)(to - from),
-                                 change->offset + from) != 0) {
-        ck_abort_msg("replay: %s", bdrv_errmsg());
-    }
-}
-
-static void apply(const PowercutChange *change, BlockDriverState *onto)
-{
-    switch (change->kind) {
-    case CHANGE_WRITE:
-        apply_part(change, 0, change->bytes, onto);
-        break;
-    case CHANGE_LENGTH:
-        assert_ok(bdrv_truncate(onto, change->offset));
-        break;
-    case CHANGE_BARRIER:
-        break;
+    VolumeChange part = *change;
+    part.offset += from;
+    part.bytes = to - from;
+    part.data += from;
+    if (part.bytes > 0) {
+        volume_apply(onto, &part);
     }
 }
 
 /* The end of the sector of the file in which the change's byte `from` lies,
  * counted from the change's first byte. */
-static int64_t sector_end(const PowercutChange *change, int64_t from)
+static int64_t sector_end(const VolumeChange *change, int64_t from)
 {
     int64_t end = bdrv_round_down(change->offset + from, SECTOR) + SECTOR;
     return bdrv_min(end - change->offset, change->bytes);
 }
 
-static void apply_by_chance(const PowercutChange *change, uint32_t *seed,
-                            BlockDriverState *onto)
+static void apply_half(Volume *onto, const VolumeChange *change)
+{
+    if (change->kind == VOLUME_WRITE) {
+        apply_part(onto, change, 0, sector_end(change, change->bytes / 2));
+    } else {
+        volume_apply(onto, change);
+    }
+}
+
+static void apply_by_chance(Volume *onto, const VolumeChange *change, uint32_t *seed)
 {
     uint32_t mood = suite_random(seed) % 4; /* all, nothing, or a mix */
     if (mood == 0) {
         return;
     }
-    if (change->kind != CHANGE_WRITE || mood == 1) {
-        apply(change, onto);
+    if (change->kind != VOLUME_WRITE || mood == 1) {
+        volume_apply(onto, change);
         return;
     }
     for (int64_t from = 0; from < change->bytes;) {
         int64_t to = sector_end(change, from);
         if (suite_random(seed) % 2 == 0) {
-            apply_part(change, from, to, onto);
+            apply_part(onto, change, from, to);
         }
         from = to;
     }
 }
 
-void powercut_replay_all(const PowercutLog *log, size_t cut,
-                         BlockDriverState *onto)
-{
-    for (size_t i = 0; i < cut; i++) {
-        apply(&log->changes[i], onto);
-    }
-}
+/* How a loss by chance goes: most of what can go wrong needs a particular one,
+ * which a coin for each sector would hardly ever make. */
+typedef enum Mood {
+    EACH_BY_CHANCE,
+    ONE_IS_LOST, /* or a part of it */
+    ONE_ARRIVES,
+    A_FILE_LOSES_ALL,
+    MOODS
+} Mood;
 
-void powercut_replay_some(const PowercutLog *log, size_t cut, uint32_t *seed,
-                          BlockDriverState *onto)
-{
-    size_t durable = cut;
-    while (durable > 0 && log->changes[durable - 1].kind != CHANGE_BARRIER) {
-        durable--;
-    }
-    powercut_replay_all(log, durable, onto);
-    for (size_t i = durable; i < cut; i++) {
-        apply_by_chance(&log->changes[i], seed, onto);
-    }
-}
+typedef struct Accident {
+    PowercutLoss loss;
+    Mood mood;
+    size_t chosen; /* a change; or, of A_FILE_LOSES_ALL, the file is its file */
+} Accident;
 
-void powercut_replay_torn(const PowercutLog *log, size_t cut,
-                          BlockDriverState *onto)
+static void apply_uncertain(const Powercut *powercut, size_t number, const Accident *accident,
+                            uint32_t *seed, Volume *onto)
 {
-    if (cut == 0) {
+    const VolumeChange *change = &powercut->steps[number].change;
+    int is_chosen = number == accident->chosen;
+    switch (accident->mood) {
+    case ONE_IS_LOST:
+        if (!is_chosen) {
+            volume_apply(onto, change);
+            return;
+        }
+        break;
+    case ONE_ARRIVES:
+        if (!is_chosen) {
+            return;
+        }
+        break;
+    case A_FILE_LOSES_ALL:
+        if (change->file != powercut->steps[accident->chosen].change.file) {
+            volume_apply(onto, change);
+        }
         return;
+    case EACH_BY_CHANCE:
+    case MOODS:
+        break;
     }
-    powercut_replay_all(log, cut - 1, onto);
-    const PowercutChange *last = &log->changes[cut - 1];
-    if (last->kind == CHANGE_WRITE) {
-        apply_part(last, 0, sector_end(last, last->bytes / 2), onto);
-    } else {
-        apply(last, onto);
+    apply_by_chance(onto, change, seed);
+}
+
+/* One of the changes that may be lost, or any if there is none. */
+static size_t choose(const Powercut *powercut, size_t cut, uint32_t *seed)
+{
+    size_t chosen = 0, seen = 0;
+    for (size_t i = 0; i < cut; i++) {
+        if (powercut->steps[i].durable_at > cut &&
+            powercut->steps[i].change.kind != VOLUME_FLUSH &&
+            suite_random(seed) % ++seen == 0) {
+            chosen = i;
+        }
     }
+    return chosen;
+}
+
+Volume *powercut_replay(const Powercut *powercut, size_t cut, PowercutLoss loss,
+                        uint32_t *seed)
+{
+    Volume *onto = volume_copy(powercut->before);
+    Accident accident = { .loss = loss };
+    if (loss == POWERCUT_BY_CHANCE) {
+        accident.mood = (Mood)(suite_random(seed) % MOODS);
+        accident.chosen = choose(powercut, cut, seed);
+    }
+    for (size_t i = 0; i < cut; i++) {
+        const PowercutStep *step = &powercut->steps[i];
+        if (step->durable_at > cut && loss == POWERCUT_BY_CHANCE) {
+            apply_uncertain(powercut, i, &accident, seed, onto);
+        } else if (step->durable_at > cut && loss == POWERCUT_HALF && i + 1 == cut) {
+            apply_half(onto, &step->change);
+        } else {
+            volume_apply(onto, &step->change);
+        }
+    }
+    return onto;
+}
+
+static void try_one(const Powercut *powercut, size_t cut, PowercutLoss loss, uint32_t *seed,
+                    PowercutExamine *examine, void *opaque)
+{
+    static const char *const names[] = { "in order", "the last by half", "by chance" };
+    char where[128];
+    snprintf(where, sizeof(where), "cut at %zu of %zu, %s, seed %u", cut, powercut->count,
+             names[loss], (unsigned)*seed);
+    Volume *volume = powercut_replay(powercut, cut, loss, seed);
+    examine(opaque, volume, cut, where);
+    volume_free(volume);
+}
+
+size_t powercut_try_all(const Powercut *powercut, size_t by_chance, uint32_t *seed,
+                        PowercutExamine *examine, void *opaque)
+{
+    size_t cuts = powercut->count + 1, done = 0;
+    for (size_t cut = 0; cut < cuts; cut++) {
+        try_one(powercut, cut, POWERCUT_NOTHING, seed, examine, opaque);
+        try_one(powercut, cut, POWERCUT_HALF, seed, examine, opaque);
+        /* As many as there should be up to here. */
+        for (; done < (cut + 1) * by_chance / cuts; done++) {
+            try_one(powercut, cut, POWERCUT_BY_CHANCE, seed, examine, opaque);
+        }
+    }
+    return 2 * cuts + done;
 }

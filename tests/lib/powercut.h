@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * powercut.h - a filter that remembers every change of the node below it, and
- * plays them back as a disk might have kept them when the power went.
+ * powercut.h - remembers every change of the files of a volume, and plays them
+ * back as a disk might have kept them when the power went.
  *
- *     record:   image (vmdk) ──▶ powercut ──▶ storage (mem)
- *     replay:   copy of the first storage + a choice of the changes
+ *     record:   image (vmdk) ──▶ volume ──▶ list of changes
+ *     replay:   the volume as it was + a choice of the changes
  *
  * The rules of the machine that loses power:
- *   - what was written before the last flush that returned is there;
+ *   - what was written to a file before its last flush that returned is there,
+ *     and so is the file's name; another file's flush says nothing about it;
  *   - of the sectors written since, each is there or not, on its own, whatever
- *     the order of the writes was; so is a change of the file's length;
- *   - a sector is never half there.
+ *     the order of the writes was; so is a change of a file's length, a new name
+ *     and the loss of a name;
+ *   - a sector is never half there, and a file that is replaced as a whole is
+ *     the old one or the new one, the new one from when that returned.
  */
 #ifndef TESTS_LIB_POWERCUT_H
 #define TESTS_LIB_POWERCUT_H
@@ -18,38 +21,44 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "bdrv.h"
+#include "volume.h"
 
-typedef struct PowercutChange PowercutChange;
+typedef struct PowercutStep PowercutStep;
 
-/* What was recorded.  Outlives the node. */
-typedef struct PowercutLog {
-    PowercutChange *changes;
-    size_t count; /* how many, barriers included */
+typedef struct Powercut {
+    Volume *volume; /* whose changes are recorded */
+    Volume *before; /* the same as it was */
+    PowercutStep *steps;
+    size_t count; /* the changes so far, flushes included */
     size_t room;
-} PowercutLog;
+} Powercut;
 
-/* Adds the driver "powercut" to the table, once. */
-void powercut_register(void);
+/* Begins to record, and ends it.  *powercut is filled in; powercut_free() in the
+ * end. */
+void powercut_begin(Powercut *powercut, Volume *volume);
+void powercut_end(Powercut *powercut);
+void powercut_free(Powercut *powercut);
 
-/* Puts a recording node on file, which must be writable; *log must be zeroed,
- * outlive the node, and be freed with powercut_log_free(). */
-BlockDriverState *powercut_insert(BlockDriverState *file, PowercutLog *log);
-void powercut_log_free(PowercutLog *log);
+/* What got lost of the changes before the cut that no flush had made durable. */
+typedef enum PowercutLoss {
+    POWERCUT_NOTHING,
+    POWERCUT_HALF,     /* the second half of the last of them */
+    POWERCUT_BY_CHANCE /* what *seed says */
+} PowercutLoss;
 
-/* Makes onto (a copy of the storage as it was when recording began) what it
- * would be if the power went just before change number `cut`. */
+/* The volume as it is if the power goes just before change number `cut` of a
+ * recording that has ended; to be freed. */
+Volume *powercut_replay(const Powercut *powercut, size_t cut, PowercutLoss loss,
+                        uint32_t *seed);
 
-/* Everything before the cut arrived. */
-void powercut_replay_all(const PowercutLog *log, size_t cut,
-                         BlockDriverState *onto);
-/* Of what came after the last barrier before the cut, each sector arrived or
- * not, as *seed decides. */
-void powercut_replay_some(const PowercutLog *log, size_t cut, uint32_t *seed,
-                          BlockDriverState *onto);
-/* Everything before the cut arrived but the last change, of which the first
- * half did. */
-void powercut_replay_torn(const PowercutLog *log, size_t cut,
-                          BlockDriverState *onto);
+/* What must hold of each: where says what was done to the volume, which is freed
+ * afterwards. */
+typedef void PowercutExamine(void *opaque, Volume *volume, size_t cut, const char *where);
+
+/* Calls examine for every cut with nothing lost and with a half lost, and for
+ * the given number of losses by chance, spread over the cuts.  How many that
+ * were. */
+size_t powercut_try_all(const Powercut *powercut, size_t by_chance, uint32_t *seed,
+                        PowercutExamine *examine, void *opaque);
 
 #endif
