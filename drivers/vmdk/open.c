@@ -363,6 +363,7 @@ static int take_options(Vmdk *image, const BdrvOptions *options)
         return -ENOMEM;
     }
     image->accept_any_parent = bdrv_option_bool(options, "any_parent");
+    image->keeps_tracking = strcmp(bdrv_option_string(options, "change_tracking"), "refuse") == 0;
     image->files.open_limit =
         bdrv_option_given(options, "open_files")
             ? (size_t)bdrv_max(bdrv_option_number(options, "open_files"), 1)

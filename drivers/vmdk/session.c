@@ -99,6 +99,11 @@ static int drop_change_tracking(Vmdk *image, char **text)
 {
     int ret = 0;
 
+    if (image->descriptor.tracks_changes && image->keeps_tracking) {
+        return bdrv_error(image->bs, -EROFS, "its changes are tracked for incremental backups "
+                          "(changeTrackPath), which a write by this program would end: the open "
+                          "option change_tracking=drop allows it");
+    }
     if (image->descriptor.tracks_changes) {
         bdrv_log(image->bs, "change tracking is dropped, because this program does not keep it");
         ret = vmdk_option_remove(text, "changeTrackPath");

@@ -61,6 +61,8 @@ static int vmdk_probe(const BdrvProbe *probe)
 
 /* -------------------------------------------------------------------- open */
 
+static const char *const trackings[] = {"drop", "refuse", NULL};
+
 static const BdrvOption open_options[] = {
     {.name = "any_parent",
      .type = BDRV_OPTION_BOOL,
@@ -74,6 +76,12 @@ static const BdrvOption open_options[] = {
      .type = BDRV_OPTION_STRING,
      .help = "make that CID of this text and the old one: the same writes then give the same "
              "file"},
+    {.name = "change_tracking",
+     .type = BDRV_OPTION_CHOICE,
+     .help = "of an image whose changes a backup program tracks: its first write drops the "
+             "tracking, so that the next backup is a full one, or is refused",
+     .default_text = "drop",
+     .choices = trackings},
     {.name = "extent",
      .type = BDRV_OPTION_BOOL,
      .help = "read one extent of a disk alone, without its descriptor",

@@ -420,6 +420,7 @@ struct Vmdk {
 
     /* Options of open. */
     int accept_any_parent;
+    int keeps_tracking; /* what would end change tracking is refused */
     int has_next_cid;
     uint32_t next_cid; /* what the first write makes the CID */
     int keeps_cid;     /* what is written is the rest of the image's creation */

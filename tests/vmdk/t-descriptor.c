@@ -425,6 +425,25 @@ START_TEST(change_tracking_is_dropped_by_the_first_write)
 }
 END_TEST
 
+START_TEST(change_tracking_is_kept_where_that_is_asked_for)
+{
+    static const char text[] = "version=3\nCID=00000001\n" TYPE "RW 8 FLAT \"a.img\" 0\n"
+                               "changeTrackPath=\"a-ctk.vmdk\"\n";
+    char *path = host_path(directory, "disk.vmdk");
+    BdrvOpenOptions options = {.struct_size = sizeof options, .flags = BDRV_O_RDWR,
+                               .options = "change_tracking=refuse"};
+    BlockDriverState *disk;
+
+    put_flat("a.img", 4096, 0);
+    host_write_file(path, text, sizeof text - 1);
+    assert_ok(bdrv_open(&disk, path, "vmdk", &options));
+    assert_fails_saying(pattern_write(disk, 0, 512, 1), -EROFS, "change_tracking=drop");
+    assert_ok(bdrv_close(disk));
+    assert_text(text);
+    free(path);
+}
+END_TEST
+
 static const char *const owned_by_others[] = {
     "isNativeSnapshot=\"yes\"\n",
     "ddb.sidecars = \"x.vmfd,1;\"\n",
@@ -467,6 +486,7 @@ Suite *test_suite(void)
         a_short_cid_becomes_a_long_one,
         a_missing_cid_is_added_to_the_header,
         change_tracking_is_dropped_by_the_first_write,
+        change_tracking_is_kept_where_that_is_asked_for,
         NULL,
     };
     Suite *suite = suite_create("vmdk/descriptor");

@@ -9,7 +9,6 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -276,20 +275,13 @@ static void make_file(int number)
     free(path);
 }
 
-static double seconds_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
-START_TEST(a_disk_of_62_tib_in_2_gib_files_opens_at_once)
+/* The open looks at no more files than may be open (0.06 s on the machine of 2026):
+ * most of those that the descriptor names are not even there. */
+START_TEST(a_disk_of_62_tib_in_2_gib_files_opens_few_of_them)
 {
     const int64_t each = (int64_t)VERY_MANY_SECTORS * SECTOR;
     int before = open_descriptors();
     BlockDriverState *disk;
-    double began, took;
 
     describe_very_many();
     for (int i = 0; i < VERY_MANY; i++) {
@@ -297,11 +289,11 @@ START_TEST(a_disk_of_62_tib_in_2_gib_files_opens_at_once)
             make_file(i); /* the others are not looked at */
         }
     }
-    began = seconds_now();
     disk = place_open("d.vmdk", BDRV_O_RDWR, NULL);
-    took = seconds_now() - began;
     ck_assert_int_eq(bdrv_getlength(disk), VERY_MANY * each);
-    ck_assert_msg(took < 2.0, "%g seconds", took); /* 0.06 on the machine of 2026 */
+    if (before >= 0) {
+        ck_assert_int_le(open_descriptors(), before + 1 + 128);
+    }
     for (int i = 0; i < VERY_MANY; i += 100) {
         assert_ok(pattern_write(disk, i * each, 512, 1));
     }
@@ -320,7 +312,7 @@ Suite *test_suite(void)
     const TTest *const alone[] = {
         the_clean_mark_is_set_when_an_extent_is_closed,
         info_counts_the_extents_that_are_closed_too,
-        a_disk_of_62_tib_in_2_gib_files_opens_at_once,
+        a_disk_of_62_tib_in_2_gib_files_opens_few_of_them,
         NULL
     };
     const TTest *const for_kinds[] = {
