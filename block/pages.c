@@ -12,13 +12,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    /* Enough that a request that needs two pages does not lose the one while it loads the
-     * other, again and again. */
-    PAGES_MIN = 16,
+    /* Enough that a request that needs nine pages does not lose the one while it loads the
+     * other, again and again, and that they can all be dirty. */
+    PAGES_MIN = 32,
     BUCKETS_MAX = 1 << 20
 };
 
@@ -127,25 +128,6 @@ void bdrv_pages_forget(Pages *pages, const BlockDriverState *file)
 
 /* ----------------------------------------------------------------- loading */
 
-static int fill(Page *page, size_t needed)
-{
-    int64_t length = bdrv_getlength(page->file);
-    int64_t end = page->offset + (int64_t)needed;
-    int rc;
-
-    if (length < end) {
-        return bdrv_error(page->file, -EIO, "a table reaches to byte %" PRId64
-                          ", but the file ends at %" PRId64, end, length);
-    }
-    page->valid = (size_t)bdrv_min(PAGE_BYTES, length - page->offset);
-    rc = bdrv_pread(page->file, page->data, page->valid, page->offset);
-    if (rc < 0) {
-        return bdrv_error_prefix(page->file, rc, "reading the table at offset %" PRId64,
-                                 page->offset);
-    }
-    return 0;
-}
-
 static uint64_t epoch_now(Pages *pages)
 {
     uint64_t epoch;
@@ -154,6 +136,43 @@ static uint64_t epoch_now(Pages *pages)
     epoch = pages->epoch;
     pthread_rwlock_unlock(&pages->lock);
     return epoch;
+}
+
+static int check_inside(BlockDriverState *file, int64_t end)
+{
+    int64_t length = bdrv_getlength(file);
+
+    return length < end ? bdrv_error(file, -EIO, "a table reaches to byte %" PRId64
+                                     ", but the file ends at %" PRId64, end, length)
+                        : 0;
+}
+
+static int read_file(BlockDriverState *file, void *buf, size_t bytes, int64_t offset)
+{
+    int rc = bdrv_pread(file, buf, bytes, offset);
+
+    return rc < 0 ? bdrv_error_prefix(file, rc, "reading the table at offset %" PRId64, offset)
+                  : 0;
+}
+
+int bdrv_pages_read_past(Pages *pages, BlockDriverState *file, void *buf, size_t bytes,
+                         int64_t offset, uint64_t *epoch)
+{
+    int rc = check_inside(file, offset + (int64_t)bytes);
+
+    *epoch = epoch_now(pages);
+    return rc < 0 ? rc : read_file(file, buf, bytes, offset);
+}
+
+static int fill(Page *page, size_t needed)
+{
+    int rc = check_inside(page->file, page->offset + (int64_t)needed);
+
+    if (rc < 0) {
+        return rc;
+    }
+    page->valid = (size_t)bdrv_min(PAGE_BYTES, bdrv_getlength(page->file) - page->offset);
+    return read_file(page->file, page->data, page->valid, page->offset);
 }
 
 /* Puts *page, read in epoch, in and sets it NULL; or, where it is here already but the
@@ -180,13 +199,14 @@ static int install(Pages *pages, Page **page, uint64_t epoch)
 
 int bdrv_pages_load(Pages *pages, BlockDriverState *file, int64_t offset, size_t needed)
 {
-    Page *page = calloc(1, sizeof *page);
+    Page *page = malloc(sizeof *page);
     uint64_t epoch;
     int rc;
 
     if (page == NULL) {
         return bdrv_error(file, -ENOMEM, "no memory for a page of a table");
     }
+    memset(page, 0, offsetof(Page, data));
     page->file = file;
     page->offset = offset;
     atomic_init(&page->referenced, 1);

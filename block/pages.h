@@ -12,9 +12,9 @@
 #include "bdrv-driver.h"
 
 enum {
-    PAGE_BYTES = 4096,
-    SECTORS_PER_PAGE = PAGE_BYTES / BDRV_SECTOR_SIZE, /* the bits of a uint8_t */
-    PAGE_ORDERS = BDRV_TABLE_PRIMARY + 1
+    /* What a disk writes whole or not at all.  Small, because entries that are in use at
+     * the same time often lie far apart, one in each table; the host reads ahead. */
+    PAGE_BYTES = BDRV_SECTOR_SIZE
 };
 
 typedef struct Page {
@@ -29,12 +29,12 @@ typedef struct Page {
 
     /* table.c's.  A page that is dirty or in flight is not evicted: the disk
      * does not have its content yet. */
+    int in_flight; /* is in the running flush's batch */
+    int changed;   /* ever, since it was loaded */
+    int dirty;     /* is in the table's list */
     struct Page *dirty_next;
-    int dirty;                           /* is in the table's list */
-    int in_flight;                       /* is in the running flush's batch */
-    int changed;                         /* ever, since it was loaded */
-    uint8_t dirty_sectors[PAGE_ORDERS];  /* bit n: sector n differs from the disk */
-    uint8_t flying_sectors[PAGE_ORDERS]; /* bit n: a copy of sector n is being written */
+    uint8_t dirty_orders;  /* bit n: differs from the disk by changes of order n */
+    uint8_t flying_orders; /* bit n: a copy is being written among those of order n */
 
     uint8_t data[PAGE_BYTES];
 } Page;
@@ -63,6 +63,12 @@ Page *bdrv_pages_find(Pages *pages, BlockDriverState *file, int64_t offset, size
 /* Brings the page at offset in, with at least needed valid bytes.  No lock may be held;
  * the page may be gone again when the caller takes it.  -EIO: the file ends before. */
 int bdrv_pages_load(Pages *pages, BlockDriverState *file, int64_t offset, size_t needed);
+
+/* Reads the file past the pages, into buf, which is stale unless *epoch still is
+ * pages->epoch when the caller holds the lock and has put the pages that are here over it.
+ * No lock may be held.  -EIO: the file ends before. */
+int bdrv_pages_read_past(Pages *pages, BlockDriverState *file, void *buf, size_t bytes,
+                         int64_t offset, uint64_t *epoch);
 
 /* Drops all pages of file, which must be neither dirty nor in flight.  Needs the lock,
  * alone. */

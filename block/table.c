@@ -4,11 +4,11 @@
  * the order of writes in which every format survives power loss.
  *
  * It knows nothing of what a table means.  pages.c holds the bytes; here is
- * remembered which 512-byte sectors were changed, and a flush writes those:
+ * remembered which were changed, and a flush writes those:
  *
  *     bdrv_table_write        bdrv_table_flush
  *     ────────────────        ─────────────────────────────────────────────
- *     page in memory ───────▶ 1 copy the changed sectors     (exclusive lock)
+ *     page in memory ───────▶ 1 copy the changed pages       (exclusive lock)
  *                             2 barrier: what they point at is durable
  *                             3 write the copies, redundant before primary
  *                             4 barrier: they are durable
@@ -41,15 +41,6 @@ struct BdrvTable {
 
 /* ----------------------------------------------------------------- changes */
 
-/* The sectors that bytes [start, start + bytes) of a page touch. */
-static uint8_t sector_mask(size_t start, size_t bytes)
-{
-    size_t first = start / BDRV_SECTOR_SIZE;
-    size_t end = (start + bytes - 1) / BDRV_SECTOR_SIZE + 1;
-
-    return (uint8_t)((1u << end) - (1u << first));
-}
-
 static void mark_dirty(BdrvTable *table, Page *page)
 {
     if (!page->dirty) {
@@ -64,31 +55,36 @@ static void change(BdrvTable *table, Page *page, const uint8_t *buf, size_t star
                    size_t bytes, BdrvTableOrder order)
 {
     memcpy(page->data + start, buf, bytes);
-    page->dirty_sectors[order] |= sector_mask(start, bytes);
+    page->dirty_orders |= (uint8_t)(1u << order);
     page->changed = 1;
     mark_dirty(table, page);
 }
 
 /* ------------------------------------------------------------------ pieces */
 
-/* A part of a request in one page or two neighbours: what is read or changed under one
- * hold of the lock, so that no entry is seen half old, half new, whatever its place. */
+enum {
+    PIECE_BYTES = 4096,
+    PIECE_PAGES = PIECE_BYTES / PAGE_BYTES + 1 /* it may begin inside a page */
+};
+
+/* A part of a request: what is read or changed under one hold of the lock, so that no
+ * entry is seen half old, half new, whatever its place. */
 typedef struct Piece {
     BlockDriverState *file;
     int64_t offset;
-    size_t bytes; /* 1 to PAGE_BYTES */
+    size_t bytes; /* 1 to PIECE_BYTES */
     /* Found by find_pages(): */
-    Page *pages[2];  /* the second may be NULL */
-    size_t start;    /* in the first page */
-    size_t split;    /* bytes in the first page; the others begin the second */
+    size_t count;
+    Page *pages[PIECE_PAGES];
     int64_t missing; /* the first page that is not in memory, */
     size_t needed;   /* … and how many bytes of it the piece needs */
 } Piece;
 
-static Piece first_piece(BlockDriverState *file, size_t bytes, int64_t offset)
+static void start_piece(Piece *piece, BlockDriverState *file, size_t bytes, int64_t offset)
 {
-    return (Piece){
-        .file = file, .offset = offset, .bytes = bytes < PAGE_BYTES ? bytes : PAGE_BYTES};
+    piece->file = file;
+    piece->offset = offset;
+    piece->bytes = bytes < PIECE_BYTES ? bytes : PIECE_BYTES;
 }
 
 /* Needs the lock.  0: piece->missing is to be loaded first. */
@@ -97,25 +93,75 @@ static int find_pages(BdrvTable *table, Piece *piece)
     int64_t end = piece->offset + (int64_t)piece->bytes;
     int64_t at = bdrv_round_down(piece->offset, PAGE_BYTES);
 
-    piece->start = (size_t)(piece->offset - at);
-    piece->split = (size_t)bdrv_min((int64_t)piece->bytes, at + PAGE_BYTES - piece->offset);
-    piece->pages[1] = NULL;
-    for (int i = 0; at < end; i++, at += PAGE_BYTES) {
+    for (piece->count = 0; at < end; piece->count++, at += PAGE_BYTES) {
         size_t needed = (size_t)bdrv_min(PAGE_BYTES, end - at);
+        Page *page = bdrv_pages_find(&table->pages, piece->file, at, needed);
 
-        piece->pages[i] = bdrv_pages_find(&table->pages, piece->file, at, needed);
-        if (piece->pages[i] == NULL) {
+        if (page == NULL) {
             piece->missing = at;
             piece->needed = needed;
             return 0;
         }
+        piece->pages[piece->count] = page;
     }
     return 1;
+}
+
+/* The part of the piece that lies in a page: *at bytes from the piece's beginning, *start
+ * in the page.  Returns its length. */
+static size_t part_in(const Piece *piece, const Page *page, size_t *at, size_t *start)
+{
+    int64_t from = bdrv_max(piece->offset, page->offset);
+    int64_t to = bdrv_min(piece->offset + (int64_t)piece->bytes, page->offset + PAGE_BYTES);
+
+    *at = (size_t)(from - piece->offset);
+    *start = (size_t)(from - page->offset);
+    return (size_t)(to - from);
 }
 
 static int load_missing(BdrvTable *table, const Piece *piece)
 {
     return bdrv_pages_load(&table->pages, piece->file, piece->missing, piece->needed);
+}
+
+/* What there is of it: the file may have ended in the page when that was read. */
+static void copy_out(const Piece *piece, const Page *page, uint8_t *buf)
+{
+    size_t at, start;
+    size_t bytes = part_in(piece, page, &at, &start);
+
+    if (start < page->valid) {
+        memcpy(buf + at, page->data + start,
+               bytes < page->valid - start ? bytes : page->valid - start);
+    }
+}
+
+/* Reads a piece of which pages are missing and puts those that are here over it: they may
+ * be newer than the file.  It leaves no pages: who reads much at a time seldom comes back,
+ * and would drive out what others need. */
+static int read_past(BdrvTable *table, Piece *piece, uint8_t *buf)
+{
+    int64_t end = piece->offset + (int64_t)piece->bytes;
+    uint64_t epoch;
+    int valid;
+    int rc;
+
+    do {
+        rc = bdrv_pages_read_past(&table->pages, piece->file, buf, piece->bytes, piece->offset,
+                                  &epoch);
+        pthread_rwlock_rdlock(&table->pages.lock);
+        valid = epoch == table->pages.epoch;
+        for (int64_t at = bdrv_round_down(piece->offset, PAGE_BYTES); at < end;
+             at += PAGE_BYTES) {
+            const Page *page = bdrv_pages_find(&table->pages, piece->file, at, 0);
+
+            if (page != NULL) {
+                copy_out(piece, page, buf);
+            }
+        }
+        pthread_rwlock_unlock(&table->pages.lock);
+    } while (rc == 0 && !valid);
+    return rc;
 }
 
 static int read_piece(BdrvTable *table, Piece *piece, uint8_t *buf)
@@ -126,13 +172,13 @@ static int read_piece(BdrvTable *table, Piece *piece, uint8_t *buf)
     do {
         pthread_rwlock_rdlock(&table->pages.lock);
         found = find_pages(table, piece);
-        if (found) {
-            memcpy(buf, piece->pages[0]->data + piece->start, piece->split);
-        }
-        if (found && piece->pages[1] != NULL) {
-            memcpy(buf + piece->split, piece->pages[1]->data, piece->bytes - piece->split);
+        for (size_t i = 0; found && i < piece->count; i++) {
+            copy_out(piece, piece->pages[i], buf);
         }
         pthread_rwlock_unlock(&table->pages.lock);
+        if (!found && piece->bytes > PAGE_BYTES) {
+            return read_past(table, piece, buf);
+        }
         if (!found) {
             rc = load_missing(table, piece);
         }
@@ -144,10 +190,10 @@ static int read_piece(BdrvTable *table, Piece *piece, uint8_t *buf)
  * the first in flight. */
 static int has_room(const BdrvTable *table, const Piece *piece)
 {
-    size_t added = piece->pages[0]->dirty ? 0 : 1;
+    size_t added = 0;
 
-    if (piece->pages[1] != NULL && !piece->pages[1]->dirty) {
-        added++;
+    for (size_t i = 0; i < piece->count; i++) {
+        added += !piece->pages[i]->dirty;
     }
     return table->dirty_count + added <= table->pages.limit / 2;
 }
@@ -155,10 +201,11 @@ static int has_room(const BdrvTable *table, const Piece *piece)
 static void change_piece(BdrvTable *table, const Piece *piece, const uint8_t *buf,
                          BdrvTableOrder order)
 {
-    change(table, piece->pages[0], buf, piece->start, piece->split, order);
-    if (piece->pages[1] != NULL) {
-        change(table, piece->pages[1], buf + piece->split, 0, piece->bytes - piece->split,
-               order);
+    for (size_t i = 0; i < piece->count; i++) {
+        size_t at, start;
+        size_t bytes = part_in(piece, piece->pages[i], &at, &start);
+
+        change(table, piece->pages[i], buf + at, start, bytes, order);
     }
 }
 
@@ -198,14 +245,38 @@ static int check_range(BlockDriverState *file, int64_t bytes, int64_t offset)
     return 0;
 }
 
+/* Most reads are of one entry, which is in one page, which is here.  0: this one is not. */
+static int read_hit(BdrvTable *table, BlockDriverState *file, void *buf, size_t bytes,
+                    int64_t offset)
+{
+    size_t start = (size_t)offset % PAGE_BYTES;
+    const Page *page;
+
+    if (bytes > PAGE_BYTES - start || offset < 0) {
+        return 0;
+    }
+    pthread_rwlock_rdlock(&table->pages.lock);
+    page = bdrv_pages_find(&table->pages, file, offset - (int64_t)start, start + bytes);
+    if (page != NULL) {
+        memcpy(buf, page->data + start, bytes);
+    }
+    pthread_rwlock_unlock(&table->pages.lock);
+    return page != NULL;
+}
+
 int bdrv_table_read(BdrvTable *table, BlockDriverState *file, void *buf, size_t bytes,
                     int64_t offset)
 {
-    int rc = check_range(file, (int64_t)bytes, offset);
+    int rc;
 
+    if (read_hit(table, file, buf, bytes, offset)) {
+        return 0;
+    }
+    rc = check_range(file, (int64_t)bytes, offset);
     for (size_t done = 0; rc == 0 && done < bytes;) {
-        Piece piece = first_piece(file, bytes - done, offset + (int64_t)done);
+        Piece piece;
 
+        start_piece(&piece, file, bytes - done, offset + (int64_t)done);
         rc = read_piece(table, &piece, (uint8_t *)buf + done);
         done += piece.bytes;
     }
@@ -218,8 +289,9 @@ int bdrv_table_write(BdrvTable *table, BlockDriverState *file, const void *buf, 
     int rc = check_range(file, (int64_t)bytes, offset);
 
     for (size_t done = 0; rc == 0 && done < bytes;) {
-        Piece piece = first_piece(file, bytes - done, offset + (int64_t)done);
+        Piece piece;
 
+        start_piece(&piece, file, bytes - done, offset + (int64_t)done);
         rc = write_piece(table, &piece, (const uint8_t *)buf + done, order);
         done += piece.bytes;
     }
@@ -244,21 +316,16 @@ static int write_zeros(BlockDriverState *file, int64_t bytes, int64_t offset)
     return rc;
 }
 
-/* Makes bytes [start, end) of a page zeros, as they are on disk.  Sectors wholly inside
- * have no changes left; one at the edge may hold a neighbour's. */
+/* Makes bytes [start, end) of a page zeros, as they are on disk.  One wholly inside has no
+ * changes left; one at the edge may hold a neighbour's. */
 static void zero_page(Page *page, size_t start, size_t end)
 {
-    size_t first = (start + BDRV_SECTOR_SIZE - 1) / BDRV_SECTOR_SIZE;
-    size_t last = end / BDRV_SECTOR_SIZE;
-
     if (start <= page->valid) { /* else what is in between must be read first */
         memset(page->data + start, 0, end - start);
         page->valid = page->valid > end ? page->valid : end;
     }
-    for (size_t sector = first; sector < last; sector++) {
-        for (int order = 0; order < PAGE_ORDERS; order++) {
-            page->dirty_sectors[order] &= (uint8_t)~(1u << sector);
-        }
+    if (start == 0 && end == PAGE_BYTES) {
+        page->dirty_orders = 0;
     }
 }
 
@@ -308,7 +375,7 @@ typedef struct Run {
 
 /* What one flush writes. */
 typedef struct Batch {
-    Page **pages; /* by file and offset; their flying_sectors are copied */
+    Page **pages; /* by file and offset; those with flying_orders are copied */
     size_t page_count;
     Run *runs; /* in the order of writing */
     size_t run_count;
@@ -325,11 +392,9 @@ static void free_batch(Batch *batch)
 
 static int allocate_batch(Batch *batch, const BdrvTable *table)
 {
-    size_t sectors = table->dirty_count * SECTORS_PER_PAGE;
-
     batch->pages = calloc(table->dirty_count, sizeof *batch->pages);
-    batch->runs = calloc(sectors, sizeof *batch->runs);
-    batch->data = malloc(sectors * BDRV_SECTOR_SIZE);
+    batch->runs = calloc(table->dirty_count, sizeof *batch->runs);
+    batch->data = malloc(table->dirty_count * PAGE_BYTES);
     if (batch->pages == NULL || batch->runs == NULL || batch->data == NULL) {
         return bdrv_error(table->bs, -ENOMEM, "no memory to flush %zu pages of tables",
                           table->dirty_count);
@@ -352,12 +417,10 @@ static int compare_pages(const void *left, const void *right)
  * late at worst, while a primary in it is never ahead of a copy elsewhere. */
 static void take_off(Page *page)
 {
-    uint8_t primary = page->dirty_sectors[BDRV_TABLE_PRIMARY];
-    uint8_t redundant = page->dirty_sectors[BDRV_TABLE_REDUNDANT];
+    uint8_t primary = page->dirty_orders & 1u << BDRV_TABLE_PRIMARY;
 
-    page->flying_sectors[BDRV_TABLE_PRIMARY] = primary;
-    page->flying_sectors[BDRV_TABLE_REDUNDANT] = (uint8_t)(redundant & ~primary);
-    memset(page->dirty_sectors, 0, sizeof page->dirty_sectors);
+    page->flying_orders = primary ? primary : page->dirty_orders;
+    page->dirty_orders = 0;
     page->in_flight = 1;
     page->dirty = 0;
 }
@@ -373,22 +436,20 @@ static void take_pages(Batch *batch, BdrvTable *table)
     qsort(batch->pages, batch->page_count, sizeof *batch->pages, compare_pages);
 }
 
-/* Copies a sector behind the last; first_run is the first that it may join. */
-static void copy_sector(Batch *batch, const Page *page, size_t sector, size_t first_run)
+/* Copies a page behind the last; first_run is the first run that it may join. */
+static void copy_page(Batch *batch, const Page *page, size_t first_run)
 {
-    size_t start = sector * BDRV_SECTOR_SIZE;
-    size_t bytes = (size_t)bdrv_min(BDRV_SECTOR_SIZE, (int64_t)(page->valid - start));
-    int64_t offset = page->offset + (int64_t)start;
     Run *last = batch->run_count > first_run ? &batch->runs[batch->run_count - 1] : NULL;
 
-    memcpy(batch->data + batch->data_bytes, page->data + start, bytes);
+    memcpy(batch->data + batch->data_bytes, page->data, page->valid);
     if (last != NULL && last->file == page->file &&
-        last->offset + (int64_t)last->bytes == offset) {
-        last->bytes += bytes;
+        last->offset + (int64_t)last->bytes == page->offset) {
+        last->bytes += page->valid;
     } else {
-        batch->runs[batch->run_count++] = (Run){page->file, offset, batch->data_bytes, bytes};
+        batch->runs[batch->run_count++] =
+            (Run){page->file, page->offset, batch->data_bytes, page->valid};
     }
-    batch->data_bytes += bytes;
+    batch->data_bytes += page->valid;
 }
 
 static void copy_order(Batch *batch, BdrvTableOrder order)
@@ -396,12 +457,8 @@ static void copy_order(Batch *batch, BdrvTableOrder order)
     size_t first_run = batch->run_count;
 
     for (size_t i = 0; i < batch->page_count; i++) {
-        const Page *page = batch->pages[i];
-
-        for (size_t sector = 0; sector < SECTORS_PER_PAGE; sector++) {
-            if (page->flying_sectors[order] >> sector & 1) {
-                copy_sector(batch, page, sector, first_run);
-            }
+        if (batch->pages[i]->flying_orders >> order & 1) {
+            copy_page(batch, batch->pages[i], first_run);
         }
     }
 }
@@ -446,9 +503,7 @@ static void give_back(const Batch *batch, BdrvTable *table)
     for (size_t i = 0; i < batch->page_count; i++) {
         Page *page = batch->pages[i];
 
-        for (int order = 0; order < PAGE_ORDERS; order++) {
-            page->dirty_sectors[order] |= page->flying_sectors[order];
-        }
+        page->dirty_orders |= page->flying_orders;
         mark_dirty(table, page);
     }
     pthread_rwlock_unlock(&table->pages.lock);

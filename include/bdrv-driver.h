@@ -433,9 +433,9 @@ void bdrv_check_report(BdrvCheck *check, const BdrvFinding *finding);
  *   - so after power loss at any point each entry on disk is old or new and
  *     points at complete data.  Space may leak; nothing else happens.
  *
- * Two barriers per flush, none per write.  The file is cached in pages, and
- * changes are tracked per 512-byte sector: a sector that holds an entry set here is
- * never also written as data.  All functions may be called from many threads. */
+ * Two barriers per flush, none per write.  What is cached, and written, is whole
+ * 512-byte sectors: one that holds an entry set here is never also written as
+ * data.  All functions may be called from many threads. */
 
 typedef struct BdrvTable BdrvTable;
 
@@ -446,7 +446,9 @@ void bdrv_table_free(BdrvTable *table);
 
 /* Copies bytes of the file, as changed by bdrv_table_write().  A hit takes no
  * exclusive lock and makes no system call.  -EIO beyond the file's end.  Up to
- * 4096 bytes are read, and written below, as one: never half old, half new. */
+ * 4096 bytes are read, and written below, as one: never half old, half new.  A
+ * miss caches a request of up to 512 bytes; a longer one is read from the file
+ * in one call and not kept. */
 int bdrv_table_read(BdrvTable *table, BlockDriverState *file, void *buf,
                     size_t bytes, int64_t offset);
 

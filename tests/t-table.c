@@ -18,11 +18,11 @@ END_TEST
 START_TEST(hit_makes_no_call)
 {
     entry(TABLE);
-    ram_assert_calls(testtable.ram, "r8192+4096");
+    ram_assert_calls(testtable.ram, "r8192+512");
     entry(TABLE + PAGE - 4);
     set(TABLE + 100, 1);
     entry(TABLE + 100);
-    ram_assert_calls(testtable.ram, "r8192+4096");
+    ram_assert_calls(testtable.ram, "r8192+512");
 }
 END_TEST
 
@@ -43,6 +43,40 @@ START_TEST(reads_more_than_the_budget_in_one_call)
     }
     assert_ok(bdrv_table_read(testtable.table, testtable.file, bytes, sizeof bytes - 3, TABLE + 3));
     ck_assert_mem_eq(bytes, testtable.ram->bytes + TABLE + 3, sizeof bytes - 3);
+}
+END_TEST
+
+/* Pages in the middle, changed and not written, are newer than the file. */
+START_TEST(long_piece_is_read_in_one_call_and_leaves_no_pages)
+{
+    uint8_t bytes[4 * PAGE];
+
+    memset(testtable.ram->bytes + TABLE, 7, sizeof bytes);
+    set(TABLE + PAGE + 8, 1);
+    set(TABLE + 2 * PAGE - 4, 2);
+    ram_clear(testtable.ram);
+    for (int i = 0; i < 2; i++) {
+        assert_ok(bdrv_table_read(testtable.table, testtable.file, bytes, sizeof bytes - 5,
+                                  TABLE + 5));
+    }
+    ram_assert_calls(testtable.ram, "r8197+2043 r8197+2043");
+    ck_assert_uint_eq(bdrv_load_le32(bytes + PAGE + 8 - 5), 1);
+    ck_assert_uint_eq(bdrv_load_le32(bytes + 2 * PAGE - 4 - 5), 2);
+    ck_assert_uint_eq(bdrv_load_le32(bytes + PAGE + 12 - 5), 0x07070707);
+    ck_assert_uint_eq(bytes[4 * PAGE - 6], 7);
+}
+END_TEST
+
+START_TEST(long_piece_keeps_changes_in_a_page_in_which_the_file_ended)
+{
+    uint8_t bytes[2 * PAGE];
+
+    assert_ok(bdrv_pwrite(testtable.file, "0123456789", 10, SIZE));
+    assert_ok(bdrv_table_write(testtable.table, testtable.file, "x", 1, SIZE + 9, BDRV_TABLE_PRIMARY));
+    assert_ok(bdrv_pwrite(testtable.file, "more", 4, SIZE + 2 * PAGE - 4));
+    assert_ok(bdrv_table_read(testtable.table, testtable.file, bytes, sizeof bytes, SIZE));
+    ck_assert_mem_eq(bytes, "012345678x", 10);
+    ck_assert_mem_eq(bytes + 2 * PAGE - 4, "more", 4);
 }
 END_TEST
 
@@ -150,12 +184,12 @@ START_TEST(redundant_copies_are_written_before_primaries)
 {
     write_data();
     set(TABLE, 1);
-    set(TABLE + 3 * PAGE, 1);
+    set(TABLE + 6 * PAGE, 1);
+    set_redundant(TABLE + 4 * PAGE, 1);
     set_redundant(TABLE + 2 * PAGE, 1);
-    set_redundant(TABLE + PAGE, 1);
     ram_clear(testtable.ram);
     assert_ok(bdrv_table_flush(testtable.table));
-    ram_assert_calls(testtable.ram, "f w12288+512 w16384+512 w8192+512 w20480+512 f");
+    ram_assert_calls(testtable.ram, "f w9216+512 w10240+512 w8192+512 w11264+512 f");
 }
 END_TEST
 
@@ -164,10 +198,10 @@ START_TEST(sector_of_both_orders_is_written_once_and_late)
     write_data();
     set_redundant(TABLE, 1);
     set(TABLE + 4, 2);
-    set_redundant(TABLE + PAGE, 3);
+    set_redundant(TABLE + 2 * PAGE, 3);
     ram_clear(testtable.ram);
     assert_ok(bdrv_table_flush(testtable.table));
-    ram_assert_calls(testtable.ram, "f w12288+512 w8192+512 f");
+    ram_assert_calls(testtable.ram, "f w9216+512 w8192+512 f");
     ck_assert_uint_eq(entry_on_disk(TABLE), 1);
     ck_assert_uint_eq(entry_on_disk(TABLE + 4), 2);
 }
@@ -176,14 +210,14 @@ END_TEST
 START_TEST(neighbouring_sectors_are_one_write_but_orders_are_not_mixed)
 {
     write_data();
-    set(TABLE + PAGE - 4, 1);
-    set(TABLE + PAGE, 1);
-    set(TABLE + PAGE + 508, 1);
-    set(TABLE + PAGE + 512, 1);
-    set_redundant(TABLE + PAGE - 1024, 1);
+    set(TABLE + 2048 - 4, 1);
+    set(TABLE + 2048, 1);
+    set(TABLE + 2048 + 508, 1);
+    set(TABLE + 2048 + 512, 1);
+    set_redundant(TABLE + 2048 - 1024, 1);
     ram_clear(testtable.ram);
     assert_ok(bdrv_table_flush(testtable.table));
-    ram_assert_calls(testtable.ram, "f w11264+512 w11776+1536 f");
+    ram_assert_calls(testtable.ram, "f w9216+512 w9728+1536 f");
 }
 END_TEST
 
@@ -305,6 +339,17 @@ START_TEST(page_that_became_stale_while_it_was_read_is_read_again)
 }
 END_TEST
 
+START_TEST(long_piece_that_became_stale_while_it_was_read_is_read_again)
+{
+    uint8_t bytes[3 * PAGE];
+
+    testtable_reopen(TINY);
+    testtable.ram->after = overtake_the_read;
+    assert_ok(bdrv_table_read(testtable.table, testtable.file, bytes, sizeof bytes, TABLE));
+    ck_assert_uint_eq(bdrv_load_le32(bytes), 1);
+}
+END_TEST
+
 static int refresh_after_the_read(Ram *where, const RamCall *call)
 {
     if (call->operation == RAM_READ && call->offset == TABLE) {
@@ -329,18 +374,18 @@ START_TEST(after_a_failed_flush_the_next_writes_everything)
 {
     write_data();
     set_redundant(TABLE, 1);
-    set(TABLE + PAGE, 1);
+    set(TABLE + 2 * PAGE, 1);
     calls_until_failure = _i;
     testtable.ram->before = fail_one;
     assert_fails(bdrv_table_flush(testtable.table), -EIO);
-    ck_assert_uint_eq(entry_on_disk(TABLE + PAGE), _i == 3 ? 1 : 0);
-    ck_assert_uint_eq(entry(TABLE + PAGE), 1);
+    ck_assert_uint_eq(entry_on_disk(TABLE + 2 * PAGE), _i == 3 ? 1 : 0);
+    ck_assert_uint_eq(entry(TABLE + 2 * PAGE), 1);
     testtable.ram->before = NULL;
     ram_clear(testtable.ram);
     assert_ok(bdrv_table_flush(testtable.table));
-    ram_assert_calls(testtable.ram, "f w8192+512 w12288+512 f");
+    ram_assert_calls(testtable.ram, "f w8192+512 w9216+512 f");
     ck_assert_uint_eq(entry_on_disk(TABLE), 1);
-    ck_assert_uint_eq(entry_on_disk(TABLE + PAGE), 1);
+    ck_assert_uint_eq(entry_on_disk(TABLE + 2 * PAGE), 1);
 }
 END_TEST
 
@@ -380,6 +425,8 @@ Suite *test_suite(void)
         hit_makes_no_call,
         reads_an_entry_that_lies_in_two_pages,
         reads_more_than_the_budget_in_one_call,
+        long_piece_is_read_in_one_call_and_leaves_no_pages,
+        long_piece_keeps_changes_in_a_page_in_which_the_file_ended,
         no_bytes_are_no_call,
         table_beyond_the_end_of_the_file_is_an_error,
         failing_read_is_an_error_and_forgotten,
@@ -399,6 +446,7 @@ Suite *test_suite(void)
         entry_set_during_the_writes_waits_for_the_next_flush,
         page_in_flight_is_not_evicted,
         page_that_became_stale_while_it_was_read_is_read_again,
+        long_piece_that_became_stale_while_it_was_read_is_read_again,
         page_that_was_made_fresh_while_it_was_read_is_read_again,
         changes_during_a_failed_flush_are_newer_than_what_it_took,
         NULL,

@@ -14,13 +14,13 @@
 #include "suite.h"
 
 enum {
-    PAGE = 4096,
-    TABLE = 2 * PAGE,
-    TABLE_BYTES = 64 * PAGE,
+    PAGE = 512,
+    TABLE = 8192,
+    TABLE_BYTES = 128 * PAGE,
     DATA = TABLE + TABLE_BYTES,
     SIZE = DATA + TABLE_BYTES,
     TINY = 1, /* a budget: the smallest there is */
-    TINY_PAGES = 16
+    TINY_PAGES = 32
 };
 
 typedef struct TestTable {
