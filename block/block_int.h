@@ -90,10 +90,15 @@ struct BlockDriverState {
 
 /* ---- error.c: every public function is a bracket of these two ---- */
 
-/* How many public calls this thread is inside of. */
-extern _Thread_local unsigned bdrv_call_depth;
+/* Of the public calls that this thread is inside of; one variable, because each
+ * costs a call to find. */
+typedef struct BdrvCalls {
+    unsigned depth; /* how many */
+    int explained;  /* a message was left since the outermost one began */
+} BdrvCalls;
 
-void bdrv_call_begin_outermost(void);
+extern _Thread_local BdrvCalls bdrv_calls;
+
 int bdrv_call_failed(const BlockDriverState *bs, int error, const char *what);
 
 /* Around a clean-up after a failure, so that it cannot overwrite the cause. */
@@ -102,8 +107,8 @@ void bdrv_error_restore(void);
 
 static inline void bdrv_call_begin(void)
 {
-    if (bdrv_call_depth++ == 0) {
-        bdrv_call_begin_outermost();
+    if (bdrv_calls.depth++ == 0) {
+        bdrv_calls.explained = 0;
     }
 }
 
@@ -111,7 +116,7 @@ static inline void bdrv_call_begin(void)
 static inline int bdrv_call_end(const BlockDriverState *bs, int result,
                                 const char *what)
 {
-    bdrv_call_depth--;
+    bdrv_calls.depth--;
     return result < 0 ? bdrv_call_failed(bs, result, what) : result;
 }
 

@@ -17,10 +17,9 @@ enum {
     MESSAGE_SIZE = 4096 /* two paths of PATH_MAX rarely meet; cut, not lost */
 };
 
-_Thread_local unsigned bdrv_call_depth;
+_Thread_local BdrvCalls bdrv_calls;
 
 static _Thread_local struct {
-    int fresh; /* written since the outermost public call began */
     int kept;  /* not 0: not to be overwritten now */
     char text[MESSAGE_SIZE];
 } message;
@@ -28,11 +27,6 @@ static _Thread_local struct {
 const char *bdrv_errmsg(void)
 {
     return message.text;
-}
-
-void bdrv_call_begin_outermost(void)
-{
-    message.fresh = 0;
 }
 
 void bdrv_error_keep(void)
@@ -69,7 +63,7 @@ int bdrv_error(const BlockDriverState *bs, int error, const char *format, ...)
     va_start(args, format);
     vsnprintf(message.text + used, MESSAGE_SIZE - used, format, args);
     va_end(args);
-    message.fresh = 1;
+    bdrv_calls.explained = 1;
     return error;
 }
 
@@ -94,20 +88,21 @@ int bdrv_error_prefix(const BlockDriverState *bs, int error,
     if (message.kept) {
         return error;
     }
-    memcpy(cause, message.fresh ? message.text : "", message.fresh ? MESSAGE_SIZE : 1);
+    memcpy(cause, bdrv_calls.explained ? message.text : "",
+           bdrv_calls.explained ? MESSAGE_SIZE : 1);
     used = put_name(message.text, MESSAGE_SIZE, bs);
     va_start(args, format);
     vsnprintf(message.text + used, MESSAGE_SIZE - used, format, args);
     va_end(args);
     append(": ");
     append(cause[0] ? cause : strerror(-error));
-    message.fresh = 1;
+    bdrv_calls.explained = 1;
     return error;
 }
 
 int bdrv_call_failed(const BlockDriverState *bs, int error, const char *what)
 {
-    if (!message.fresh) {
+    if (!bdrv_calls.explained) {
         bdrv_error(bs, error, "%s: %s", what, strerror(-error));
     }
     return error;

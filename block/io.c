@@ -27,7 +27,7 @@ static int out_of_range(const BlockDriverState *bs, int64_t bytes, int64_t offse
 {
     long long length = (long long)atomic_load(&((BlockDriverState *)bs)->length);
 
-    if (bdrv_call_depth > 1 && bdrv_can_grow(bs)) {
+    if (bdrv_calls.depth > 1 && bdrv_can_grow(bs)) {
         return bdrv_error(bs, -EIO, "the file ends at byte %lld, but %lld bytes at offset "
                           "%lld are needed: is it truncated?", length, (long long)bytes,
                           (long long)offset);

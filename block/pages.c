@@ -6,7 +6,8 @@
  *
  * A page is read under no lock.  What was read is stale if meanwhile the same
  * page was loaded, changed, flushed and evicted by others, or was written past
- * the cache.  Both raise the epoch, and then it is read again.
+ * the cache.  Both raise the epoch, and then it is read again.  The window is a
+ * read that was made earlier, and is good in its epoch for the same reason.
  */
 #include "pages.h"
 
@@ -20,17 +21,20 @@ enum {
     /* Enough that a request that needs nine pages does not lose the one while it loads the
      * other, again and again, and that they can all be dirty. */
     PAGES_MIN = 32,
-    BUCKETS_MAX = 1 << 20
+    BUCKETS_MAX = 1 << 20,
+    WINDOW_BYTES = 64 * 1024
 };
 
 /* -------------------------------------------------------------------- hash */
 
+/* Four neighbours, as a table often is, share a cache line of buckets. */
 static Page **bucket_of(Pages *pages, const BlockDriverState *file, int64_t offset)
 {
-    uint64_t key = (uint64_t)offset / PAGE_BYTES + ((uint64_t)(uintptr_t)file << 20);
+    uint64_t page = (uint64_t)offset / PAGE_BYTES;
+    uint64_t key = page / 4 + ((uint64_t)(uintptr_t)file << 20);
 
     key *= UINT64_C(0x9e3779b97f4a7c15); /* 2^64 / golden ratio: mixes upwards */
-    return &pages->buckets[(size_t)(key >> 40) & (pages->bucket_count - 1)];
+    return &pages->buckets[((size_t)(key >> 40) * 4 + page % 4) & (pages->bucket_count - 1)];
 }
 
 static Page *find(Pages *pages, const BlockDriverState *file, int64_t offset)
@@ -126,7 +130,7 @@ void bdrv_pages_forget(Pages *pages, const BlockDriverState *file)
     pages->epoch++;
 }
 
-/* ----------------------------------------------------------------- loading */
+/* ------------------------------------------------------------ reading files */
 
 static uint64_t epoch_now(Pages *pages)
 {
@@ -155,16 +159,92 @@ static int read_file(BlockDriverState *file, void *buf, size_t bytes, int64_t of
                   : 0;
 }
 
+/* -------------------------------------------------------------- the window */
+
+static int window_has(const Window *window, const BlockDriverState *file, size_t bytes,
+                      int64_t offset, uint64_t epoch)
+{
+    return window->epoch == epoch && window->file == file && offset >= window->offset &&
+           offset + (int64_t)bytes <= window->offset + (int64_t)window->bytes;
+}
+
+/* Is it the next one of a row of reads? */
+static int is_in_order(const Window *window, const BlockDriverState *file, int64_t offset)
+{
+    return window->file == file && offset >= window->next &&
+           offset - window->next < WINDOW_BYTES;
+}
+
+static int fill_window(Window *window, BlockDriverState *file, int64_t offset, uint64_t epoch)
+{
+    int rc;
+
+    window->bytes = 0;
+    if (window->data == NULL) {
+        window->data = malloc(WINDOW_BYTES);
+    }
+    if (window->data == NULL) {
+        return -ENOMEM;
+    }
+    window->epoch = epoch;
+    window->offset = offset;
+    window->bytes = (size_t)bdrv_min(WINDOW_BYTES, bdrv_getlength(file) - offset);
+    rc = read_file(file, window->data, window->bytes, offset);
+    window->bytes = rc < 0 ? 0 : window->bytes;
+    return rc;
+}
+
+/* 1: buf has been filled from the window. */
+static int use_window(Window *window, BlockDriverState *file, void *buf, size_t bytes,
+                      int64_t offset, uint64_t epoch)
+{
+    int has = window_has(window, file, bytes, offset, epoch);
+
+    if (!has && is_in_order(window, file, offset)) {
+        has = fill_window(window, file, offset, epoch) == 0 && bytes <= window->bytes;
+    }
+    if (has) {
+        memcpy(buf, window->data + (offset - window->offset), bytes);
+    }
+    window->file = file;
+    window->next = offset + (int64_t)bytes;
+    return has;
+}
+
 int bdrv_pages_read_past(Pages *pages, BlockDriverState *file, void *buf, size_t bytes,
                          int64_t offset, uint64_t *epoch)
 {
     int rc = check_inside(file, offset + (int64_t)bytes);
+    int done = 0;
 
     *epoch = epoch_now(pages);
-    return rc < 0 ? rc : read_file(file, buf, bytes, offset);
+    if (rc == 0 && pthread_mutex_trylock(&pages->window.lock) == 0) {
+        done = use_window(&pages->window, file, buf, bytes, offset, *epoch);
+        pthread_mutex_unlock(&pages->window.lock);
+    }
+    return rc < 0 || done ? rc : read_file(file, buf, bytes, offset);
 }
 
-static int fill(Page *page, size_t needed)
+/* Of a page; only if it is there: 1. */
+static int take_from_window(Pages *pages, Page *page, uint64_t epoch)
+{
+    Window *window = &pages->window;
+    int has;
+
+    if (pthread_mutex_trylock(&window->lock) != 0) {
+        return 0;
+    }
+    has = window_has(window, page->file, page->valid, page->offset, epoch);
+    if (has) {
+        memcpy(page->data, window->data + (page->offset - window->offset), page->valid);
+    }
+    pthread_mutex_unlock(&window->lock);
+    return has;
+}
+
+/* ----------------------------------------------------------------- loading */
+
+static int fill(Pages *pages, Page *page, size_t needed, uint64_t epoch)
 {
     int rc = check_inside(page->file, page->offset + (int64_t)needed);
 
@@ -172,7 +252,9 @@ static int fill(Page *page, size_t needed)
         return rc;
     }
     page->valid = (size_t)bdrv_min(PAGE_BYTES, bdrv_getlength(page->file) - page->offset);
-    return read_file(page->file, page->data, page->valid, page->offset);
+    return take_from_window(pages, page, epoch)
+               ? 0
+               : read_file(page->file, page->data, page->valid, page->offset);
 }
 
 /* Puts *page, read in epoch, in and sets it NULL; or, where it is here already but the
@@ -212,7 +294,7 @@ int bdrv_pages_load(Pages *pages, BlockDriverState *file, int64_t offset, size_t
     atomic_init(&page->referenced, 1);
     do {
         epoch = epoch_now(pages);
-        rc = fill(page, needed);
+        rc = fill(pages, page, needed, epoch);
     } while (rc == 0 && !install(pages, &page, epoch));
     free(page);
     return rc;
@@ -254,6 +336,12 @@ int bdrv_pages_init(Pages *pages, size_t budget)
         return -ENOMEM;
     }
     rc = init_lock(&pages->lock);
+    if (rc == 0) {
+        rc = -pthread_mutex_init(&pages->window.lock, NULL);
+        if (rc < 0) {
+            pthread_rwlock_destroy(&pages->lock);
+        }
+    }
     if (rc < 0) {
         free(pages->buckets);
     }
@@ -266,5 +354,7 @@ void bdrv_pages_destroy(Pages *pages)
         unlink_next(pages);
     }
     free(pages->buckets);
+    free(pages->window.data);
+    pthread_mutex_destroy(&pages->window.lock);
     pthread_rwlock_destroy(&pages->lock);
 }

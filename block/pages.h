@@ -39,6 +39,18 @@ typedef struct Page {
     uint8_t data[PAGE_BYTES];
 } Page;
 
+/* What lies ahead of whoever reads one table after the other, read in one call.  No page
+ * comes of it. */
+typedef struct Window {
+    pthread_mutex_t lock; /* over what follows; may be held over I/O, nobody waits for it */
+    const BlockDriverState *file;
+    int64_t offset;
+    size_t bytes;     /* 0: nothing */
+    uint64_t epoch;   /* when it was read */
+    int64_t next;     /* where the last read past the pages ended */
+    uint8_t *data;    /* NULL: none yet */
+} Window;
+
 typedef struct Pages {
     /* Over everything here and in the pages.  Never held over I/O; hits share it. */
     pthread_rwlock_t lock;
@@ -50,6 +62,7 @@ typedef struct Pages {
     /* Raised when a page read before may differ from the disk now: when a changed page
      * is evicted, and by table.c when it writes to the file past the pages. */
     uint64_t epoch;
+    Window window;
 } Pages;
 
 /* 0 or -errno, without a message.  budget is in bytes. */
@@ -64,9 +77,9 @@ Page *bdrv_pages_find(Pages *pages, BlockDriverState *file, int64_t offset, size
  * the page may be gone again when the caller takes it.  -EIO: the file ends before. */
 int bdrv_pages_load(Pages *pages, BlockDriverState *file, int64_t offset, size_t needed);
 
-/* Reads the file past the pages, into buf, which is stale unless *epoch still is
- * pages->epoch when the caller holds the lock and has put the pages that are here over it.
- * No lock may be held.  -EIO: the file ends before. */
+/* Reads the file, or what was read ahead of it, past the pages.  buf is stale unless *epoch
+ * still is pages->epoch when the caller has the lock, and needs the pages that are here put
+ * over it.  No lock may be held.  -EIO: the file ends before. */
 int bdrv_pages_read_past(Pages *pages, BlockDriverState *file, void *buf, size_t bytes,
                          int64_t offset, uint64_t *epoch);
 

@@ -28,7 +28,9 @@
 #include <string.h>
 
 enum {
-    FRESH_BYTES = 64 * 1024 /* one write of a fresh table */
+    FRESH_BYTES = 64 * 1024, /* one write of a fresh table */
+    PIECE_BYTES = 4096,
+    PIECE_PAGES = PIECE_BYTES / PAGE_BYTES + 1 /* it may begin inside a page */
 };
 
 struct BdrvTable {
@@ -61,11 +63,6 @@ static void change(BdrvTable *table, Page *page, const uint8_t *buf, size_t star
 }
 
 /* ------------------------------------------------------------------ pieces */
-
-enum {
-    PIECE_BYTES = 4096,
-    PIECE_PAGES = PIECE_BYTES / PAGE_BYTES + 1 /* it may begin inside a page */
-};
 
 /* A part of a request: what is read or changed under one hold of the lock, so that no
  * entry is seen half old, half new, whatever its place. */
@@ -119,11 +116,6 @@ static size_t part_in(const Piece *piece, const Page *page, size_t *at, size_t *
     return (size_t)(to - from);
 }
 
-static int load_missing(BdrvTable *table, const Piece *piece)
-{
-    return bdrv_pages_load(&table->pages, piece->file, piece->missing, piece->needed);
-}
-
 /* What there is of it: the file may have ended in the page when that was read. */
 static void copy_out(const Piece *piece, const Page *page, uint8_t *buf)
 {
@@ -136,9 +128,9 @@ static void copy_out(const Piece *piece, const Page *page, uint8_t *buf)
     }
 }
 
-/* Reads a piece of which pages are missing and puts those that are here over it: they may
- * be newer than the file.  It leaves no pages: who reads much at a time seldom comes back,
- * and would drive out what others need. */
+/* Reads a piece from the file and puts the pages that are here over it: they may be newer.
+ * It leaves no pages: who reads much at a time seldom comes back, and would drive out what
+ * others need. */
 static int read_past(BdrvTable *table, Piece *piece, uint8_t *buf)
 {
     int64_t end = piece->offset + (int64_t)piece->bytes;
@@ -169,6 +161,9 @@ static int read_piece(BdrvTable *table, Piece *piece, uint8_t *buf)
     int found;
     int rc = 0;
 
+    if (piece->bytes > PAGE_BYTES) {
+        return read_past(table, piece, buf);
+    }
     do {
         pthread_rwlock_rdlock(&table->pages.lock);
         found = find_pages(table, piece);
@@ -176,11 +171,8 @@ static int read_piece(BdrvTable *table, Piece *piece, uint8_t *buf)
             copy_out(piece, piece->pages[i], buf);
         }
         pthread_rwlock_unlock(&table->pages.lock);
-        if (!found && piece->bytes > PAGE_BYTES) {
-            return read_past(table, piece, buf);
-        }
         if (!found) {
-            rc = load_missing(table, piece);
+            rc = bdrv_pages_load(&table->pages, piece->file, piece->missing, piece->needed);
         }
     } while (!found && rc == 0);
     return rc;
@@ -225,7 +217,7 @@ static int write_piece(BdrvTable *table, Piece *piece, const uint8_t *buf,
         }
         pthread_rwlock_unlock(&table->pages.lock);
         if (!found) {
-            rc = load_missing(table, piece);
+            rc = bdrv_pages_load(&table->pages, piece->file, piece->missing, piece->needed);
         } else if (!done) {
             rc = bdrv_table_flush(table);
         }

@@ -166,6 +166,7 @@ static int drop_tables(VmdkMap *map)
                                map->gd[VMDK_PRIMARY] + table * ENTRY_BYTES,
                                BDRV_TABLE_PRIMARY);
     }
+    vmdk_map_forget_tables(map);
     return ret;
 }
 

@@ -10,14 +10,17 @@
  */
 #include "vmdk.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum {
-    /* GTEs looked at in one lookup, or set in one go: the bytes for them are on
+    /* GTEs looked at in one step, or set in one go: the bytes for them are on
      * the stack. */
     ENTRIES_MAX = 512,
     ENTRY_BYTES = 4,
-    ENTRY_ZEROED = 1
+    ENTRIES_PER_SECTOR = BDRV_SECTOR_SIZE / ENTRY_BYTES,
+    ENTRY_ZEROED = 1,
+    KNOWN_TABLES_MAX = 4096 /* the tables of 128 GiB; 32 KiB */
 };
 
 static const char *const set_names[] = {
@@ -117,7 +120,36 @@ static int read_entry(VmdkMap *map, int64_t offset, uint32_t *entry)
     return ret;
 }
 
-int vmdk_map_table(VmdkMap *map, VmdkSet set, int64_t table, int64_t *offset)
+/* A primary GT whose directory entry was read and checked, and its place; 0 is none.  One
+ * of each so many is remembered.  Who reads it sees the table as it was when it was made
+ * known, or later. */
+static atomic_ullong *known_place(const VmdkMap *map, int64_t table)
+{
+    return &map->known[(size_t)table & (map->known_count - 1)];
+}
+
+static uint32_t known_sector(const VmdkMap *map, int64_t table)
+{
+    unsigned long long known = atomic_load_explicit(known_place(map, table),
+                                                    memory_order_acquire);
+
+    return known >> 32 == (unsigned long long)table + 1 ? (uint32_t)known : 0;
+}
+
+static void make_known(VmdkMap *map, int64_t table, uint32_t sector)
+{
+    atomic_store_explicit(known_place(map, table),
+                          ((unsigned long long)table + 1) << 32 | sector, memory_order_release);
+}
+
+void vmdk_map_forget_tables(VmdkMap *map)
+{
+    for (size_t i = 0; i < map->known_count; i++) {
+        atomic_store(&map->known[i], 0);
+    }
+}
+
+static int read_table_place(VmdkMap *map, VmdkSet set, int64_t table, int64_t *offset)
 {
     uint32_t entry = 0;
     int ret = read_entry(map, map->gd[set] + table * ENTRY_BYTES, &entry);
@@ -131,15 +163,31 @@ int vmdk_map_table(VmdkMap *map, VmdkSet set, int64_t table, int64_t *offset)
         return 0;
     }
     *offset = (int64_t)entry * BDRV_SECTOR_SIZE;
-    return check_table(map, set, table, *offset);
+    ret = check_table(map, set, table, *offset);
+    if (ret == 0 && set == VMDK_PRIMARY) {
+        make_known(map, table, entry);
+    }
+    return ret;
+}
+
+int vmdk_map_table(VmdkMap *map, VmdkSet set, int64_t table, int64_t *offset)
+{
+    const uint32_t sector = set == VMDK_PRIMARY ? known_sector(map, table) : 0;
+
+    if (sector == 0) {
+        return read_table_place(map, set, table, offset);
+    }
+    *offset = (int64_t)sector * BDRV_SECTOR_SIZE;
+    return 0;
 }
 
 /* Some entries of one GT. */
 typedef struct Entries {
     int64_t table;
-    int64_t first; /* in the table */
-    int64_t count; /* 1 to ENTRIES_MAX */
-    int absent;    /* there is no GT: all are 0 */
+    int64_t first;  /* in the table */
+    int64_t within; /* where in its grain the request begins */
+    int64_t count;  /* 1 to ENTRIES_MAX; of an absent table all from first on */
+    int absent;     /* there is no GT: all are 0 */
     uint8_t bytes[ENTRIES_MAX * ENTRY_BYTES];
 } Entries;
 
@@ -154,6 +202,9 @@ static int read_entries(VmdkMap *map, VmdkSet set, Entries *entries)
     int ret = vmdk_map_table(map, set, entries->table, &offset);
 
     entries->absent = ret == 0 && offset == 0;
+    if (entries->absent) { /* nothing in the whole table, not only in the entries asked for */
+        entries->count = map->gtes - entries->first;
+    }
     if (ret < 0 || entries->absent) {
         return ret;
     }
@@ -176,6 +227,13 @@ static BdrvState state_of(VmdkMap *map, uint32_t entry)
     return BDRV_DATA;
 }
 
+/* All as the first: much faster than one by one. */
+static int all_equal(const Entries *entries)
+{
+    return memcmp(entries->bytes, entries->bytes + ENTRY_BYTES,
+                  (size_t)(entries->count - 1) * ENTRY_BYTES) == 0;
+}
+
 /* How many entries are of the same kind as the first and, if they are grains,
  * lie one behind the other. */
 static int64_t count_alike(VmdkMap *map, const Entries *entries, int64_t offset)
@@ -185,7 +243,7 @@ static int64_t count_alike(VmdkMap *map, const Entries *entries, int64_t offset)
     BdrvState state = state_of(map, expected);
     int64_t i = 1;
 
-    if (entries->absent) {
+    if (entries->absent || (state != BDRV_DATA && all_equal(entries))) {
         return entries->count;
     }
     for (; i < entries->count; i++) {
@@ -206,7 +264,7 @@ static int64_t count_alike(VmdkMap *map, const Entries *entries, int64_t offset)
 static int describe_run(VmdkMap *map, const Entries *entries, int64_t offset, BdrvExtent *run)
 {
     const uint32_t entry = entry_at(entries, 0);
-    const int64_t within = offset % map->grain;
+    const int64_t within = entries->within;
     int ret = 0;
 
     run->state = state_of(map, entry);
@@ -228,31 +286,30 @@ static int describe_run(VmdkMap *map, const Entries *entries, int64_t offset, Bd
     return run->bytes > 0 ? 0 : bad_grain(map, offset, entry, "the file's end cuts the grain");
 }
 
-/* Which entries, without their bytes: clearing those would cost a small read
- * more than all else here. */
-static void locate_entries(const VmdkMap *map, int64_t offset, int64_t bytes, Entries *entries)
+/* Which entries, at most so many, without their bytes: clearing those would cost a
+ * small read more than all else here. */
+static void locate_entries(const VmdkMap *map, int64_t offset, int64_t bytes, int64_t most,
+                           Entries *entries)
 {
-    int64_t grain = offset / map->grain;
-    int64_t count = (offset + bytes - 1) / map->grain - grain + 1;
+    const int64_t grain = offset / map->grain;
 
     entries->table = grain / map->gtes;
     entries->first = grain % map->gtes;
-    entries->count = bdrv_min(bdrv_min(count, map->gtes - entries->first), ENTRIES_MAX);
+    entries->within = offset - grain * map->grain;
     entries->absent = 0;
+    entries->count = 1;
+    if (entries->within + bytes > map->grain) {
+        entries->count = bdrv_min(bdrv_div_up(entries->within + bytes, map->grain),
+                                  bdrv_min(map->gtes - entries->first, most));
+    }
 }
 
-static int lookup_in(VmdkMap *map, VmdkSet set, int64_t offset, int64_t bytes, BdrvExtent *run)
+static int lookup_in(VmdkMap *map, VmdkSet set, int64_t offset, Entries *entries,
+                     BdrvExtent *run)
 {
-    Entries entries;
-    int ret;
+    int ret = read_entries(map, set, entries);
 
-    locate_entries(map, offset, bytes, &entries);
-    ret = read_entries(map, set, &entries);
-    if (ret == 0 && entries.absent) {
-        /* Nothing in the whole table, not only in the entries asked for. */
-        entries.count = map->gtes - entries.first;
-    }
-    return ret < 0 ? ret : describe_run(map, &entries, offset, run);
+    return ret < 0 ? ret : describe_run(map, entries, offset, run);
 }
 
 static void complain(VmdkMap *map, int64_t table)
@@ -263,28 +320,70 @@ static void complain(VmdkMap *map, int64_t table)
     }
 }
 
-/* Is the primary GT missing, and only it?  That is what a crash leaves between
- * the two writes that make a GT known, or damage. */
-static int only_redundant(VmdkMap *map, int64_t table)
+/* Is there a redundant GT?  Where the primary one is missing, that is what a crash
+ * leaves between the two writes that make a GT known, or damage. */
+static int has_redundant(VmdkMap *map, int64_t table)
 {
-    int64_t primary, redundant;
+    int64_t offset;
 
-    return vmdk_map_table(map, VMDK_PRIMARY, table, &primary) == 0 && primary == 0 &&
-           vmdk_map_table(map, VMDK_REDUNDANT, table, &redundant) == 0 && redundant != 0;
+    return vmdk_map_table(map, VMDK_REDUNDANT, table, &offset) == 0 && offset != 0;
 }
 
+/* At most the entries, of one table, which are located.  run->bytes can be more than
+ * who asks wants. */
+static int look_up_step(VmdkMap *map, int64_t offset, Entries *entries, BdrvExtent *run)
+{
+    int ret = lookup_in(map, VMDK_PRIMARY, offset, entries, run);
+
+    if (map->gd[VMDK_REDUNDANT] == 0) {
+        return ret;
+    }
+    if (ret < 0) {
+        complain(map, entries->table);
+        return lookup_in(map, VMDK_REDUNDANT, offset, entries, run) == 0 ? 0 : ret;
+    }
+    return entries->absent && has_redundant(map, entries->table)
+               ? lookup_in(map, VMDK_REDUNDANT, offset, entries, run)
+               : ret;
+}
+
+/* Is the run all that the entries could tell?  Then it may go on behind them. */
+static int is_open_ended(const VmdkMap *map, const Entries *entries, const BdrvExtent *run)
+{
+    return run->bytes == entries->count * map->grain - entries->within &&
+           !(run->state == BDRV_DATA && map->packed);
+}
+
+/* Lengthens a run by what is found at its end, and returns whether it may go on even
+ * further.  What cannot be told there, who asks for that place will be. */
+static int go_on(VmdkMap *map, int64_t offset, int64_t bytes, Entries *entries, BdrvExtent *run)
+{
+    BdrvExtent next = {0};
+
+    locate_entries(map, offset + run->bytes, bytes - run->bytes, ENTRIES_MAX, entries);
+    if (look_up_step(map, offset + run->bytes, entries, &next) < 0 ||
+        next.state != run->state ||
+        (run->state == BDRV_DATA && next.file_offset != run->file_offset + run->bytes)) {
+        return 0;
+    }
+    run->bytes += next.bytes;
+    return is_open_ended(map, entries, &next);
+}
+
+/* Most requests are within a few grains: the first step goes no further than to the
+ * end of a sector of a table. */
 int vmdk_map_lookup(VmdkMap *map, int64_t offset, int64_t bytes, BdrvExtent *run)
 {
-    const int64_t table = offset / map->grain / map->gtes;
-    int ret = lookup_in(map, VMDK_PRIMARY, offset, bytes, run);
+    Entries entries;
+    int ret, more;
 
-    if (map->gd[VMDK_REDUNDANT] != 0) {
-        if (ret < 0) {
-            complain(map, table);
-            ret = lookup_in(map, VMDK_REDUNDANT, offset, bytes, run) == 0 ? 0 : ret;
-        } else if (run->state == BDRV_UNALLOCATED && only_redundant(map, table)) {
-            ret = lookup_in(map, VMDK_REDUNDANT, offset, bytes, run);
-        }
+    locate_entries(map, offset, bytes, ENTRIES_MAX, &entries);
+    entries.count = bdrv_min(entries.count,
+                             ENTRIES_PER_SECTOR - entries.first % ENTRIES_PER_SECTOR);
+    ret = look_up_step(map, offset, &entries, run);
+    more = ret == 0 && is_open_ended(map, &entries, run);
+    while (more && run->bytes < bytes) {
+        more = go_on(map, offset, bytes, &entries, run);
     }
     run->bytes = bdrv_min(run->bytes, bytes);
     return ret;
@@ -410,7 +509,7 @@ int vmdk_map_enter(VmdkMap *map, int64_t offset, int64_t grains, uint32_t first,
         int64_t offsets[VMDK_SETS];
         Entries entries;
 
-        locate_entries(map, offset, grains * map->grain, &entries);
+        locate_entries(map, offset, grains * map->grain, ENTRIES_MAX, &entries);
         for (int64_t i = 0; i < entries.count; i++, first += step) {
             bdrv_store_le32(entries.bytes + i * ENTRY_BYTES, first);
         }
@@ -453,6 +552,7 @@ int vmdk_map_find_tables(VmdkMap *map)
 {
     int ret = 0;
 
+    vmdk_map_forget_tables(map);
     for (int set = 0; ret == 0 && set < VMDK_SETS; set++) {
         if (map->gd[set] != 0) {
             ret = add_tables(map, (VmdkSet)set);
@@ -465,11 +565,17 @@ int vmdk_map_find_tables(VmdkMap *map)
 int vmdk_map_open(VmdkMap *map)
 {
     atomic_init(&map->complained, 0);
-    return vmdk_map_find_tables(map);
+    map->known_count = 1;
+    while ((int64_t)map->known_count < bdrv_min(map->tables, KNOWN_TABLES_MAX)) {
+        map->known_count *= 2;
+    }
+    map->known = calloc(map->known_count, sizeof *map->known);
+    return map->known ? vmdk_map_find_tables(map) : -ENOMEM;
 }
 
 void vmdk_map_close(VmdkMap *map)
 {
     vmdk_regions_free(&map->regions);
+    free(map->known);
     pthread_mutex_destroy(&map->lock);
 }

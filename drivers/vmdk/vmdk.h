@@ -210,15 +210,21 @@ typedef struct VmdkMap {
     atomic_int complained; /* the use of the redundant set was logged */
     pthread_mutex_t lock;  /* while GTs are made */
     VmdkRegions regions;
+    /* Places of primary GTs, to save looking into the directory: (table + 1) << 32 |
+     * sector, at table modulo known_count, a power of two. */
+    atomic_ullong *known;
+    size_t known_count;
 } VmdkMap;
 
-/* Reads the directories to know where tables are.  All members but regions and
- * complained are set, the lock is made. */
+/* Reads the directories to know where tables are.  All members but regions, known
+ * and complained are set, the lock is made. */
 int vmdk_map_open(VmdkMap *map);
 void vmdk_map_close(VmdkMap *map);
 
 /* Reads them again: the part of vmdk_map_open() that fills regions. */
 int vmdk_map_find_tables(VmdkMap *map);
+/* To be called when a directory entry that was not 0 has changed. */
+void vmdk_map_forget_tables(VmdkMap *map);
 
 /* As BdrvClusterOps.lookup; of packed grains, file_offset is where the first of
  * them begins, also if offset is in its midst. */
