@@ -259,7 +259,7 @@ demo: deps
 	@$(MAKE) --no-print-directory all
 	@B="$(abspath $(B))" IMAGES="$(abspath $(IMAGES))" tests/examples/demo.sh
 
-## bench: measure against plain pread and other tools
+## bench: measure against plain copies and other tools; BENCH_ROWS="map check" chooses
 bench: all
 	@PATH="$(abspath $(B))/bin:$$PATH" B="$(abspath $(B))" \
 	    IMAGES="$(abspath $(IMAGES))" tests/bench/run.sh

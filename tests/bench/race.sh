@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+#
+# tests/bench/race.sh - how a row is measured; sourced by run.sh.
+#
+#     row NAME TITLE            begins one; false: not chosen by BENCH_ROWS
+#     before COMMAND...         to be run before each run, untimed
+#     contender NAME COMMAND... a whole process, timed by measure.c
+#     timed NAME LINE COMMAND.. a program that times itself: LINE of its output
+#     want MEASURE BASE MOST    of "ours", relative to the contender BASE, or
+#                               ("-") as it is: wall cpu calls rss size
+#     race                      runs it
+#
+# Contenders take turns, ROUNDS times, so that whatever else the machine does
+# happens to all of them.  A ratio is the median of the rounds' ratios.  A peer
+# that is not there or cannot do the job is left out; ours must not fail.
+#
+# $target is what a run makes; it is removed after each, so that nobody pays for
+# writing back what another one wrote.  $repeat: how often a measurement runs
+# the command, for short ones.
+
+row()
+{
+    case " ${BENCH_ROWS:-$1} " in *" $1 "*) ;; *) return 1 ;; esac
+    title=$2
+    names=() commands=() lines=() wants=() preparation=: repeat=1
+    rm -rf "$work/log"
+    mkdir "$work/log"
+    echo "$title" >&2
+}
+
+before() { preparation=$(printf '%q ' "$@"); }
+
+contender() { timed "$1" 0 "${@:2}"; }
+
+timed()
+{
+    command -v "$3" >/dev/null || return 0
+    names+=("$1")
+    lines+=("$2")
+    commands+=("$(printf '%q ' "${@:3}")")
+}
+
+want() { wants+=("$*"); }
+
+# ----------------------------------------------------------------- measuring
+
+target_size() { cat /dev/null "$target"* 2>/dev/null | wc -c; }
+
+# once I: a line "wall cpu rss size" for the contender I.
+once()
+{
+    local said
+    eval "$preparation" >/dev/null || return 1
+    if [ "${lines[$1]}" = 0 ]; then
+        said=$(eval "\"$work/measure\" $repeat ${commands[$1]}" 2>"$work/errors") || return 1
+    else
+        said=$(eval "${commands[$1]}" 2>"$work/errors" | sed -n "${lines[$1]}p") || return 1
+        [ -n "$said" ] || return 1
+        said="${said% *} 0"
+    fi
+    printf '%s %s\n' "$said" "$(stat -c %s "$target" 2>/dev/null || echo 0)" >>"$work/log/$1"
+    rm -f "$target"*
+}
+
+# System calls of one run; - if they cannot be counted.
+calls()
+{
+    command -v strace >/dev/null || { echo -; return; }
+    eval "$preparation" >/dev/null
+    eval "strace -f -c -o \"$work/strace\" ${commands[$1]}" >/dev/null 2>&1 || true
+    rm -f "$target"*
+    awk '$NF == "total" { n = $4 } END { print (n == "" ? "-" : n) }' "$work/strace"
+}
+
+# The contenders that are still in the race.
+present()
+{
+    local i
+    for i in "${!names[@]}"; do
+        [ ! -e "$work/log/$i.out" ] && echo "$i"
+    done
+}
+
+lap()
+{
+    local i
+    for i in $(present); do
+        once "$i" && continue
+        [ "${names[$i]}" != ours ] || { cat "$work/errors" >&2; exit 1; }
+        echo "  ${names[$i]} is out: $(head -n 1 "$work/errors")" >&2
+        echo "$title: ${names[$i]} could not: $(head -n 1 "$work/errors")" >>"$work/notes"
+        touch "$work/log/$i.out"
+        rm -f "$target"*
+    done
+}
+
+# ----------------------------------------------------------------- reporting
+
+column() { case $1 in wall) echo 1 ;; cpu) echo 2 ;; rss) echo 3 ;; size) echo 4 ;; esac }
+
+# The median of a list of numbers.
+median() { sort -g | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+
+# figure I MEASURE: its median.
+figure()
+{
+    [ "$2" = calls ] && { cat "$work/log/$1.calls"; return; }
+    cut -d' ' -f"$(column "$2")" "$work/log/$1" | median
+}
+
+# ratio I J MEASURE: the median of the rounds' ratios.
+ratio()
+{
+    local c
+    [ "$3" = calls ] && { paste "$work/log/$1.calls" "$work/log/$2.calls" | awk '{ print $1 / $2 }'
+                          return; }
+    c=$(column "$3")
+    paste -d' ' "$work/log/$1" "$work/log/$2" |
+        awk -v a="$c" -v b=$((c + 4)) '{ print ($b > 0 ? $a / $b : 0) }' | median
+}
+
+index_of()
+{
+    local i
+    for i in $(present); do
+        [ "${names[$i]}" = "$1" ] && { echo "$i"; return; }
+    done
+    return 1
+}
+
+# judge MEASURE BASE MOST: "wall 0.21 of qemu-img (at most 0.28)", bold if missed.
+judge()
+{
+    local ours base found text
+    ours=$(index_of ours)
+    if [ "$2" = - ]; then
+        found=$(figure "$ours" "$1")
+        text="$1 $found (at most $3)"
+    else
+        base=$(index_of "$2") || { echo "no $2"; return; }
+        found=$(ratio "$ours" "$base" "$1")
+        text=$(printf '%s %.3f of %s (at most %s)' "$1" "$found" "$2" "$3")
+    fi
+    if awk -v a="$found" -v b="$3" 'BEGIN { exit !(a + 0 <= b + 0) }'; then
+        echo "$text"
+    else
+        echo "**$text**"
+        missed=1
+    fi
+}
+
+report_wants()
+{
+    local w verdict='' found
+    missed=0
+    for w in "${wants[@]}"; do
+        # shellcheck disable=SC2086
+        judge $w >"$work/judged"
+        found=$(cat "$work/judged")
+        verdict=${verdict:+$verdict; }$found
+    done
+    printf '| %s | %s | %s |\n' "$title" "$verdict" \
+        "$([ "$missed" = 0 ] && echo met || echo '**missed**')" >>"$work/verdicts"
+}
+
+# "median (least)" of a column of the contender I, in milliseconds.
+both_figures()
+{
+    local c
+    c=$(column "$2")
+    printf '%s (%s)' "$(figure "$1" "$2")" \
+        "$(cut -d' ' -f"$c" "$work/log/$1" | sort -g | head -n 1)" |
+        awk -F'[ ()]+' '{ printf "%.4g (%.4g)", $1 * 1000, $2 * 1000 }'
+}
+
+# The ratios to the first base that is wanted, wall and CPU.
+both_ratios()
+{
+    local base
+    if base=$(index_of "$(echo "${wants[0]}" | cut -d' ' -f2)"); then
+        printf '%.3f | %.3f' "$(ratio "$1" "$base" wall)" "$(ratio "$1" "$base" cpu)"
+    else
+        printf '– | –'
+    fi
+}
+
+report_figures()
+{
+    local i
+    for i in $(present); do
+        printf '| %s | %s | %s | %s | %s | %s | %s |\n' "$title" "${names[$i]}" \
+            "$(both_figures "$i" wall)" "$(both_figures "$i" cpu)" "$(both_ratios "$i")" \
+            "$(figure "$i" rss | awk '{ if ($1) printf "%.1f", $1 / 1024; else print "–" }')" \
+            "$(figure "$i" calls)" >>"$work/figures"
+    done
+}
+
+race()
+{
+    local round i
+    for ((round = 0; round < ROUNDS; round++)); do
+        lap
+    done
+    for i in $(present); do
+        calls "$i" >"$work/log/$i.calls"
+    done
+    report_wants
+    report_figures
+    tail -n 1 "$work/verdicts" >&2
+}

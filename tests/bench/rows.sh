@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+#
+# tests/bench/rows.sh - what is measured, and what it should be; sourced by
+# run.sh.  A row makes its data when it is chosen, and removes what is large.
+#
+# Durability is compared like with like.  By default qemu-img convert makes
+# nothing durable (-t unsafe) and img convert everything (-t writeback); the
+# targets are for unsafe on both sides, and both with -t writeback are shown as
+# "ours, durable" and "qemu-img, durable".  Of writes it is the other way round:
+# qemu-img bench is safe by default (it calls fdatasync for each new grain, so
+# that no crash shows garbage), and ours is as safe with one flush at the end.
+
+# --------------------------------------------------------------- conversions
+
+# copies LIST FROM: the limit, a plain copy of what LIST says.
+limit_is()
+{
+    contender limit sh -c "'$work/copy' unsafe '$2' '$target' $disk_bytes <'$1'"
+}
+
+# both FROM-FORMAT FROM TO-FORMAT [OPTION...]: ours and qemu-img, the same command.
+both()
+{
+    local from=$1 source=$2 to=$3
+    shift 3
+    contender ours img convert -t unsafe -f "$from" -O "$to" "$@" "$source" "$target"
+    contender qemu-img qemu-img convert -t unsafe -f "$from" -O "$to" "$@" "$source" "$target"
+    contender 'ours, durable' img convert -f "$from" -O "$to" "$@" "$source" "$target"
+    contender 'qemu-img, durable' \
+        qemu-img convert -t writeback -f "$from" -O "$to" "$@" "$source" "$target"
+}
+
+readers_of()
+{
+    contender libvmdk "$work/libvmdk" "$1" to-raw "$target"
+    contender 7z sh -c "7z x -tVMDK -so '$1' >'$target'"
+}
+
+if row raw-sparse "raw → monolithicSparse"; then
+    need_tree
+    both raw "$tree" vmdk
+    limit_is "$tree_list" "$tree"
+    want wall qemu-img 0.28
+    want cpu qemu-img 0.28
+    want wall limit 1.15
+    want calls - $((2500 * tree_mib / 1024))
+    race
+fi
+
+if row sparse-raw "monolithicSparse → raw"; then
+    need_tree_vmdk
+    both vmdk "$tree_vmdk" raw
+    readers_of "$tree_vmdk"
+    limit_is "$tree_back_list" "$tree_packed"
+    want wall qemu-img 0.38
+    want wall libvmdk 1.00
+    want wall 7z 1.00
+    race
+fi
+
+if row sparse-sparse "monolithicSparse → monolithicSparse"; then
+    need_tree_vmdk
+    both vmdk "$tree_vmdk" vmdk
+    limit_is "$tree_packed_list" "$tree_packed"
+    want wall qemu-img 0.35
+    race
+fi
+
+if row sparse-split "monolithicSparse → twoGbMaxExtentSparse"; then
+    need_tree_vmdk
+    both vmdk "$tree_vmdk" vmdk -o subformat=twoGbMaxExtentSparse
+    limit_is "$tree_packed_list" "$tree_packed"
+    want wall qemu-img 0.35
+    race
+fi
+
+if row fragmented-raw "fragmented monolithicSparse → raw"; then
+    need_fragmented
+    both vmdk "$fragmented" raw
+    readers_of "$fragmented"
+    limit_is "$fragmented_list" "$fragmented_packed"
+    want wall qemu-img 0.42
+    want wall libvmdk 1.00
+    race
+    rm -f "$fragmented" "$fragmented_packed"
+fi
+
+if row stripes-sparse "raw with 4 KiB in each 256 KiB → monolithicSparse"; then
+    "$work/make-data" "$work/stripes.raw" "$disk_mib" stripes
+    "$work/copy" list "$work/stripes.raw" 65536 >"$work/stripes.list"
+    both raw "$work/stripes.raw" vmdk
+    limit_is "$work/stripes.list" "$work/stripes.raw"
+    want wall qemu-img 0.25
+    want cpu qemu-img 0.25
+    race
+    rm -f "$work/stripes.raw"
+fi
+
+if row scattered-sparse "1 TiB with $grains scattered grains → monolithicSparse"; then
+    need_scattered
+    both vmdk "$scattered" vmdk
+    limit_is "$scattered_list" "$scattered_raw"
+    want wall qemu-img 0.10
+    race
+fi
+
+if row raw-stream "raw → streamOptimized"; then
+    need_tree
+    both raw "$tree" vmdk -o subformat=streamOptimized
+    want wall qemu-img 0.25
+    want cpu qemu-img 0.50
+    want size qemu-img 1.00
+    race
+fi
+
+if row raw-stream-fast "raw → streamOptimized, fastest level"; then
+    need_tree
+    contender ours img convert -t unsafe -f raw -O vmdk \
+        -o subformat=streamOptimized,compression_level=1 "$tree" "$target"
+    contender qemu-img qemu-img convert -t unsafe -f raw -O vmdk \
+        -o subformat=streamOptimized "$tree" "$target"
+    want wall qemu-img 0.13
+    race
+fi
+
+if row stream-raw "streamOptimized → raw"; then
+    need_tree
+    qemu-img convert -f raw -O vmdk -o subformat=streamOptimized "$tree" "$work/stream.vmdk"
+    both vmdk "$work/stream.vmdk" raw
+    readers_of "$work/stream.vmdk"
+    want wall qemu-img 0.28
+    want cpu qemu-img 0.50
+    want wall libvmdk 1.00
+    race
+    rm -f "$work/stream.vmdk"
+fi
+
+if row raw-raw "raw → raw"; then
+    need_tree
+    both raw "$tree" raw
+    contender cp cp "$tree" "$target"
+    limit_is "$tree_same_list" "$tree"
+    want wall qemu-img 1.00
+    want wall cp 1.05
+    race
+fi
+
+# --------------------------------------------------------------------- reads
+
+# reads VMDK RAW SIZE STEP REQUESTS PASSES: through the library and by pread(2).
+reads()
+{
+    local line
+    for ((line = 1; line <= $6; line++)); do
+        [ "$line" = "${pass:-1}" ] || continue
+        timed ours "$line" "$work/disk" vmdk "$1" read "$4" 4096 "$5" "$3" "$6"
+        timed pread "$line" "$work/disk" host "$2" read "$4" 4096 "$5" "$3" "$6"
+    done
+}
+
+if row read-random "random 4 KiB reads, all allocated"; then
+    need_full
+    reads "$full_vmdk" "$full" $((full_mib << 20)) random "$requests" 1
+    timed libvmdk 1 "$work/libvmdk" "$full_vmdk" random 4096 "$requests"
+    contender "qemu-img bench" qemu-img bench -c "$requests" -d 1 -s 4096 \
+        -S "$(scattered_step $((full_mib << 20)) 4096)" -f vmdk "$full_vmdk"
+    contender "qemu-img bench, io_uring" qemu-img bench -c "$requests" -d 64 -i io_uring \
+        -s 4096 -S "$(scattered_step $((full_mib << 20)) 4096)" -f vmdk "$full_vmdk"
+    want cpu pread 1.15
+    race
+fi
+
+if row read-empty "random 4 KiB reads, nothing allocated"; then
+    img create -q -f vmdk "$work/empty.vmdk" "${full_mib}M" >/dev/null
+    truncate -s "${full_mib}M" "$work/empty.raw"
+    reads "$work/empty.vmdk" "$work/empty.raw" $((full_mib << 20)) random "$requests" 1
+    timed libvmdk 1 "$work/libvmdk" "$work/empty.vmdk" random 4096 "$requests"
+    want cpu pread 0.3
+    want calls pread 0.01
+    race
+fi
+
+for pass in 1 2; do
+    case $pass in
+    1) name=read-cold title="4 KiB reads of $grains grains over 1 TiB, cold tables" most=2.2 ;;
+    2) name=read-warm title="the same again" most=1.2 ;;
+    esac
+    if row $name "$title"; then
+        need_scattered
+        reads "$scattered" "$scattered_raw" "$scattered_bytes" "$scattered_hop" "$grains" 2
+        [ $pass = 2 ] || contender "qemu-img bench" qemu-img bench -c "$grains" -d 1 \
+            -s 4096 -S "$scattered_hop" -f vmdk "$scattered"
+        want cpu pread $most
+        race
+    fi
+done
+unset pass
+
+# -------------------------------------------------------------------- writes
+
+# writes BYTES STEP REQUESTS: into a fresh image each time.
+writes()
+{
+    local bytes=$1 step=$2 count=$3 size=$((write_mib << 20))
+    # shellcheck disable=SC2016
+    before sh -c 'img create -q -f vmdk "$1.ours" "$2M"; truncate -s "$2M" "$1.raw"
+        qemu-img create -q -f vmdk "$1.qemu" "$2M"; qemu-img create -q -f qcow2 "$1.qcow2" "$2M"
+        sync "$1".*' sh "$target" "$write_mib"
+    contender ours "$work/disk" vmdk "$target.ours" write "$step" "$bytes" "$count" "$size"
+    contender qemu-img qemu-img bench -w -d 1 -c "$count" -s "$bytes" -S "$step" -f vmdk \
+        "$target.qemu"
+    contender "qemu-img, qcow2" qemu-img bench -w -d 1 -c "$count" -s "$bytes" -S "$step" \
+        -f qcow2 "$target.qcow2"
+    contender limit "$work/disk" host "$target.raw" write "$step" "$bytes" "$count" "$size"
+    contender "ours, unsafe" "$work/disk" vmdk "$target.ours" write-unsafe "$step" "$bytes" \
+        "$count" "$size"
+    contender "qemu-img, unsafe" qemu-img bench -w -t unsafe -d 1 -c "$count" -s "$bytes" \
+        -S "$step" -f vmdk "$target.qemu"
+}
+
+grain_step=$(scattered_step $((write_mib << 20)) 65536)
+
+if row write-4k "sequential 4 KiB writes, fresh image"; then
+    writes 4096 4096 $((write_mib * 256))
+    want wall qemu-img 0.12
+    race
+fi
+
+if row write-4k-random "random 4 KiB writes, each a new grain"; then
+    writes 4096 "$grain_step" $((write_mib * 16))
+    want wall qemu-img 0.05
+    race
+fi
+
+if row write-64k "sequential 64 KiB writes, fresh image"; then
+    writes 65536 65536 $((write_mib * 16))
+    want wall qemu-img 0.06
+    race
+fi
+
+if row write-64k-random "random 64 KiB writes, fresh image"; then
+    writes 65536 "$grain_step" $((write_mib * 16))
+    want wall qemu-img 0.06
+    race
+fi
+
+# ------------------------------------------------------------------ metadata
+
+if row info "open and info of a 2 TiB image, whole process"; then
+    qemu-img create -q -f vmdk "$work/large.vmdk" 2047G
+    repeat=20
+    contender ours img info "$work/large.vmdk"
+    contender qemu-img qemu-img info "$work/large.vmdk"
+    contender vmdkinfo vmdkinfo "$work/large.vmdk"
+    contender "a process" true
+    want wall qemu-img 0.2
+    want cpu qemu-img 0.2
+    want rss - 4096
+    race
+fi
+
+if row map "map of 1 TiB with $grains scattered grains"; then
+    need_scattered
+    contender ours img map "$scattered"
+    contender qemu-img qemu-img map "$scattered"
+    want wall qemu-img 0.01
+    want cpu qemu-img 0.01
+    race
+fi
+
+if row check "check of the same"; then
+    need_scattered
+    contender ours img check "$scattered"
+    contender qemu-img qemu-img check "$scattered"
+    want wall qemu-img 0.1
+    want cpu qemu-img 0.1
+    race
+fi
