@@ -60,7 +60,8 @@ static int read_run(const VmdkCheckMap *map, int set, int64_t first, int64_t mos
     return bdrv_pread(map->file, to, (size_t)(n * bytes), start);
 }
 
-/* A table that the host cannot read is as good as missing, if there is a copy. */
+/* A table that the host cannot read is as good as missing, if there is a copy.  It is
+ * read twice before that is believed: a repair will write over it. */
 static int read_set(VmdkCheckMap *map, VmdkTablePiece *piece, int set)
 {
     const int64_t bytes = vmdk_check_table_bytes(map);
@@ -70,7 +71,7 @@ static int read_set(VmdkCheckMap *map, VmdkTablePiece *piece, int set)
     while (ret == 0 && done < piece->count) {
         ret = read_run(map, set, piece->first + done, piece->count - done,
                        piece->entries[set] + done * bytes, &count);
-        if (ret == -EIO && count > 1) {
+        if (ret == -EIO) {
             ret = read_run(map, set, piece->first + done, 1, piece->entries[set] + done * bytes,
                            &count);
         }
