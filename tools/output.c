@@ -265,20 +265,50 @@ static void keep_owner(const Output *output)
     }
 }
 
+/* Has the old image, or whose file it may be, a file of that name? */
+static int drop_old(const Output *output, const char *from, const char *name)
+{
+    char *to = final_path(output, name);
+    struct stat status;
+    int taken = to != NULL && strcmp(to, output->target) != 0 && lstat(to, &status) == 0;
+    int error = to != NULL ? 0 : ENOMEM;
+
+    (void)from;
+    if (taken && unlink(output->target) < 0 && errno != ENOENT) {
+        error = errno;
+    }
+    free(to);
+    return error;
+}
+
+/* Files of the new image may take the names of files of the old one, which must
+ * not be found, and opened with them, any more. */
+static int retire_old(const Output *output, int durable)
+{
+    int error = output->existed ? for_each_file(output, drop_old) : 0;
+
+    return error == 0 && output->existed && durable ? sync_directory(output->target) : error;
+}
+
+static int move_all(const Output *output, int durable)
+{
+    int error;
+
+    keep_owner(output);
+    error = for_each_file(output, check_other); /* all, before any is moved */
+    if (error == 0) {
+        error = retire_old(output, durable);
+    }
+    if (error == 0) {
+        error = for_each_file(output, move_other);
+    }
+    return error == 0 && rename(output->path, output->target) < 0 ? errno : error;
+}
+
 int output_finish(Output *output, int durable)
 {
-    int error = 0;
+    int error = output->directory != NULL ? move_all(output, durable) : 0;
 
-    if (output->directory != NULL) {
-        keep_owner(output);
-        error = for_each_file(output, check_other); /* all, before any is moved */
-        if (error == 0) {
-            error = for_each_file(output, move_other);
-        }
-        if (error == 0 && rename(output->path, output->target) < 0) {
-            error = errno;
-        }
-    }
     if (error == 0 && durable && output->removable) {
         error = sync_directory(output->target);
     }
