@@ -197,6 +197,14 @@ $(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(fuzz_targets) $(test_library) $(B)/
 $(B)/bin/fuzz: $(B)/obj/tests/fuzz/main.o $(fuzz_targets) $(B)/lib/libbdrv.a
 	$(link) $(FUZZER) $(libs)
 
+# The tools run under it in tests/host; see there.
+$(B)/tests/host/hostcalls.so: tests/host/hostcalls.c $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,LD )$(CC) $(cppflags) -Itests/lib $(cflags) $(filter-out -fsanitize%,$(CFLAGS)) \
+	    -fPIC -shared -o $@ $< -ldl
+
+$(B)/results/host/%: $(B)/bin/img $(B)/tests/host/hostcalls.so
+
 run_suite = @PATH="$(abspath $(B))/bin:$$PATH" B="$(abspath $(B))" \
     IMAGES="$(abspath $(IMAGES))" CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" \
     LDFLAGS="$(LDFLAGS)" LIBS="$(libs)" LARGE="$(LARGE)" MAKE="$(MAKE)" \
