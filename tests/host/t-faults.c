@@ -88,17 +88,26 @@ static long count_calls(const ToolRun *run, const char *kinds)
     return atol(text);
 }
 
+/* A check tells of damage that it could not mend among its findings, on stdout. */
+static int lines_wanted(const ToolOperation *operation, int status)
+{
+    return status == 0 || (operation->effect == TOOL_REPAIRS && (status == 2 || status == 3)) ? 0
+                                                                                              : 1;
+}
+
 /* NULL or what is wrong after a run that ended with this status. */
 static const char *judge(const ToolRun *run, const char *directory, const Fault *fault,
                          int status, const char *said)
 {
+    const int wanted = lines_wanted(toolrun_of(run), status);
     static char text[1600];
     char message[1000];
     int lines = count_lines(said, message, sizeof(message));
     const char *found = toolrun_examine(run, directory, status == 0 ? TOOL_MUST_BE_NEW
                                                                     : TOOL_MAY_BE_EITHER);
-    if (found == NULL && status != 0 && lines != 1) {
-        snprintf(text, sizeof(text), "it says %d lines, wanted 1: %s", lines, message);
+    if (found == NULL && lines != wanted) {
+        snprintf(text, sizeof(text), "status %d: it says %d lines, wanted %d: %s", status, lines,
+                 wanted, message);
         return text;
     }
     if (found == NULL && status == 0 && fault->kinds[0] == 's') {
@@ -123,8 +132,8 @@ static const char *retry(const ToolRun *run, const char *directory, const char *
     int lines = count_lines(said, message, sizeof(message));
     const char *found = toolrun_examine(run, directory, status == 0 ? TOOL_MUST_BE_NEW
                                                                     : TOOL_MAY_BE_EITHER);
-    if (found == NULL && status != 0 && lines != 1) {
-        found = "it does not say why";
+    if (found == NULL && lines != lines_wanted(toolrun_of(run), status)) {
+        found = "it does not say why, once";
     }
     if (found == NULL) {
         return NULL;

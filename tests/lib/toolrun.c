@@ -385,6 +385,11 @@ void toolrun_free(ToolRun *run)
     free(run);
 }
 
+const ToolOperation *toolrun_of(const ToolRun *run)
+{
+    return run->operation;
+}
+
 const char *toolrun_impossible(void)
 {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

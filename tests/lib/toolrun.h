@@ -49,6 +49,7 @@ typedef struct ToolRun ToolRun;
  * run undisturbed. */
 ToolRun *toolrun_new(const ToolOperation *operation);
 void toolrun_free(ToolRun *run);
+const ToolOperation *toolrun_of(const ToolRun *run);
 
 /* A fresh directory with the files before, to be removed with
  * host_directory_remove(). */
