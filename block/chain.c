@@ -115,8 +115,11 @@ int bdrv_chain_has(BlockDriverState *bs, const BdrvIdentity *identity)
     BdrvIdentity wanted = *identity;
 
     for (; bs; bs = bs->backing) {
-        BlockDriverState *storage = bs->file ? bs->file : bs;
+        BlockDriverState *storage = bs;
 
+        while (storage->file) { /* an image may lie in another one */
+            storage = storage->file;
+        }
         if (is_same(storage, &wanted) || bdrv_children_each(bs, is_same, &wanted)) {
             return 1;
         }

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "tool.h"
+#include "ova.h"
 
 /* ----------------------------------------------------------------- warnings */
 
@@ -117,7 +117,7 @@ void image_how_free(ImageHow *how)
 
 BlockDriverState *image_open(const char *filename, const ImageHow *how)
 {
-    BlockDriverState *bs;
+    BlockDriverState *bs = NULL, *disk;
     BdrvOpenOptions options = {
         .struct_size = sizeof(options),
         .flags = how->flags,
@@ -125,12 +125,15 @@ BlockDriverState *image_open(const char *filename, const ImageHow *how)
         .allow_paths = how->allow_paths,
         .log = how->quiet ? NULL : take_warning,
     };
+    int inside = ova_open(&disk, filename, how->format, how->flags);
 
     warnings.hold = 1;
-    if (bdrv_open(&bs, filename, how->format, &options) < 0) {
+    if (inside >= 0 && (inside ? bdrv_open_node(&bs, disk, how->format, &options)
+                               : bdrv_open(&bs, filename, how->format, &options)) < 0) {
         tool_library_error();
     }
     release_warnings(bs != NULL);
+    bdrv_close(disk);
     return bs; /* NULL after a failure */
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ova.h"
 #include "rules.h"
 
 enum {
@@ -311,10 +312,12 @@ static int looks_like_stream(BlockDriverState *file)
            (memcmp(head, "KDMV", 4) == 0 && head[COMPRESSED_BYTE] & 1);
 }
 
-static int check_file(const char *filename, const ImageHow *how, Rules *rules)
+/* disk: in an OVA, where the file's bytes are; else NULL. */
+static int check_file(const char *filename, BlockDriverState *disk, const ImageHow *how,
+                      Rules *rules)
 {
     ImageHow plain = {.format = "raw", .flags = how->flags & BDRV_O_NO_LOCK, .quiet = 1};
-    BlockDriverState *file = image_open(filename, &plain);
+    BlockDriverState *file = disk != NULL ? disk : image_open(filename, &plain);
     int result = 0;
 
     if (file == NULL) {
@@ -323,12 +326,14 @@ static int check_file(const char *filename, const ImageHow *how, Rules *rules)
     if (looks_like_stream(file)) {
         result = stream_check(file, rules);
     }
-    image_close(file);
+    if (disk == NULL) {
+        image_close(file);
+    }
     return result;
 }
 
-int profile_check(const Profile *profile, const char *filename, const ImageHow *how,
-                  Rules *rules)
+static void open_and_check(const Profile *profile, const char *filename, BlockDriverState *disk,
+                           const ImageHow *how, Rules *rules)
 {
     BlockDriverState *bs;
     BdrvOpenOptions options = {
@@ -338,15 +343,28 @@ int profile_check(const Profile *profile, const char *filename, const ImageHow *
         .allow_paths = how->allow_paths,
     };
 
-    if (check_file(filename, how, rules) < 0) {
-        return -1;
-    }
-    if (bdrv_open(&bs, filename, how->format, &options) < 0) {
+    if ((disk != NULL ? bdrv_open_node(&bs, disk, how->format, &options)
+                      : bdrv_open(&bs, filename, how->format, &options)) < 0) {
         rules_broken(rules, "readable", "%s", bdrv_errmsg());
         rules_mend(rules, "img-check --repair=all, or transfer or make the file again");
-        return 0;
+        return;
     }
     check_image(profile, bs, filename, rules);
     bdrv_close(bs);
-    return 0;
+}
+
+int profile_check(const Profile *profile, const char *filename, const ImageHow *how,
+                  Rules *rules)
+{
+    BlockDriverState *disk;
+    int result = ova_open(&disk, filename, how->format, how->flags);
+
+    if (result >= 0) {
+        result = check_file(filename, disk, how, rules);
+    }
+    if (result == 0) {
+        open_and_check(profile, filename, disk, how, rules);
+    }
+    bdrv_close(disk);
+    return result;
 }

@@ -1,0 +1,73 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# A disk in an OVA is read where it lies: FILE.ova, or FILE:NAME.
+. "$(dirname "$0")/lib.sh"
+need tar
+disk x.raw 5
+img-convert -O vmdk x.raw one.vmdk
+img-convert -O vmdk -o subformat=streamOptimized x.raw two.vmdk 2>message || cp one.vmdk two.vmdk
+echo '<Envelope/>' >m.ovf
+echo 'SHA256(m.ovf)= 0' >m.mf
+
+for format in ustar gnu oldgnu pax v7; do
+    tar --format=$format -cf m.ova ./m.ovf ./m.mf ./one.vmdk
+    quiet img-compare x.raw m.ova
+    quiet img-compare -f raw -F vmdk x.raw m.ova:one.vmdk
+    quiet img-convert -O vmdk m.ova y.vmdk
+    quiet img-compare x.raw y.vmdk
+done
+img-info m.ova >output
+has output "file format: vmdk"
+has output "virtual size: 20 MiB (20972032 bytes)"
+equal "hash" "$(img-hash m.ova | cut -d ' ' -f 1)" "$(img-hash x.raw | cut -d ' ' -f 1)"
+quiet img-check m.ova
+img-io -s -c 'write -q 0 4k' -c 'read -q -P 0xcd 0 4k' m.ova >output || fail "snapshot: $(cat output)"
+
+# The tar itself, where that is meant.
+equal "bytes as raw" "$(img-hash -f raw m.ova | cut -d ' ' -f 1)" "sha256:$(sha256 m.ova)"
+
+# Several disks; one that is not called .ova; long names; names with colons.
+long=$(printf '%0150d' 7).vmdk
+cp two.vmdk "$long"
+cp two.vmdk a:b.vmdk
+for format in gnu pax; do
+    tar --format=$format -cf n.tar m.ovf one.vmdk two.vmdk "$long" a:b.vmdk
+    for name in one.vmdk two.vmdk "$long" a:b.vmdk; do
+        quiet img-compare x.raw "n.tar:$name"
+    done
+done
+cp n.tar n.ova
+refused 1 '*n.ova: has 4 disks: say which, as n.ova:NAME: one.vmdk, two.vmdk, *' img-info n.ova
+refused 1 '*n.ova: there is no z.vmdk in it; its disks are one.vmdk, *' img-info n.ova:z.vmdk
+img-check --for virtualbox n.ova:two.vmdk >output || fail "check --for: $(cat output)"
+
+# What cannot be.
+refused 1 '*can only be read*' img-resize m.ova +1M
+refused 1 '*can only be read*' img-check -r all m.ova
+refused 1 '*is the source*' img-convert m.ova m.ova
+quiet img-compare x.raw m.ova
+tar -cf e.ova m.ovf
+refused 1 '*there is no disk in it*' img-info e.ova
+gzip -k one.vmdk
+tar -cf g.ova m.ovf one.vmdk.gz
+refused 1 '*compressed by gzip*' img-info g.ova
+tar --format=gnu -S -cf s.ova m.ovf x.raw
+refused 1 '*without its holes*' img-info s.ova
+head -c 100000 m.ova >t.ova
+refused 1 '*was not completely transferred*' img-info t.ova
+refused 1 '*No such file*' img-info none.ova:one.vmdk
+
+# A file of that name that is no tar is what it is; a file with a colon too.
+cp one.vmdk r.ova
+img-info r.ova >output
+has output "file format: vmdk"
+cp one.vmdk m.ova:z
+img-info m.ova:z >output
+has output "file format: vmdk"
+
+# Headers that lie.
+put m.ova 1148 <<END
+77777777777
+END
+refused 1 '*there is no header*' img-info m.ova:one.vmdk

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ova.h - OVA files: a tar file that holds an OVF description of a machine, the
+ * digests of its files, and its disks, which are read where they lie.
+ *
+ *     tar.c        the tar format, read and written
+ *     ova-read.c   which disk in it is meant
+ *     ova-write.c  a new one around a new disk
+ */
+#ifndef OVA_H
+#define OVA_H
+
+#include "tool.h"
+
+/* ------------------------------------------------------------------ tar.c */
+
+enum {
+    TAR_BLOCK = 512, /* headers are one, content is padded to a multiple */
+    TAR_NAME_MAX = 1024
+};
+
+typedef struct TarMember {
+    char name[TAR_NAME_MAX]; /* without a leading "./" */
+    int64_t offset;          /* of its content in the file */
+    int64_t size;
+    int is_sparse; /* not 0: its content is not there one for one */
+} TarMember;
+
+/* Looks at one regular file of those in a tar; returns 0 to go on, anything else to
+ * stop. */
+typedef int TarFn(void *opaque, const TarMember *member);
+
+/* 1: the file, opened as raw, begins as a tar does.  0: not, or it is unreadable. */
+int tar_begins(BlockDriverState *file);
+
+/* Calls look for each in turn.  What that returned if it was not 0; 0: all were
+ * looked at; -1: the tar makes no sense, or cannot be read, and the message is
+ * printed. */
+int tar_walk(BlockDriverState *file, TarFn *look, void *opaque);
+
+/* Fills in the header of a file whose name has at most 100 bytes, of size bytes,
+ * modified at time (seconds since 1970). */
+void tar_header(uint8_t block[TAR_BLOCK], const char *name, int64_t size, int64_t time);
+
+/* ------------------------------------------------------------- ova-read.c */
+
+/* Is it a disk in an OVA: FILE.ova, which has one, or FILE:NAME, which need not be
+ * called .ova?  1: *disk is opened to be read, as raw: the bytes of the image;
+ * 0: it is not; -1: it is, but cannot be had, and the message is printed.  *disk is
+ * NULL but for 1.  format (NULL: not named): as raw, FILE.ova is the tar itself. */
+int ova_open(BlockDriverState **disk, const char *filename, const char *format, unsigned flags);
+
+#endif
