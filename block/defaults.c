@@ -182,6 +182,12 @@ static int default_copy_range(BlockDriverState *bs, int64_t offset, BlockDriverS
     return unsupported(bs, "have the host copy from another file");
 }
 
+static int default_begin_commit(BlockDriverState *bs, BlockDriverState *backing)
+{
+    (void)bs, (void)backing; /* does not care what its backing image becomes */
+    return 0;
+}
+
 int bdrv_has_names(const BlockDriver *driver)
 {
     return driver->open_other != default_open_other;
@@ -234,4 +240,5 @@ void bdrv_fill_defaults(BlockDriver *driver)
     FILL(variants, alike);
     FILL(share_range, default_share_range);
     FILL(copy_range, default_copy_range);
+    FILL(begin_commit, default_begin_commit);
 }

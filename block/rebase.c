@@ -167,7 +167,8 @@ static int commit_down(BlockDriverState *bs)
     if (ret < 0) {
         return ret;
     }
-    if (bdrv_getlength(image) < length) {
+    ret = bs->driver->begin_commit(bs, image);
+    if (ret == 0 && bdrv_getlength(image) < length) {
         ret = bdrv_truncate(image, length);
         if (ret < 0) {
             ret = bdrv_error_prefix(bs, -ENOSPC, "the backing image is shorter");

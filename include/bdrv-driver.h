@@ -233,6 +233,14 @@ struct BlockDriver {
     /* The same by a copy that the host makes. */
     int (*copy_range)(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
                       int64_t from_offset, int64_t bytes);
+
+    /* ---- formats with a backing image ---- */
+
+    /* What bs holds is about to be written into its backing image, which was opened
+     * for that as backing and not changed yet.  Records, durably, what bs needs to
+     * be opened over it at any time meanwhile, should the commit be interrupted;
+     * change_backing, called when all is there, takes that back.  NULL: nothing. */
+    int (*begin_commit)(BlockDriverState *bs, BlockDriverState *backing);
 };
 
 /* Adds a driver to the table.  *driver is copied; its strings and lists must

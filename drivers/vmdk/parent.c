@@ -39,7 +39,7 @@ static int accept_parent(void *opaque, BlockDriverState *backing)
 {
     Vmdk *image = opaque;
     const uint32_t wanted = image->descriptor.parent_cid;
-    uint32_t cid = 0;
+    uint32_t cid = 0, commit_cid;
 
     if (!vmdk_cid_of(backing, &cid)) {
         if (!image->accept_any_parent) {
@@ -47,6 +47,9 @@ static int accept_parent(void *opaque, BlockDriverState *backing)
                               "with this link's parentCID %08" PRIx32 "; the option "
                               "any_parent=on accepts it", bdrv_filename(backing), wanted);
         }
+    } else if (cid != wanted && vmdk_commit_cid(image, &commit_cid) && cid == commit_cid) {
+        bdrv_log(image->bs, "a commit into the parent '%s' was interrupted: this link still holds "
+                 "all of it; commit again", bdrv_filename(backing));
     } else if (cid != wanted && !image->accept_any_parent) {
         return bdrv_error(image->bs, -EINVAL, "the parent '%s' has CID %08" PRIx32 ", this link "
                           "was made when its parent had %08" PRIx32 ": it was written to since, "

@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* In the child; a key of ours, which others keep and do not understand. */
+static const char commit_key[] = "ddb.commitCID";
+
 /* Only extents that are allocated piece by piece let a parent show through. */
 static int check_extents(const Vmdk *image)
 {
@@ -66,11 +69,24 @@ static int edit(char **text, const char *filename, uint32_t cid)
 
     snprintf(digits, sizeof digits, "%08" PRIx32, cid);
     ret = vmdk_option_set(text, "parentCID", digits);
+    if (ret == 0) {
+        ret = vmdk_option_remove(text, commit_key);
+    }
     if (ret < 0) {
         return ret;
     }
     return filename ? vmdk_option_set_quoted(text, "parentFileNameHint", filename)
                     : vmdk_option_remove(text, "parentFileNameHint");
+}
+
+static int change(Vmdk *image, const char *text)
+{
+    int ret;
+
+    pthread_mutex_lock(&image->lock);
+    ret = vmdk_descriptor_change(image, text);
+    pthread_mutex_unlock(&image->lock);
+    return ret;
 }
 
 static int record(Vmdk *image, const char *filename, uint32_t cid)
@@ -79,9 +95,7 @@ static int record(Vmdk *image, const char *filename, uint32_t cid)
     int ret = text ? edit(&text, filename, cid) : -ENOMEM;
 
     if (ret == 0) {
-        pthread_mutex_lock(&image->lock);
-        ret = vmdk_descriptor_change(image, text);
-        pthread_mutex_unlock(&image->lock);
+        ret = change(image, text);
     }
     free(text);
     return ret;
@@ -100,6 +114,59 @@ int vmdk_change_backing(BlockDriverState *bs, const char *filename, BlockDriverS
         ret = check_parent(image, filename, backing, &cid);
     }
     return ret < 0 ? ret : record(image, filename, cid);
+}
+
+/* ------------------------------------------------------------------- a commit
+ *
+ * Before the parent is written its CID changes, and it must: its other children
+ * do not know what comes.  This one does, for it holds it all until the parent
+ * does.  So the new CID is written down here first:
+ *
+ *     child: parentCID a                    parent: CID a
+ *     child: parentCID a, commitCID b       parent: CID a
+ *     child: parentCID a, commitCID b       parent: CID b    content goes down
+ *     child: parentCID b                    parent: CID b
+ *
+ * In each line the child opens over the parent and reads the same. */
+
+int vmdk_commit_cid(const Vmdk *image, uint32_t *cid)
+{
+    VmdkSlice value;
+
+    return image->descriptor.text && vmdk_option_find(image->descriptor.text, commit_key, &value) &&
+           vmdk_slice_cid(value, cid);
+}
+
+static int announce(Vmdk *image, uint32_t cid)
+{
+    char digits[9], *text = strdup(image->descriptor.text);
+    int ret;
+
+    snprintf(digits, sizeof digits, "%08" PRIx32, cid);
+    ret = text ? vmdk_option_set_quoted(&text, commit_key, digits) : -ENOMEM;
+    if (ret == 0) {
+        ret = change(image, text);
+    }
+    free(text);
+    if (ret == -ENOSPC) {
+        bdrv_log(image->bs, "%s: should the commit be interrupted, this link will open with "
+                 "any_parent=on only", bdrv_errmsg());
+        ret = 0;
+    }
+    return ret;
+}
+
+int vmdk_begin_commit(BlockDriverState *bs, BlockDriverState *backing)
+{
+    Vmdk *image = bdrv_state(bs);
+    uint32_t cid;
+    int ret = vmdk_image_refuse_damaged(image);
+
+    if (ret < 0 || !image->descriptor.text || !vmdk_cid_of(backing, &cid)) {
+        return ret;
+    }
+    ret = vmdk_session_cid(bdrv_state(backing), &cid);
+    return ret < 0 ? ret : announce(image, cid);
 }
 
 static int empty_extent(VmdkExtent *extent)

@@ -131,6 +131,21 @@ static int edit_text(Vmdk *image, uint32_t cid, char **text)
     return ret < 0 ? ret : drop_change_tracking(image, text);
 }
 
+int vmdk_session_cid(Vmdk *image, uint32_t *cid)
+{
+    int ret = 0;
+
+    pthread_mutex_lock(&image->lock);
+    *cid = image->descriptor.cid;
+    if (!atomic_load(&image->session_begun) && !image->keeps_cid) {
+        ret = choose_cid(image, cid);
+        image->next_cid = *cid;
+        image->has_next_cid |= ret == 0;
+    }
+    pthread_mutex_unlock(&image->lock);
+    return ret;
+}
+
 static int renew_cid(Vmdk *image)
 {
     char *text;

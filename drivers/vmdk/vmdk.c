@@ -387,4 +387,5 @@ const BlockDriver bdrv_driver_vmdk = {
     .pack = vmdk_pack,
     .write_packed = vmdk_write_packed,
     .variants = vmdk_variants,
+    .begin_commit = vmdk_begin_commit,
 };

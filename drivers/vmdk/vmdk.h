@@ -494,6 +494,9 @@ int vmdk_check(BlockDriverState *bs, BdrvCheck *check, BdrvCheckResult *result);
  * was when the image was opened, durably, so that a child made from the old
  * content will not be mistaken for one of the new. */
 int vmdk_session_begin(Vmdk *image);
+/* What vmdk_session_begin() will make, or has made, the CID of an image that
+ * records one. */
+int vmdk_session_cid(Vmdk *image, uint32_t *cid);
 
 /* bytes random bytes from the system. */
 int vmdk_random(void *buf, size_t bytes);
@@ -541,6 +544,10 @@ int vmdk_cid_of(const BlockDriverState *bs, uint32_t *cid);
 int vmdk_truncate(BlockDriverState *bs, int64_t length);
 int vmdk_change_backing(BlockDriverState *bs, const char *filename, BlockDriverState *backing);
 int vmdk_make_empty(BlockDriverState *bs);
+int vmdk_begin_commit(BlockDriverState *bs, BlockDriverState *backing);
+/* The CID that the parent has from when a commit into it has begun to when that is
+ * done: 1, or 0: none is under way, nor was interrupted. */
+int vmdk_commit_cid(const Vmdk *image, uint32_t *cid);
 /* -EINVAL: it cannot be written as the name of a parent. */
 int vmdk_check_hint(const BlockDriverState *bs, const char *hint);
 
