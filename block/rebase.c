@@ -253,6 +253,26 @@ static int read_or_zeros(BlockDriverState *from, uint8_t *buf, int64_t offset, i
     return there > 0 ? bdrv_pread(from, buf, (size_t)there, offset) : 0;
 }
 
+static int unit_differs(const Rebase *r, int64_t offset, int64_t done, int64_t bytes,
+                        int64_t *piece)
+{
+    *piece = bdrv_min(r->unit - (offset + done) % r->unit, bytes - done);
+    return memcmp(r->old_bytes + done, r->new_bytes + done, (size_t)*piece) != 0;
+}
+
+/* How far do the units from done on all differ, or all agree? */
+static int find_run(const Rebase *r, int64_t offset, int64_t done, int64_t bytes, int64_t *run)
+{
+    int64_t piece;
+    const int differs = unit_differs(r, offset, done, bytes, run);
+
+    while (done + *run < bytes &&
+           unit_differs(r, offset, done + *run, bytes, &piece) == differs) {
+        *run += piece;
+    }
+    return differs;
+}
+
 /* Written as data, also where it is zeros: write_zeroes would see that the old
  * backing image shows zeros there, and do nothing. */
 static int copy_differences(const Rebase *r, int64_t offset, int64_t bytes)
@@ -262,13 +282,12 @@ static int copy_differences(const Rebase *r, int64_t offset, int64_t bytes)
     if (ret == 0) {
         ret = read_or_zeros(r->new, r->new_bytes, offset, bytes);
     }
-    for (int64_t done = 0; ret == 0 && done < bytes;) {
-        int64_t piece = bdrv_min(r->unit - (offset + done) % r->unit, bytes - done);
+    for (int64_t done = 0, run; ret == 0 && done < bytes; done += run) {
+        const int differs = find_run(r, offset, done, bytes, &run);
 
-        if (memcmp(r->old_bytes + done, r->new_bytes + done, (size_t)piece) != 0) {
-            ret = bdrv_pwrite(r->bs, r->old_bytes + done, (size_t)piece, offset + done);
+        if (differs) {
+            ret = bdrv_pwrite(r->bs, r->old_bytes + done, (size_t)run, offset + done);
         }
-        done += piece;
     }
     return ret;
 }

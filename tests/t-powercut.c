@@ -3,8 +3,8 @@
  * t-powercut.c - power loss at every point of a session, on every kind of image
  * that can be written, with all its files and its parent.
  *
- * A session of writes, zeros, discards, flushes and changes of the length
- * is recorded (powercut.h).  Then the files are rebuilt as they might
+ * A session of writes, zeros, discards, flushes, changes of the length and
+ * commits is recorded (powercut.h).  Then the files are rebuilt as they might
  * look if the power had gone at each change, in order, with the last write only
  * in part, or with a random choice of what no flush had confirmed.  The image
  * must open, be of a length that it had, and hold everything that a flush had
@@ -131,6 +131,14 @@ static void do_resize(Session *session, BlockDriverState *disk, uint32_t *seed)
     ledger_resized(session->ledger, length);
 }
 
+/* Nothing changes but the place; and it is durable afterwards. */
+static void do_commit(Session *session, BlockDriverState *disk)
+{
+    begin_step(session, 0, 0, PATTERN_ZEROS);
+    assert_ok(bdrv_commit(disk));
+    ledger_flushed(session->ledger);
+}
+
 static void do_step(Session *session, BlockDriverState *disk, uint32_t *seed,
                     unsigned generation)
 {
@@ -142,6 +150,8 @@ static void do_step(Session *session, BlockDriverState *disk, uint32_t *seed,
         do_discard(session, disk, seed);
     } else if (choice < 8 && (kind->facts & IMAGE_TRUNCATES) != 0) {
         do_resize(session, disk, seed);
+    } else if (choice < 8 && kind->parent_format != NULL) {
+        do_commit(session, disk);
     } else {
         do_write(session, disk, seed, generation);
     }
@@ -349,6 +359,61 @@ START_TEST(power_loss_at_any_point_breaks_no_promise)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- seSparse */
+
+/* What is written must have a place already: so all of it has. */
+static const ImageKind sesparse = {
+    .name = "seSparse, in place", .format = "vmdk",
+    .create_options = "subformat=seSparse,sesparse_unverified=on",
+};
+
+enum {
+    SE_GRAIN = 4096,
+    SE_GTES = 4096,
+    /* Sectors, each in a field of the constant header. */
+    SE_GD = 16 * 8,
+    SE_GTS = 18 * 8,
+    SE_GRAINS = 24 * 8
+};
+
+static int64_t sesparse_part(BlockDriverState *file, int64_t field)
+{
+    uint8_t bytes[8];
+    assert_ok(bdrv_pread(file, bytes, sizeof(bytes), field));
+    return (int64_t)bdrv_load_le64(bytes) * SECTOR;
+}
+
+static void set_entry(BlockDriverState *file, int64_t table, int64_t i, uint64_t value)
+{
+    uint8_t bytes[8];
+    bdrv_store_le64(bytes, value);
+    assert_ok(bdrv_pwrite(file, bytes, sizeof(bytes), table + i * (int64_t)sizeof(bytes)));
+}
+
+static Image *make_sesparse(const ImageKind *kind)
+{
+    const int64_t grains = bdrv_div_up(DISK, SE_GRAIN);
+    Image *image = image_new_in_volume(kind, DISK);
+    BlockDriverState *file = volume_open(image->volume, "image-sesparse.vmdk", BDRV_O_RDWR);
+    int64_t gts = sesparse_part(file, SE_GTS);
+    assert_ok(bdrv_truncate(file, sesparse_part(file, SE_GRAINS) + grains * SE_GRAIN));
+    ck_assert_int_le(grains, SE_GTES);
+    set_entry(file, sesparse_part(file, SE_GD), 0, UINT64_C(1) << 60);
+    for (int64_t i = 0; i < grains; i++) { /* places below 4096: see the format */
+        set_entry(file, gts, i, UINT64_C(3) << 60 | (uint64_t)i << 48);
+    }
+    assert_ok(bdrv_close(file));
+    return image;
+}
+
+START_TEST(power_loss_over_sesparse_in_place)
+{
+    if (is_chosen(&sesparse)) {
+        sweep(&sesparse, make_sesparse, suite_seed());
+    }
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -356,6 +421,7 @@ Suite *test_suite(void)
     };
     Suite *suite = suite_create("powercut");
     image_register_drivers();
-    image_add_loops(suite, "power loss", tests, 36000);
+    TCase *tcase = image_add_loops(suite, "power loss", tests, 36000);
+    tcase_add_test(tcase, power_loss_over_sesparse_in_place);
     return suite;
 }

@@ -12,46 +12,15 @@
 
 /* ------------------------------------------------------------------- storing */
 
-static int store_alone(Vmdk *image, const char *text)
-{
-    const size_t length = strlen(text);
-    int ret = bdrv_replace(image->descriptor_file, text, length);
-
-    if (ret == -ENOTSUP || ret == -EACCES) {
-        ret = bdrv_pwrite(image->descriptor_file, text, length, 0);
-        ret = ret < 0 ? ret : bdrv_truncate(image->descriptor_file, (int64_t)length);
-    }
-    return ret;
-}
-
-static int store_embedded(Vmdk *image, const char *text)
-{
-    char *padded = calloc(1, (size_t)image->descriptor_room);
-    int ret = padded ? 0 : -ENOMEM;
-
-    if (ret == 0 && (int64_t)strlen(text) > image->descriptor_room) {
-        ret = bdrv_error(image->bs, -ENOSPC, "the descriptor has %zu bytes, but only %" PRId64
-                         " are set aside for it", strlen(text), image->descriptor_room);
-    }
-    if (ret == 0) {
-        memcpy(padded, text, strlen(text));
-        ret = bdrv_pwrite(image->descriptor_file, padded, (size_t)image->descriptor_room,
-                          image->descriptor_offset);
-    }
-    free(padded);
-    return ret;
-}
-
-/* Writes text over the stored descriptor; it belongs to the image from then on. */
+/* Puts text in the place of the stored descriptor, as power loss allows; it
+ * belongs to the image from then on. */
 static int store(VmdkCheck *c, char *text)
 {
     Vmdk *image = c->image;
-    int ret = image->descriptor_room > 0 ? store_embedded(image, text)
-                                         : store_alone(image, text);
+    const int known = image->descriptor.text && !image->descriptor_problem;
+    int ret = known ? vmdk_descriptor_store(image, text)
+                    : vmdk_descriptor_store_whole(image, text);
 
-    if (ret == 0) {
-        ret = bdrv_flush_children(image->bs);
-    }
     if (ret < 0) {
         free(text);
         return bdrv_error_prefix(image->bs, ret, "writing the descriptor");
@@ -251,6 +220,42 @@ static void check_parent(VmdkCheck *c)
                "comparison (img-rebase -u) accepts it", c->image->parent_problem);
 }
 
+/* Did a commit not come to its end?  Then the link still holds all of it, and so
+ * fits the parent as it was and as it is now. */
+static int check_commit(VmdkCheck *c)
+{
+    Vmdk *image = c->image;
+    BlockDriverState *backing = bdrv_backing(image->bs);
+    uint32_t cid;
+    const int known = backing && vmdk_cid_of(backing, &cid);
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_MISMATCH,
+        .repair = known ? "the parent as it is now is recorded as the parent" : NULL,
+        .repaired = c->mend_all,
+    };
+    char *text;
+    int ret;
+
+    if (image->descriptor_problem || image->parent_problem ||
+        !vmdk_commit_cid(image, &(uint32_t){0})) {
+        return 0;
+    }
+    vmdk_found(c, &finding, "a commit into the parent was interrupted; what it was to write is "
+               "all here still, and can be committed again");
+    if (!known || !c->mend_all) {
+        return 0;
+    }
+    text = strdup(image->descriptor.text);
+    ret = text ? vmdk_parent_cid_set(&text, cid) : -ENOMEM;
+    if (ret < 0) {
+        free(text);
+        return ret;
+    }
+    ret = store(c, text);
+    image->descriptor.parent_cid = ret < 0 ? image->descriptor.parent_cid : cid;
+    return ret;
+}
+
 /* Is there a change-tracking file of that name? */
 static int is_tracked(const Vmdk *image, const char *name)
 {
@@ -323,6 +328,9 @@ int vmdk_check_link(VmdkCheck *c)
     }
     if (c->image->parent_problem) {
         check_parent(c);
+    }
+    if (ret == 0) {
+        ret = check_commit(c);
     }
     return ret < 0 ? ret : check_tracking(c);
 }

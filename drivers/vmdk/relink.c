@@ -62,16 +62,20 @@ int vmdk_check_hint(const BlockDriverState *bs, const char *hint)
     return 0;
 }
 
-static int edit(char **text, const char *filename, uint32_t cid)
+int vmdk_parent_cid_set(char **text, uint32_t cid)
 {
     char digits[9];
     int ret;
 
     snprintf(digits, sizeof digits, "%08" PRIx32, cid);
     ret = vmdk_option_set(text, "parentCID", digits);
-    if (ret == 0) {
-        ret = vmdk_option_remove(text, commit_key);
-    }
+    return ret < 0 ? ret : vmdk_option_remove(text, commit_key);
+}
+
+static int edit(char **text, const char *filename, uint32_t cid)
+{
+    const int ret = vmdk_parent_cid_set(text, cid);
+
     if (ret < 0) {
         return ret;
     }

@@ -38,17 +38,13 @@ static int padded(char **copy, const char *text, size_t size)
     return 0;
 }
 
-static int find_difference(Change *change, const char *text)
+static int find_difference(Change *change)
 {
-    int ret = padded(&change->before, change->image->descriptor.text, change->size);
+    const int ret = padded(&change->before, change->image->descriptor.text, change->size);
 
-    if (ret == 0) {
-        ret = padded(&change->after, text, change->size);
-    }
     if (ret < 0) {
         return ret;
     }
-    change->last = change->size;
     while (change->first < change->size &&
            change->before[change->first] == change->after[change->first]) {
         change->first++;
@@ -219,6 +215,12 @@ static int check_room(const Vmdk *image, size_t length)
     return 0;
 }
 
+static int store(Change *change, size_t length)
+{
+    return change->image->descriptor_room > 0 ? store_embedded(change)
+                                              : store_file(change, length);
+}
+
 int vmdk_descriptor_store(Vmdk *image, const char *text)
 {
     const size_t length = strlen(text);
@@ -228,13 +230,35 @@ int vmdk_descriptor_store(Vmdk *image, const char *text)
     change.size = image->descriptor_room > 0   ? (size_t)image->descriptor_room
                   : length > image->descriptor.text_size ? length
                                                          : image->descriptor.text_size;
+    change.last = change.size;
     if (ret == 0) {
-        ret = find_difference(&change, text);
+        ret = padded(&change.after, text, change.size);
     }
     if (ret == 0) {
-        ret = image->descriptor_room > 0 ? store_embedded(&change) : store_file(&change, length);
+        ret = find_difference(&change);
+    }
+    if (ret == 0) {
+        ret = store(&change, length);
     }
     free(change.before);
+    free(change.after);
+    return ret;
+}
+
+int vmdk_descriptor_store_whole(Vmdk *image, const char *text)
+{
+    const size_t length = strlen(text);
+    Change change = {.image = image, .file = image->descriptor_file};
+    int ret = check_room(image, length);
+
+    change.size = image->descriptor_room > 0 ? (size_t)image->descriptor_room : length;
+    change.last = change.size;
+    if (ret == 0) {
+        ret = padded(&change.after, text, change.size);
+    }
+    if (ret == 0) {
+        ret = store(&change, length);
+    }
     free(change.after);
     return ret;
 }

@@ -514,6 +514,9 @@ int vmdk_cid_set(char **text, const char *digits);
 /* Puts text in the place of the stored descriptor, durably: power loss leaves
  * one or the other.  -ENOSPC: no room for it.  Only the file is changed. */
 int vmdk_descriptor_store(Vmdk *image, const char *text);
+/* The same over a stored descriptor that is damaged, so that nobody knows what
+ * changes. */
+int vmdk_descriptor_store_whole(Vmdk *image, const char *text);
 /* The same of a text whose extent lines say what they said, after it has been
  * checked; then image->descriptor says it too.  image->lock is held. */
 int vmdk_descriptor_change(Vmdk *image, const char *text);
@@ -548,6 +551,8 @@ int vmdk_begin_commit(BlockDriverState *bs, BlockDriverState *backing);
 /* The CID that the parent has from when a commit into it has begun to when that is
  * done: 1, or 0: none is under way, nor was interrupted. */
 int vmdk_commit_cid(const Vmdk *image, uint32_t *cid);
+/* Makes cid the parent's CID that *text names, and the only one. */
+int vmdk_parent_cid_set(char **text, uint32_t cid);
 /* -EINVAL: it cannot be written as the name of a parent. */
 int vmdk_check_hint(const BlockDriverState *bs, const char *hint);
 

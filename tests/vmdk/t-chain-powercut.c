@@ -137,6 +137,7 @@ typedef struct Sweep {
     const char *what;
     OperationFn *operation;
     uint8_t *content;
+    int interrupted; /* how many times a check found that a commit was */
 } Sweep;
 
 static void demand(const Sweep *sweep, const char *where, const char *problem)
@@ -176,13 +177,47 @@ static void assert_sound(const Sweep *sweep, Volume *volume, const char *name, c
     assert_ok(bdrv_close(disk));
 }
 
+static void note_finding(void *opaque, const BdrvFinding *finding)
+{
+    *(int *)opaque += strstr(finding->text, "was interrupted") != NULL;
+}
+
+/* How many times. */
+static int find_interrupted(const Sweep *sweep, Volume *volume, unsigned flags, const char *where)
+{
+    const unsigned access = flags != 0 ? BDRV_O_RDWR | BDRV_O_CHECK : 0;
+    BlockDriverState *disk = open_left(sweep, volume, "child.vmdk", access, where);
+    BdrvCheckResult result = {.struct_size = sizeof result};
+    int found = 0, ret;
+    BdrvCheckOptions options = {.struct_size = sizeof options, .flags = flags,
+                                .finding = note_finding, .finding_opaque = &found};
+
+    ret = bdrv_check(disk, &options, &result);
+    demand(sweep, where, ret == 0 ? NULL : bdrv_errmsg());
+    assert_content(sweep, disk, where);
+    assert_ok(bdrv_close(disk));
+    return found;
+}
+
+/* A repair finishes the record of an interrupted commit, not the commit. */
+static void repair(Sweep *sweep, Volume *volume, const char *where)
+{
+    sweep->interrupted += find_interrupted(sweep, volume, BDRV_CHECK_REPAIR_ALL, where);
+    if (find_interrupted(sweep, volume, 0, where) != 0) {
+        demand(sweep, where, "found again after a repair");
+    }
+}
+
 static void examine(void *opaque, Volume *volume, size_t cut, const char *where)
 {
-    const Sweep *sweep = opaque;
+    Sweep *sweep = opaque;
+    Volume *copy = volume_copy(volume);
     BlockDriverState *disk;
     int ret;
 
     (void)cut;
+    repair(sweep, copy, where);
+    volume_free(copy);
     assert_sound(sweep, volume, "base.vmdk", where);
     disk = open_left(sweep, volume, "child.vmdk", BDRV_O_RDWR, where);
     demand(sweep, where, image_find_damage(disk));
@@ -232,6 +267,9 @@ START_TEST(the_chain_reads_as_before_wherever_the_power_goes)
     printf("%s: %zu cuts, %zu states\n", what, powercut.count + 1,
            powercut_try_all(&powercut, suite_is_large() ? 100 * LOSSES : LOSSES, &seed, examine,
                             &sweep));
+    if (operations[_i % OPERATIONS].run == commit) {
+        ck_assert_int_gt(sweep.interrupted, 0);
+    }
     powercut_free(&powercut);
     volume_free(volume);
     free(sweep.content);
