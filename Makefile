@@ -272,6 +272,10 @@ bench: all
 	@PATH="$(abspath $(B))/bin:$$PATH" B="$(abspath $(B))" \
 	    IMAGES="$(abspath $(IMAGES))" tests/bench/run.sh
 
+## interchange: put into README which kinds of VMDK other programs and we exchange
+interchange: all
+	@PATH="$(abspath $(B))/bin:$$PATH" UPDATE=1 sh tests/cli/interchange.sh
+
 ## lint: functions of at most 60 lines, files of at most 600, no forbidden includes
 lint:
 	@tests/lint.sh
@@ -330,6 +334,6 @@ help:
 	@sed -n 's/^## \([a-z-]*\): /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: all check check-suites check-large check-asan check-tsan check-valgrind \
-        build-tests fuzz fuzz-long soak demo bench lint symbols deps deps-peers install \
+        build-tests fuzz fuzz-long soak demo bench interchange lint symbols deps deps-peers install \
         uninstall dist clean help FORCE
 -include $(wildcard $(B)/obj/*/*.d $(B)/obj/*/*/*.d)
