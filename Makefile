@@ -181,6 +181,8 @@ $(B)/bin/img-%: $(B)/bin/img
 $(B)/tests/%: $(B)/obj/tests/%.o $(test_library) $(B)/lib/libbdrv.a
 	$(link) $(check_libs) $(libs)
 
+$(B)/tests/t-sandbox: $(B)/obj/tools/sandbox.o
+
 $(B)/tests/examples/%: $(B)/obj/tests/examples/%.o $(B)/lib/libbdrv.a
 	$(link) $(libs)
 

@@ -227,6 +227,7 @@ int bdrv_node_new(BlockDriverState **bs, const BlockDriver *driver, const char *
     atomic_init(&node->length, 0);
     atomic_init(&node->unflushed, 0);
     atomic_init(&node->abandoned, 0);
+    atomic_init(&node->needs_names, 0);
     pthread_mutex_init(&node->flush_lock, NULL);
     pthread_mutex_init(&node->serial, NULL);
     pthread_mutex_init(&node->guard, NULL);

@@ -31,6 +31,11 @@ int bdrv_is_writable(const BlockDriverState *bs)
     return (bs->flags & BDRV_O_RDWR) != 0;
 }
 
+int bdrv_needs_names(BlockDriverState *bs)
+{
+    return bs ? atomic_load(&bs->needs_names) != 0 : -EINVAL;
+}
+
 BlockDriverState *bdrv_file(const BlockDriverState *bs)
 {
     return bs->file;
@@ -61,6 +66,11 @@ const char *bdrv_driver_name(const BlockDriverState *bs)
 void bdrv_set_length(BlockDriverState *bs, int64_t length)
 {
     atomic_store(&bs->length, length);
+}
+
+void bdrv_set_needs_names(BlockDriverState *bs, int needs)
+{
+    atomic_store(&bs->needs_names, needs);
 }
 
 void bdrv_set_packing(BlockDriverState *bs, int64_t cluster, size_t room)

@@ -311,6 +311,10 @@ const char *bdrv_driver_name(const BlockDriverState *bs);
 /* Sets the disk's length (>= 0).  To be called in open, and by truncate. */
 void bdrv_set_length(BlockDriverState *bs, int64_t length);
 
+/* To be called in open (and when that changes) by a driver that will open or make
+ * children later, or call bdrv_replace().  See bdrv_needs_names(). */
+void bdrv_set_needs_names(BlockDriverState *bs, int needs);
+
 /* To be called in open by a driver that has pack and write_packed, if this image
  * is to be written by them: bdrv_convert() then does so, for clusters of that
  * many bytes, a power of two (0: it does not), each of which takes at most room

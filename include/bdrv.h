@@ -286,6 +286,12 @@ int64_t bdrv_getlength(BlockDriverState *bs);
  * an image of more files than are open at a time, knows those that are. */
 int bdrv_uses_file(BlockDriverState *bs, const char *filename);
 
+/* May what is still to be done on this node find files by name: open further
+ * extents, or put a new file in the place of one?  0: all that it needs is open.
+ * For a program that gives up rights when its images are open; bdrv_commit() and
+ * bdrv_rebase() always find files.  -EINVAL: bs is NULL. */
+int bdrv_needs_names(BlockDriverState *bs);
+
 /* The name the image was opened by; the name of its format; whether it can be
  * written.  The strings live as long as the handle. */
 const char *bdrv_filename(const BlockDriverState *bs);

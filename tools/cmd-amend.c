@@ -28,6 +28,7 @@ static int amend(const Amend *request, const char *filename)
     if (bs == NULL) {
         return -1;
     }
+    confine_to_image(&request->how, bs);
     result = bdrv_amend(bs, request->change.options);
     if (result < 0) {
         tool_library_error();
@@ -77,6 +78,7 @@ static const ToolOption amend_options[] = {
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,
+    IMAGE_OPTION_NO_SANDBOX,
     {0, NULL, NULL, NULL},
 };
 

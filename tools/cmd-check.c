@@ -442,6 +442,7 @@ static int check_image(Check *request, const char *filename)
     }
     bs = image_open(filename, &request->how);
     if (bs != NULL) {
+        confine_to_image(&request->how, bs);
         status = check(bs, request);
         if (bdrv_close(bs) < 0) {
             tool_library_error();
@@ -475,6 +476,7 @@ static const ToolOption check_options[] = {
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,
+    IMAGE_OPTION_NO_SANDBOX,
     {0, NULL, NULL, NULL},
 };
 

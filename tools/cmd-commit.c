@@ -71,6 +71,18 @@ static int commit(const Commit *request, BlockDriverState *bs,
     return result;
 }
 
+/* The parent will be opened for writing, with all its files. */
+static void give_up_rights(const Commit *request, BlockDriverState *bs)
+{
+    Confinement c = {0};
+
+    confine_image(&c, &request->how, bs);
+    if (bdrv_backing(bs) != NULL) {
+        confine_named(&c, &request->how, bdrv_filename(bdrv_backing(bs)), CONFINE_WRITE);
+    }
+    confine(&c, &request->how);
+}
+
 static int commit_run(void *opaque, int count, char **operands)
 {
     Commit *request = opaque;
@@ -85,6 +97,7 @@ static int commit_run(void *opaque, int count, char **operands)
     }
     bs = image_open(operands[0], &request->how);
     if (bs != NULL) {
+        give_up_rights(request, bs);
         result = commit(request, bs, operands[0]);
         result = image_close_written(bs, result);
     }
@@ -102,6 +115,7 @@ static const ToolOption commit_options[] = {
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,
+    IMAGE_OPTION_NO_SANDBOX,
     {0, NULL, NULL, NULL},
 };
 

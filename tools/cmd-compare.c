@@ -237,6 +237,15 @@ static int open_side(Side *side, const char *filename, const ImageHow *how)
     return 0;
 }
 
+static void give_up_rights(const ImageHow *how, const Side sides[2])
+{
+    Confinement c = {0};
+
+    confine_image(&c, how, sides[0].bs);
+    confine_image(&c, how, sides[1].bs);
+    confine(&c, how);
+}
+
 static int compare_run(void *opaque, int count, char **operands)
 {
     Compare *request = opaque;
@@ -250,6 +259,7 @@ static int compare_run(void *opaque, int count, char **operands)
     if (progress_check(&request->progress) == 0 &&
         open_side(&comparison.sides[0], operands[0], &request->how) == 0 &&
         open_side(&comparison.sides[1], operands[1], &second) == 0) {
+        give_up_rights(&request->how, comparison.sides);
         result = compare(&comparison);
     }
     for (int i = 0; i < 2; i++) {
@@ -269,6 +279,7 @@ static const ToolOption compare_options[] = {
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,
+    IMAGE_OPTION_NO_SANDBOX,
     {0, NULL, NULL, NULL},
 };
 

@@ -101,6 +101,18 @@ static void warn_of_parent(const Create *request, const char *filename)
     bdrv_close(bs);
 }
 
+/* Before the parent is opened, since that is all there is to be afraid of. */
+static void give_up_rights(const Create *request, const char *filename)
+{
+    Confinement c = {0};
+
+    confine_named(&c, &request->how, filename, CONFINE_WRITE);
+    if (request->image.backing != NULL) {
+        confine_beside(&c, &request->how, filename, request->image.backing);
+    }
+    confine(&c, &request->how);
+}
+
 static int create(const Create *request, const char *filename)
 {
     const ImageNew *image = &request->image;
@@ -116,6 +128,7 @@ static int create(const Create *request, const char *filename)
     if (find_size(request, filename, &options.size) < 0) {
         return -1;
     }
+    give_up_rights(request, filename);
     if (bdrv_create(filename, image->format, &options) < 0) {
         tool_library_error();
         return -1;
@@ -178,6 +191,7 @@ static const ToolOption create_options[] = {
     {'u', "unsafe", NULL, "record that FILE without looking at it"},
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_ALLOW_PATH,
+    IMAGE_OPTION_NO_SANDBOX,
     {0, NULL, NULL, NULL},
 };
 

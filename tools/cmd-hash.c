@@ -23,6 +23,7 @@ typedef struct Hash {
     char expected_hex[HEX_LENGTH + 1];
     unsigned threads; /* 0: one per processor */
     int json;
+    int alone; /* not 0: there is one image */
 } Hash;
 
 /* --------------------------------------------------------------- arguments */
@@ -163,6 +164,9 @@ static int hash_image(const Hash *request, Json *json, const char *filename)
     if (bs == NULL) {
         return HASH_FAILED;
     }
+    if (request->alone) {
+        confine_to_image(&request->how, bs);
+    }
     if (compute(request, bs, hex) == 0) {
         status = HASH_GOOD;
         print_hash(request, json, bs, filename, hex);
@@ -178,6 +182,19 @@ static int hash_image(const Hash *request, Json *json, const char *filename)
 
 /* ------------------------------------------------------------------ command */
 
+/* Of several images, before the first is opened; the rest must still be. */
+static void give_up_rights(const Hash *request, int count, char **names)
+{
+    Confinement c = {0};
+
+    for (int i = 0; i < count; i++) {
+        if (strcmp(names[i], "-") != 0) {
+            confine_named(&c, &request->how, names[i], CONFINE_READ);
+        }
+    }
+    confine(&c, &request->how);
+}
+
 static int hash_run(void *opaque, int count, char **operands)
 {
     Hash *request = opaque;
@@ -192,6 +209,10 @@ static int hash_run(void *opaque, int count, char **operands)
     }
     interrupt_catch();
     interrupt_answer();
+    request->alone = count == 1;
+    if (!request->alone) {
+        give_up_rights(request, count, operands);
+    }
     json_begin(&json, stdout);
     if (request->json) {
         json_list(&json, NULL, JSON_INDENTED);
@@ -220,6 +241,7 @@ static const ToolOption hash_options[] = {
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,
+    IMAGE_OPTION_NO_SANDBOX,
     {0, NULL, NULL, NULL},
 };
 

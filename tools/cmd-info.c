@@ -257,6 +257,7 @@ static int show_image(const char *filename, InfoRequest *request)
     }
     bs = image_open(filename, &request->how);
     if (bs != NULL) {
+        confine_to_image(&request->how, bs);
         result = show_chain(bs, request);
         image_close(bs);
     }
@@ -289,6 +290,7 @@ static const ToolOption info_options[] = {
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,
+    IMAGE_OPTION_NO_SANDBOX,
     {0, NULL, NULL, NULL},
 };
 

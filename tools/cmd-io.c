@@ -153,6 +153,7 @@ static int io_run(void *opaque, int count, char **operands)
     }
     bs = image_open(operands[0], &session->how);
     if (bs != NULL) {
+        confine_to_image(&session->how, bs);
         status = session->count > 0 ? run_given_lines(bs, session)
                                     : run_typed_lines(bs);
         if (bdrv_close(bs) < 0) {
@@ -173,6 +174,7 @@ static const ToolOption io_options[] = {
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,
+    IMAGE_OPTION_NO_SANDBOX,
     {0, NULL, NULL, NULL},
 };
 

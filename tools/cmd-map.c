@@ -170,6 +170,7 @@ static int map_run(void *opaque, int count, char **operands)
 
     (void)count;
     if (bs != NULL) {
+        confine_to_image(&request->how, bs);
         result = map(bs, request);
         image_close(bs);
     }
@@ -185,6 +186,7 @@ static const ToolOption map_options[] = {
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,
+    IMAGE_OPTION_NO_SANDBOX,
     {0, NULL, NULL, NULL},
 };
 

@@ -51,6 +51,17 @@ static int rebase(const Rebase *request, BlockDriverState *bs)
     return result;
 }
 
+static void give_up_rights(const Rebase *request, BlockDriverState *bs)
+{
+    Confinement c = {0};
+
+    confine_image(&c, &request->how, bs);
+    if (request->parent[0] != '\0') {
+        confine_beside(&c, &request->how, bdrv_filename(bs), request->parent);
+    }
+    confine(&c, &request->how);
+}
+
 /* With -u the old parent is not needed, and may be gone. */
 static int rebase_run(void *opaque, int count, char **operands)
 {
@@ -68,6 +79,7 @@ static int rebase_run(void *opaque, int count, char **operands)
         bs = image_open(operands[0], &request->how);
     }
     if (bs != NULL) {
+        give_up_rights(request, bs);
         result = rebase(request, bs);
         result = image_close_written(bs, result);
     }
@@ -84,6 +96,7 @@ static const ToolOption rebase_options[] = {
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,
+    IMAGE_OPTION_NO_SANDBOX,
     {0, NULL, NULL, NULL},
 };
 

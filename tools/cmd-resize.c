@@ -75,6 +75,7 @@ static int resize_run(void *opaque, int count, char **operands)
     request->how.flags |= BDRV_O_RDWR;
     bs = image_open(operands[0], &request->how);
     if (bs != NULL) {
+        confine_to_image(&request->how, bs);
         result = resize(request, bs, operands[0], operands[1]);
         result = image_close_written(bs, result);
     }
@@ -91,6 +92,7 @@ static const ToolOption resize_options[] = {
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,
+    IMAGE_OPTION_NO_SANDBOX,
     {0, NULL, NULL, NULL},
 };
 

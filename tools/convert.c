@@ -179,6 +179,24 @@ static int close_target(Job *job, int result)
     return result;
 }
 
+/* From now on what strangers have made is read.  At the end the target is moved to
+ * its name, or removed. */
+static void give_up_rights(const Job *job)
+{
+    const ImageHow *how = &job->request->source;
+    Confinement c = {0};
+
+    for (int i = 0; i < job->count; i++) {
+        confine_image(&c, how, job->sources[i]);
+    }
+    confine_image(&c, how, job->target);
+    if (job->piped == NULL) {
+        confine_named(&c, NULL, job->output.target, CONFINE_WRITE);
+        confine_named(&c, NULL, job->output.path, CONFINE_WRITE);
+    }
+    confine(&c, how);
+}
+
 /* Created, filled and closed; not yet finished. */
 static int fill_target(Job *job)
 {
@@ -191,6 +209,7 @@ static int fill_target(Job *job)
         result = open_target(job);
     }
     if (result == 0) {
+        give_up_rights(job);
         progress_begin(&job->progress, &job->request->progress, "copy");
         result = copy_sources(job);
         progress_end(&job->progress, result == 0);

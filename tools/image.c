@@ -102,6 +102,9 @@ int image_take(ImageHow *how, int letter, const char *value)
         return add_allow_path(how, value);
     case TOOL_OPEN_OPTION:
         return join_option(&how->options, value, "--open-option");
+    case TOOL_NO_SANDBOX:
+        how->no_sandbox = 1;
+        return 0;
     default:
         return -1; /* not in any table */
     }

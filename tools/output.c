@@ -256,12 +256,14 @@ int output_created(Output *output)
 static void keep_owner(const Output *output)
 {
     struct stat old;
+    int fd = stat(output->target, &old) == 0 ? open(output->path, O_RDONLY | O_CLOEXEC) : -1;
 
-    if (stat(output->target, &old) == 0) {
-        if (chown(output->path, old.st_uid, old.st_gid) < 0) {
+    if (fd >= 0) {
+        if (fchown(fd, old.st_uid, old.st_gid) < 0) {
             /* Not ours to give away, so it stays ours. */
         }
-        (void)chmod(output->path, old.st_mode & 0777);
+        (void)fchmod(fd, old.st_mode & 0777);
+        close(fd);
     }
 }
 

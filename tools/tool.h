@@ -38,6 +38,7 @@ typedef struct ToolOption {
 enum {
     TOOL_ALLOW_PATH = 256, /* --allow-path, see image_take() */
     TOOL_OPEN_OPTION,      /* --open-option, the same */
+    TOOL_NO_SANDBOX,       /* --no-sandbox, the same */
     TOOL_PROGRESS_FD,      /* --progress-fd, see progress_take() */
     TOOL_LONG_ONLY /* the first number that a command may use for its own */
 };
@@ -95,12 +96,14 @@ int tool_parse_output(const char *text);
 
 /* -------------------------------------------------------- images (image.c) */
 
-/* How to open an image, as -f, -U, --allow-path and --open-option say. */
+/* How to open an image, as -f, -U, --allow-path, --open-option and --no-sandbox
+ * say. */
 typedef struct ImageHow {
     const char *format; /* NULL: look at the content */
     unsigned flags;     /* BDRV_O_… */
     int quiet;          /* not 0: no warnings about tolerated oddities */
     const char **allow_paths; /* ended by NULL, or NULL */
+    int no_sandbox;     /* not 0: confine() does nothing */
     char *options;      /* all --open-option, joined; NULL: none */
 } ImageHow;
 
@@ -119,6 +122,11 @@ typedef struct ImageHow {
     {                                            \
         TOOL_OPEN_OPTION, "open-option", "KEY=VALUE", \
         "open it with this option of its format (repeatable)" \
+    }
+#define IMAGE_OPTION_NO_SANDBOX                  \
+    {                                            \
+        TOOL_NO_SANDBOX, "no-sandbox", NULL,     \
+        "keep all rights, also when the files are open" \
     }
 int image_take(ImageHow *how, int letter, const char *value);
 
@@ -180,6 +188,49 @@ int image_same_file(const char *one, const char *other);
  * and its backing chain; else (or if that cannot be told) -1, with a message
  * printed that starts with what. */
 int image_spare(BlockDriverState *bs, const char *filename, const char *what);
+
+/* ----------------------------------------------------- confining (confine.c)
+ *
+ * When the images are open, a command gives up what it will not need any more (see
+ * sandbox.h).  It lists what it does need by name, and then calls confine():
+ *
+ *     Confinement c = {0};
+ *     confine_image(&c, how, bs);
+ *     confine(&c, how);
+ *
+ * Where there is no memory for the list nothing is given up. */
+
+typedef enum ConfineAccess {
+    CONFINE_READ,
+    CONFINE_WRITE
+} ConfineAccess;
+
+typedef struct Confinement {
+    char **paths; /* owned */
+    ConfineAccess *access;
+    size_t count;
+    int incomplete; /* not 0: something could not be listed */
+} Confinement;
+
+/* Lists what an open image and its backing chain may still need, as the image is
+ * writable or not.  NULL is allowed. */
+void confine_image(Confinement *c, const ImageHow *how, BlockDriverState *bs);
+
+/* Lists an image that will be opened by name, or made: the directory the name is in,
+ * the one it leads to, and where --allow-path lets it name files (how NULL: nowhere
+ * else).  Of a device: the device alone. */
+void confine_named(Confinement *c, const ImageHow *how, const char *filename,
+                   ConfineAccess access);
+
+/* The same of one that is read, and whose name is seen from another image's. */
+void confine_beside(Confinement *c, const ImageHow *how, const char *filename,
+                    const char *name);
+
+/* Gives up the rest, unless how says otherwise, and frees the list. */
+void confine(Confinement *c, const ImageHow *how);
+
+/* The same for a command that does no more than work on one open image. */
+void confine_to_image(const ImageHow *how, BlockDriverState *bs);
 
 /* ------------------------------------------------------- output (output.c)
  *

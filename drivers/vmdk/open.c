@@ -389,6 +389,15 @@ static int check_writable(const Vmdk *image)
     return 0;
 }
 
+/* Extents come and go; a check looks for what is named; a descriptor that is a file
+ * of its own is replaced when it changes, and extents are made and removed when the
+ * disk changes its length. */
+static int needs_names(const Vmdk *image)
+{
+    return image->files.partial || (bdrv_open_flags(image->bs) & BDRV_O_CHECK) ||
+           (bdrv_is_writable(image->bs) && image->descriptor_room == 0);
+}
+
 int vmdk_image_open(Vmdk *image, const BdrvOptions *options)
 {
     const int checking = (bdrv_open_flags(image->bs) & BDRV_O_CHECK) != 0;
@@ -404,6 +413,7 @@ int vmdk_image_open(Vmdk *image, const BdrvOptions *options)
     if (ret == 0 && !checking) {
         ret = check_writable(image);
     }
+    bdrv_set_needs_names(image->bs, needs_names(image));
     if (ret == 0) {
         ret = vmdk_parent_open(image);
         ret = ret < 0 && checking ? vmdk_parent_damaged(image, ret) : ret;

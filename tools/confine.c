@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * confine.c - what a command still needs by name when its images are open.  The
+ * giving up itself is sandbox.c's.
+ *
+ * Mostly that is nothing.  Names are needed where an image has more extents than
+ * are open at a time, where a descriptor that is a file of its own will be replaced
+ * by a new one, and by commands that open or make further images.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "sandbox.h"
+#include "tool.h"
+
+/* ------------------------------------------------------------------ the list */
+
+/* Takes over path (NULL: no memory). */
+static void add_owned(Confinement *c, char *path, ConfineAccess access)
+{
+    char **paths = realloc(c->paths, (c->count + 1) * sizeof(*paths));
+    ConfineAccess *accesses = realloc(c->access, (c->count + 1) * sizeof(*accesses));
+
+    c->paths = paths != NULL ? paths : c->paths;
+    c->access = accesses != NULL ? accesses : c->access;
+    if (path == NULL || paths == NULL || accesses == NULL) {
+        c->incomplete = 1;
+        free(path);
+        return;
+    }
+    c->paths[c->count] = path;
+    c->access[c->count++] = access;
+}
+
+static void add_directory_of(Confinement *c, const char *filename, ConfineAccess access)
+{
+    const char *slash = strrchr(filename, '/');
+    size_t length = slash == NULL || slash == filename ? 1 : (size_t)(slash - filename);
+
+    add_owned(c, strndup(slash == NULL ? "." : filename, length), access);
+}
+
+/* A link that leads to nothing will lead to what is made there. */
+static void add_target_of(Confinement *c, const char *filename, ConfineAccess access)
+{
+    char *target = realpath(filename, NULL);
+    struct stat st;
+
+    if (target != NULL) {
+        add_directory_of(c, target, access);
+        free(target);
+    } else if (lstat(filename, &st) == 0) {
+        c->incomplete = 1;
+    }
+}
+
+void confine_named(Confinement *c, const ImageHow *how, const char *filename,
+                   ConfineAccess access)
+{
+    struct stat st;
+
+    if (stat(filename, &st) == 0 && !S_ISREG(st.st_mode)) {
+        add_owned(c, strdup(filename), access);
+        return;
+    }
+    add_directory_of(c, filename, access);
+    add_target_of(c, filename, access);
+    for (const char **path = how != NULL ? how->allow_paths : NULL;
+         path != NULL && *path != NULL; path++) {
+        add_owned(c, strdup(*path), access);
+    }
+}
+
+void confine_beside(Confinement *c, const ImageHow *how, const char *filename,
+                    const char *name)
+{
+    const char *slash = strrchr(filename, '/');
+    size_t length = slash != NULL && *name != '/' ? (size_t)(slash + 1 - filename) : 0;
+    char *path = malloc(length + strlen(name) + 1);
+
+    if (path == NULL) {
+        c->incomplete = 1;
+        return;
+    }
+    memcpy(path, filename, length);
+    memcpy(path + length, name, strlen(name) + 1);
+    confine_named(c, how, path, CONFINE_READ);
+    free(path);
+}
+
+void confine_image(Confinement *c, const ImageHow *how, BlockDriverState *bs)
+{
+    for (; bs != NULL; bs = bdrv_backing(bs)) {
+        if (bdrv_needs_names(bs)) {
+            confine_named(c, how, bdrv_filename(bs),
+                          bdrv_is_writable(bs) ? CONFINE_WRITE : CONFINE_READ);
+        }
+    }
+}
+
+/* -------------------------------------------------------------------- the act */
+
+void confine(Confinement *c, const ImageHow *how)
+{
+    SandboxPath *paths = calloc(c->count + 1, sizeof(*paths));
+
+    if (paths != NULL && !c->incomplete && !how->no_sandbox) {
+        for (size_t i = 0; i < c->count; i++) {
+            paths[i].path = c->paths[i];
+            paths[i].writable = c->access[i] == CONFINE_WRITE;
+        }
+        (void)sandbox_enter(paths, c->count); /* what the host lacks it lacks */
+    }
+    for (size_t i = 0; i < c->count; i++) {
+        free(c->paths[i]);
+    }
+    free(c->paths);
+    free(c->access);
+    free(paths);
+    memset(c, 0, sizeof(*c));
+}
+
+void confine_to_image(const ImageHow *how, BlockDriverState *bs)
+{
+    Confinement c = {0};
+
+    confine_image(&c, how, bs);
+    confine(&c, how);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sandbox.h - giving up, for the rest of the process, what it will not need any
+ * more.  Knows nothing of images; which paths a command still needs is in
+ * confine.c.
+ */
+#ifndef SANDBOX_H
+#define SANDBOX_H
+
+#include <stddef.h>
+
+/* A directory and all below it, or one file, that may still be opened. */
+typedef struct SandboxPath {
+    const char *path; /* what it leads to now; passed over if that is nothing */
+    int writable;     /* not 0: and written; in a directory, files are made, renamed
+                       * and removed too */
+} SandboxPath;
+
+enum {
+    /* Files outside the paths cannot be opened, whatever the process does. */
+    SANDBOX_FILES = 1 << 0,
+    /* No other program can be started, no connection made, no process but this one
+     * touched, no memory made executable. */
+    SANDBOX_CALLS = 1 << 1
+};
+
+/* Gives up everything but the files that are open, the paths, memory, time and
+ * threads.  To be called while there is one thread.  What it could do, as a set of
+ * SANDBOX_…: a host that lacks a mechanism is no error, and nobody can undo it. */
+int sandbox_enter(const SandboxPath *paths, size_t count);
+
+#endif
