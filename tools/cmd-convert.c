@@ -6,7 +6,7 @@
  */
 #include "convert.h"
 
-enum { CONVERT_TARGET_IS_ZERO = TOOL_LONG_ONLY, CONVERT_VERIFY, CONVERT_FOR };
+enum { CONVERT_TARGET_IS_ZERO = TOOL_LONG_ONLY, CONVERT_VERIFY, CONVERT_FOR, CONVERT_OVA };
 
 /* What cannot be had is said, not ignored. */
 static int take_cache_mode(Convert *request, int letter, const char *mode)
@@ -66,6 +66,9 @@ static int convert_take(void *opaque, int letter, const char *value)
     case CONVERT_FOR:
         request->destination = profile_find(value);
         return request->destination != NULL ? 0 : -1;
+    case CONVERT_OVA:
+        request->ova = 1;
+        return 0;
     case CONVERT_TARGET_IS_ZERO:
         request->target_is_zero = 1;
         return 0;
@@ -126,6 +129,9 @@ static int choose_target(Convert *request, BdrvDriverInfo *driver)
 {
     int help = image_wants_help(request->target.options);
 
+    if (request->ova && request->destination == NULL) {
+        request->destination = profile_find("vsphere-ovf");
+    }
     if (request->destination != NULL && !help &&
         profile_choose(request->destination, &request->target) < 0) {
         return -1;
@@ -149,6 +155,22 @@ static int check_destination(const Convert *request, const char *name)
         tool_error("--for %s: the target has to be called %s, in whatever directory",
                    request->destination->name, wanted);
         return -1;
+    }
+    return 0;
+}
+
+static int check_ova(const Convert *request, const char *name)
+{
+    const Profile *profile = request->destination;
+
+    if (profile->options == NULL || strstr(profile->options, "subformat=streamOptimized") == NULL ||
+        strstr(profile->options, "adapter_type=lsilogic") == NULL) {
+        tool_error("--ova: such a file is for vsphere-ovf or aws, not --for %s", profile->name);
+        return -1;
+    }
+    if (convert_is_pipe(name)) {
+        return refuse("--ova: what comes first in it tells the length of what comes last: it "
+                      "cannot be written to a pipe");
     }
     return 0;
 }
@@ -180,6 +202,9 @@ static int convert_run(void *opaque, int count, char **operands)
     if (result == 0 && request->destination != NULL) {
         result = check_destination(request, operands[count - 1]);
     }
+    if (result == 0 && request->ova) {
+        result = check_ova(request, operands[count - 1]);
+    }
     if (result == 0 && !request->no_create) {
         result = image_new_seed(&request->target, &driver);
     }
@@ -202,6 +227,7 @@ static const ToolOption convert_options[] = {
     {'O', "target-format", "FMT", "format of the target (default: raw)"},
     {'o', "options", "K=V,...", "how to create the target; -o help lists them"},
     {CONVERT_FOR, "for", "PROFILE", "make what that destination takes: see below"},
+    {CONVERT_OVA, "ova", NULL, "make TARGET an OVA: a tar with OVF, manifest and the disk"},
     {'B', "backing", "FILE", "make the target a child of FILE"},
     {'b', NULL, "FILE", "the same"},
     {'F', "backing-format", "FMT", "format of that FILE (default: look at it)"},

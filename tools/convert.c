@@ -21,9 +21,11 @@ typedef struct Job {
     int64_t length; /* of all sources together */
     int64_t before; /* of those that are done */
     BlockDriverState *target;
-    BlockDriverState *piped; /* standard output, if the target goes there: bdrv_file() of it
-                              * is what the target is in */
+    BlockDriverState *storage; /* standard output or an OVA, if the target goes there:
+                                * bdrv_file() of it is what the target is in; else NULL */
+    unsigned storage_flags;    /* of the target in there: BDRV_O_FORWARD, or 0 */
     Pipe *pipe;
+    Ova *ova;
     Output output;
     Progress progress;
 } Job;
@@ -55,7 +57,7 @@ static int target_reads_zero(const Job *job)
     if (job->request->no_create) {
         return job->request->target_is_zero;
     }
-    if (job->piped != NULL) {
+    if (job->storage != NULL) {
         return 1; /* what is left out is */
     }
     /* Not a device, which keeps what was on it; not the child of a backing
@@ -91,14 +93,19 @@ static int copy_sources(Job *job)
 
 /* -------------------------------------------------------------------- target */
 
+static int64_t target_length(const Job *job)
+{
+    return job->request->destination != NULL
+               ? profile_length(job->request->destination, job->length)
+               : job->length;
+}
+
 static int create_target(Job *job)
 {
     const ImageNew *image = &job->request->target;
     BdrvCreateOptions options = {
         .struct_size = sizeof(options),
-        .size = job->request->destination != NULL
-                    ? profile_length(job->request->destination, job->length)
-                    : job->length,
+        .size = target_length(job),
         .options = image->options,
         .backing = image->backing,
         .backing_format = image->backing_format,
@@ -106,9 +113,9 @@ static int create_target(Job *job)
         .allow_paths = job->request->source.allow_paths,
     };
 
-    if ((job->piped != NULL ? bdrv_create_node(bdrv_file(job->piped), image->format,
-                                               &options)
-                            : bdrv_create(job->output.path, image->format, &options)) < 0) {
+    if ((job->storage != NULL
+             ? bdrv_create_node(bdrv_file(job->storage), image->format, &options)
+             : bdrv_create(job->output.path, image->format, &options)) < 0) {
         output_library_error(&job->output);
         return -1;
     }
@@ -133,9 +140,9 @@ static int open_target(Job *job)
     int64_t length;
     int result;
 
-    if (job->piped != NULL) {
-        options.flags |= BDRV_O_FORWARD;
-        result = bdrv_open_node(&job->target, bdrv_file(job->piped),
+    if (job->storage != NULL) {
+        options.flags |= job->storage_flags;
+        result = bdrv_open_node(&job->target, bdrv_file(job->storage),
                                 job->request->target.format, &options);
     } else {
         result = bdrv_open(&job->target, job->output.path, job->request->target.format,
@@ -190,7 +197,7 @@ static void give_up_rights(const Job *job)
         confine_image(&c, how, job->sources[i]);
     }
     confine_image(&c, how, job->target);
-    if (job->piped == NULL) {
+    if (job->pipe == NULL) {
         confine_named(&c, NULL, job->output.target, CONFINE_WRITE);
         confine_named(&c, NULL, job->output.path, CONFINE_WRITE);
     }
@@ -316,8 +323,12 @@ static int verify_target(Job *job)
     };
     int result;
 
-    if (bdrv_open(&target, job->output.path, job->request->target.format, &options) < 0) {
+    if (job->ova != NULL) {
+        target = image_open(ova_disk(job->ova), &(ImageHow){.quiet = 1});
+    } else if (bdrv_open(&target, job->output.path, job->request->target.format, &options) < 0) {
         output_library_error(&job->output);
+    }
+    if (target == NULL) {
         return -1;
     }
     result = verify_parts(job, target);
@@ -329,15 +340,74 @@ static int write_pipe(Job *job)
 {
     int result;
 
-    job->piped = pipe_open_target(&job->pipe);
-    if (job->piped == NULL) {
+    job->storage = pipe_open_target(&job->pipe);
+    if (job->storage == NULL) {
         return -1;
     }
+    job->storage_flags = BDRV_O_FORWARD;
     result = fill_target(job);
-    bdrv_close(job->piped);
-    job->piped = NULL;
+    bdrv_close(job->storage);
+    job->storage = NULL;
     return result == 0 ? pipe_finish(job->pipe) : result;
 }
+
+/* ---------------------------------------------------------------------- OVA */
+
+static int begin_ova(Job *job)
+{
+    const char *epoch = getenv("SOURCE_DATE_EPOCH");
+    const OvaPlan plan = {
+        .path = job->output.path,
+        .time = epoch != NULL ? strtoll(epoch, NULL, 10) : 0,
+        .flags = job->request->unsafe ? BDRV_O_NO_FLUSH : 0,
+    };
+    int result = ova_begin(&job->ova, &plan);
+
+    if (result == 0) {
+        result = output_created(&job->output);
+    }
+    if (result == 0) {
+        result = ova_storage(job->ova, &job->storage);
+    }
+    if (result < 0) {
+        output_library_error(&job->output);
+    }
+    return result;
+}
+
+static int finish_ova(Job *job)
+{
+    BdrvHashOptions hash = {
+        .struct_size = sizeof(hash),
+        .progress = show_progress,
+        .progress_opaque = job,
+        .threads = job->request->threads,
+    };
+    int result;
+
+    job->before = 0;
+    progress_begin(&job->progress, &job->request->progress, "hash");
+    result = ova_finish(job->ova, &hash);
+    progress_end(&job->progress, result == 0);
+    if (result < 0 && check_stopped(job) == 0) {
+        output_library_error(&job->output);
+    }
+    return result;
+}
+
+static int fill_ova(Job *job)
+{
+    int result = begin_ova(job);
+
+    if (result == 0) {
+        result = fill_target(job);
+    }
+    bdrv_close(job->storage);
+    job->storage = NULL;
+    return result == 0 ? finish_ova(job) : result;
+}
+
+/* --------------------------------------------------------------- the target */
 
 static int write_target(Job *job)
 {
@@ -354,7 +424,7 @@ static int write_target(Job *job)
     if (output_begin(&job->output, job->output.name, place) < 0) {
         return -1;
     }
-    result = fill_target(job);
+    result = job->request->ova ? fill_ova(job) : fill_target(job);
     if (result == 0 && job->request->verify) {
         result = verify_target(job);
     }
@@ -434,6 +504,7 @@ int convert(const Convert *request, int count, char **names)
     if (result == 0) {
         result = write_target(&job);
     }
+    ova_free(job.ova);
     output_end(&job.output);
     for (int i = 0; job.sources != NULL && job.records != NULL && i < job.count; i++) {
         image_close(job.sources[i]);

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "ova.h"
 #include "rules.h"
 
 typedef struct Convert {
@@ -19,6 +20,7 @@ typedef struct Convert {
     int verify;
     int unsafe; /* -t unsafe: not flushed */
     ProgressHow progress;
+    int ova; /* not 0: the target is an OVA, with the disk in it */
     const Profile *destination; /* --for; NULL: none */
     unsigned threads; /* 0: as many as there are processors */
 } Convert;

@@ -50,4 +50,35 @@ void tar_header(uint8_t block[TAR_BLOCK], const char *name, int64_t size, int64_
  * NULL but for 1.  format (NULL: not named): as raw, FILE.ova is the tar itself. */
 int ova_open(BlockDriverState **disk, const char *filename, const char *format, unsigned flags);
 
+/* ------------------------------------------------------------ ova-write.c
+ *
+ *     ova_begin ▶ ova_storage ▶ create, fill and close the disk there ▶ close the
+ *     storage ▶ ova_finish ▶ ova_free
+ *
+ * All but the last two return 0 or less, with the library's message. */
+
+typedef struct Ova Ova;
+
+typedef struct OvaPlan {
+    const char *path;
+    int64_t time;   /* that its files have, in seconds since 1970 */
+    unsigned flags; /* BDRV_O_NO_FLUSH, or 0 */
+} OvaPlan;
+
+/* *ova is to be freed in any case.  -ENOTSUP: this build knows no SHA-256. */
+int ova_begin(Ova **ova, const OvaPlan *plan);
+
+/* Where the disk is to be created, known by the name that it has in the OVA: that
+ * is bdrv_file() of *storage. */
+int ova_storage(Ova *ova, BlockDriverState **storage);
+
+/* The disk is whole: writes all else, and closes the file, also when it fails.  hash:
+ * for the disk's digest. */
+int ova_finish(Ova *ova, BdrvHashOptions *hash);
+
+/* How the disk is opened afterwards: lives until the next call. */
+const char *ova_disk(Ova *ova);
+
+void ova_free(Ova *ova);
+
 #endif
