@@ -6,6 +6,7 @@
  * places of QEMU's locks are checked with plain fcntl(2).
  */
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "host.h"
@@ -171,7 +172,35 @@ START_TEST(what_another_program_holds_decides_who_gets_in)
     assert_fails_saying(open_against(203, F_RDLCK, BDRV_O_RDWR), -EBUSY, "unchanged");
     assert_ok(open_against(201, F_RDLCK, 0));
     assert_fails_saying(open_against(200, F_RDLCK, 0), -EBUSY, "in use");
+    ck_assert_ptr_nonnull(strstr(bdrv_errmsg(), "tools: -U"));
     assert_fails_saying(open_against(100, F_WRLCK, 0), -EBUSY, "is locked");
+}
+END_TEST
+
+/* Of a classical lock the host says whose it is. */
+START_TEST(the_holder_is_named_where_the_host_tells_it)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1 };
+    int ready[2], done[2];
+    char byte = 0, holder[64];
+    BlockDriverState *bs;
+    ck_assert_int_eq(pipe(ready), 0);
+    ck_assert_int_eq(pipe(done), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        int fd = open(path, O_RDWR);
+        byte = fcntl(fd, F_SETLK, &lock) == 0;
+        _exit(write(ready[1], &byte, 1) != 1 || close(done[1]) < 0 || read(done[0], &byte, 1) != 0);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    ck_assert_int_eq(byte, 1);
+    snprintf(holder, sizeof(holder), "process %ld", (long)child);
+    assert_fails_saying(try_open(BDRV_O_RDWR, &bs), -EBUSY, holder);
+    close(done[1]);
+    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+    close(done[0]);
+    close(ready[0]);
+    close(ready[1]);
 }
 END_TEST
 
@@ -190,7 +219,8 @@ Suite *test_suite(void)
     };
     const TTest *const places[] = {
         a_reader_and_a_writer_hold_the_bytes_that_qemu_expects,
-        what_another_program_holds_decides_who_gets_in, NULL
+        what_another_program_holds_decides_who_gets_in,
+        the_holder_is_named_where_the_host_tells_it, NULL
     };
     tcase_add_checked_fixture(suite_add_case(suite, "parties", parties, 30), setup, teardown);
     tcase_add_checked_fixture(suite_add_case(suite, "places", places, 30), setup, teardown);

@@ -407,6 +407,7 @@ static void json_rules(const Profile *profile, const Rules *rules, const char *f
 
 static int check_destination(const Check *request, const char *filename)
 {
+    Confinement c = {0};
     Rules rules = {.count = 0};
     int status = CHECK_FAILED;
 
@@ -414,6 +415,8 @@ static int check_destination(const Check *request, const char *filename)
         tool_error("--for: only looks; -r and --dry-run are for a check without it");
         return CHECK_FAILED;
     }
+    confine_named(&c, &request->how, filename, CONFINE_READ);
+    confine(&c, &request->how);
     if (profile_check(request->destination, filename, &request->how, &rules) == 0) {
         status = rules.count > 0 ? CHECK_CORRUPTIONS : CHECK_CLEAN;
         if (request->json) {

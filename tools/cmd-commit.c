@@ -97,8 +97,9 @@ static int commit_run(void *opaque, int count, char **operands)
     }
     bs = image_open(operands[0], &request->how);
     if (bs != NULL) {
+        result = bdrv_backing(bs) ? image_check_free(bdrv_filename(bdrv_backing(bs))) : 0;
         give_up_rights(request, bs);
-        result = commit(request, bs, operands[0]);
+        result = result < 0 ? result : commit(request, bs, operands[0]);
         result = image_close_written(bs, result);
     }
     image_how_free(&request->how);

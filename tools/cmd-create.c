@@ -128,6 +128,9 @@ static int create(const Create *request, const char *filename)
     if (find_size(request, filename, &options.size) < 0) {
         return -1;
     }
+    if (image_check_free(filename) < 0) {
+        return -1;
+    }
     give_up_rights(request, filename);
     if (bdrv_create(filename, image->format, &options) < 0) {
         tool_library_error();

@@ -10,6 +10,7 @@
  */
 #include "convert.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* One conversion that is under way. */
@@ -147,6 +148,10 @@ static int open_target(Job *job)
     } else {
         result = bdrv_open(&job->target, job->output.path, job->request->target.format,
                            &options);
+    }
+    if (result == -EBUSY) {
+        image_error(result, job->output.path);
+        return -1;
     }
     if (result < 0) {
         output_library_error(&job->output);

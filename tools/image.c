@@ -3,6 +3,7 @@
  * image.c - how the commands open and describe images: the options they share,
  * the creation options, and the question whether two names are one file.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -118,9 +119,51 @@ void image_how_free(ImageHow *how)
     how->options = NULL;
 }
 
-BlockDriverState *image_open(const char *filename, const ImageHow *how)
+void image_error(int error, const char *filename)
 {
-    BlockDriverState *bs = NULL, *disk;
+    char holder[128];
+
+    if (error == -EBUSY && holder_find(filename, holder, sizeof(holder))) {
+        tool_error("%s (%s)", bdrv_errmsg(), holder);
+    } else {
+        tool_library_error();
+    }
+}
+
+int image_check_free(const char *filename)
+{
+    BdrvOpenOptions options = {.struct_size = sizeof(options), .flags = BDRV_O_RDWR};
+    BlockDriverState *bs;
+    struct stat st;
+    int result;
+
+    if (stat(filename, &st) < 0 || !S_ISREG(st.st_mode)) {
+        return 0;
+    }
+    result = bdrv_open(&bs, filename, "raw", &options);
+    if (result < 0) {
+        image_error(result, filename);
+    }
+    bdrv_close(bs);
+    return result;
+}
+
+/* Two writers destroy an image, so none goes without a lock. */
+static int check_locking(const char *filename, unsigned flags)
+{
+    const unsigned writes = BDRV_O_RDWR | BDRV_O_NO_LOCK;
+
+    if ((flags & (writes | BDRV_O_SNAPSHOT)) != writes) {
+        return 0;
+    }
+    tool_error("%s: -U is for reading only: what is written is locked", filename);
+    return -1;
+}
+
+/* The image in disk, what an archive was found to hold; NULL: in the file itself. */
+static int open_image(BlockDriverState **bs, const char *filename, BlockDriverState *disk,
+                      const ImageHow *how)
+{
     BdrvOpenOptions options = {
         .struct_size = sizeof(options),
         .flags = how->flags,
@@ -128,12 +171,24 @@ BlockDriverState *image_open(const char *filename, const ImageHow *how)
         .allow_paths = how->allow_paths,
         .log = how->quiet ? NULL : take_warning,
     };
-    int inside = ova_open(&disk, filename, how->format, how->flags);
 
+    return disk != NULL ? bdrv_open_node(bs, disk, how->format, &options)
+                        : bdrv_open(bs, filename, how->format, &options);
+}
+
+BlockDriverState *image_open(const char *filename, const ImageHow *how)
+{
+    BlockDriverState *bs = NULL, *disk;
+    int result;
+
+    if (check_locking(filename, how->flags) < 0 ||
+        ova_open(&disk, filename, how->format, how->flags) < 0) {
+        return NULL;
+    }
     warnings.hold = 1;
-    if (inside >= 0 && (inside ? bdrv_open_node(&bs, disk, how->format, &options)
-                               : bdrv_open(&bs, filename, how->format, &options)) < 0) {
-        tool_library_error();
+    result = open_image(&bs, filename, disk, how);
+    if (result < 0) {
+        image_error(result, filename);
     }
     release_warnings(bs != NULL);
     bdrv_close(disk);

@@ -161,24 +161,6 @@ static int sync_directory(const char *path)
 
 /* ---------------------------------------------------------------- beginning */
 
-/* An image that will be replaced: nobody may be writing to it, and we must be
- * allowed to.  Opening it for writing asks both. */
-static int check_replaceable(const Output *output)
-{
-    BlockDriverState *bs;
-    BdrvOpenOptions options = {
-        .struct_size = sizeof(options),
-        .flags = BDRV_O_RDWR,
-    };
-
-    if (bdrv_open(&bs, output->name, "raw", &options) < 0) {
-        tool_library_error();
-        return -1;
-    }
-    bdrv_close(bs);
-    return 0;
-}
-
 static int make_directory(Output *output)
 {
     char *beside = directory_of(output->target);
@@ -204,7 +186,7 @@ static int begin_aside(Output *output, int exists)
 {
     int error;
 
-    if (exists && check_replaceable(output) < 0) {
+    if (exists && image_check_free(output->name) < 0) {
         return -1;
     }
     error = make_directory(output);

@@ -111,7 +111,7 @@ typedef struct ImageHow {
 #define IMAGE_OPTION_FORCE_SHARE                 \
     {                                            \
         'U', "force-share", NULL,                \
-        "take no lock and respect none (reading needs none)" \
+        "read it even where a program has locked it against reading" \
     }
 #define IMAGE_OPTION_ALLOW_PATH                  \
     {                                            \
@@ -132,6 +132,16 @@ int image_take(ImageHow *how, int letter, const char *value);
 
 /* Frees what image_take() has allocated. */
 void image_how_free(ImageHow *how);
+
+/* Prints the library's message for an error about filename; for -EBUSY, with the
+ * process that has it, where that can be found out. */
+void image_error(int error, const char *filename);
+
+/* Before a file is replaced or written (again): nobody may have it open for writing,
+ * and we must be allowed to.  0 (also if there is no such file, or it is no file), or
+ * -1 with the message printed.  Asked before rights are given up, to be able to say
+ * who has it; who writes is refused then all the same. */
+int image_check_free(const char *filename);
 
 /* Opens an image.  NULL: failed, and the message is printed. */
 BlockDriverState *image_open(const char *filename, const ImageHow *how);
@@ -231,6 +241,12 @@ void confine(Confinement *c, const ImageHow *how);
 
 /* The same for a command that does no more than work on one open image. */
 void confine_to_image(const ImageHow *how, BlockDriverState *bs);
+
+/* ------------------------------------------------------- holder (holder.c) */
+
+/* Which process has the file locked so that we could be refused: 1 and "NAME,
+ * process NUMBER", or 0: cannot be found out. */
+int holder_find(const char *filename, char *text, size_t size);
 
 /* ------------------------------------------------------- output (output.c)
  *

@@ -37,10 +37,17 @@ enum {
 
 static const unsigned lockable[] = {0, 1, 3}; /* the bits of CAN_… */
 
-static int lock_error(const BlockDriverState *bs, const char *conflict)
+/* pid: of the holder, if the host tells: > 0 of classical locks, not of ours. */
+static int lock_error(const BlockDriverState *bs, const char *conflict, pid_t pid)
 {
-    return bdrv_error(bs, -EBUSY, "%s; close it there, or open it without "
-                      "locks (BDRV_O_NO_LOCK), which may destroy it", conflict);
+    const char *way_out = bdrv_file_wants_writing(bs)
+                              ? "close it there (without locks, BDRV_O_NO_LOCK, two writers "
+                                "destroy it)"
+                              : "close it there, or read it without locks (BDRV_O_NO_LOCK, "
+                                "tools: -U)";
+
+    return pid > 0 ? bdrv_error(bs, -EBUSY, "%s, process %ld; %s", conflict, (long)pid, way_out)
+                   : bdrv_error(bs, -EBUSY, "%s; %s", conflict, way_out);
 }
 
 /* Holds a byte for each permission. */
@@ -54,10 +61,13 @@ static int take_locks(BlockDriverState *bs, int fd, off_t base, unsigned permiss
             fcntl(fd, F_OFD_SETLK, &lock) == 0) {
             continue;
         }
-        if (errno == EAGAIN || errno == EACCES) {
-            return lock_error(bs, "is locked by another program");
+        if (errno != EAGAIN && errno != EACCES) {
+            return -errno;
         }
-        return -errno;
+        if (fcntl(fd, F_OFD_GETLK, &lock) < 0) {
+            lock.l_pid = 0; /* it is only for the message */
+        }
+        return lock_error(bs, "is locked by another program", lock.l_pid);
     }
     return 0;
 }
@@ -77,7 +87,7 @@ static int find_locks(BlockDriverState *bs, int fd, off_t base,
             return -errno;
         }
         if (lock.l_type != F_UNLCK) {
-            return lock_error(bs, conflict);
+            return lock_error(bs, conflict, lock.l_pid);
         }
     }
     return 0;

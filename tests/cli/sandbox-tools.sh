@@ -66,6 +66,8 @@ works child.vmdk
 nothing img-info --open-option open_files=1 out.vmdk
 nothing img-convert --open-option open_files=1 -O raw out.vmdk out.raw
 nothing img-hash base.vmdk split.vmdk
+nothing img-convert -O vmdk -o subformat=streamOptimized base.vmdk stream.vmdk
+nothing img-check --for=stream stream.vmdk
 nothing img-commit child.vmdk
 nothing img-rebase -b base.vmdk -F vmdk child.vmdk
 nothing img-rebase -b "" child.vmdk
