@@ -27,7 +27,8 @@ static int64_t region_border(const VmdkCheckMap *map, int64_t from, int *inside)
     return *inside ? map->regions.list[low].end : map->regions.list[low].start;
 }
 
-/* The first unit from offset on whose bit is set (wanted 1) or not (0). */
+/* The first unit from offset on whose bit is set (wanted 1) or not (0), as those behind
+ * all bits are; or end. */
 static int64_t find_bit(const VmdkBits *bits, int64_t offset, int64_t end, int wanted)
 {
     const uint8_t boring = wanted ? 0 : 0xff;
@@ -42,7 +43,7 @@ static int64_t find_bit(const VmdkBits *bits, int64_t offset, int64_t end, int w
             i++;
         }
     }
-    return bdrv_min(bdrv_max(i * bits->unit, offset), end);
+    return wanted && i >= bits->count ? end : bdrv_min(bdrv_max(i * bits->unit, offset), end);
 }
 
 /* The next range from *start on, below limit, that neither grains nor tables

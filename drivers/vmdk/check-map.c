@@ -13,12 +13,16 @@ enum {
     ENTRY_ZEROED = 1
 };
 
+/* No grain ends behind this byte, however long the file is: entries are 32-bit sector
+ * numbers. */
+static const int64_t reach = ((INT64_C(1) << 32) + VMDK_GRAIN_SECTORS_MAX) * BDRV_SECTOR_SIZE;
+
 /* -------------------------------------------------------------------- bits */
 
 int vmdk_bits_new(VmdkBits *bits, int64_t file_size, int64_t unit)
 {
     bits->unit = unit;
-    bits->count = bdrv_div_up(file_size, unit);
+    bits->count = bdrv_div_up(bdrv_min(file_size, reach), unit);
     bits->bytes = calloc(1, (size_t)(bits->count / 8 + 1));
     return bits->bytes ? 0 : -ENOMEM;
 }
@@ -64,8 +68,11 @@ VmdkEntryClass vmdk_check_class(const VmdkCheckMap *map, int64_t grain, uint32_t
     if (entry == 0) {
         return VMDK_ENTRY_EMPTY;
     }
+    if (entry == ENTRY_ZEROED && map->has_zeroed) {
+        return VMDK_ENTRY_ZEROED;
+    }
     if (entry == ENTRY_ZEROED && map->first_data > BDRV_SECTOR_SIZE) {
-        return map->has_zeroed ? VMDK_ENTRY_ZEROED : VMDK_ENTRY_UNFLAGGED;
+        return VMDK_ENTRY_UNFLAGGED;
     }
     if (start < map->first_data || start >= map->file_size ||
         vmdk_regions_hit(&map->regions, start, end)) {

@@ -246,8 +246,14 @@ static int take_walked(VmdkStreamCheck *s)
 static void report_odd(VmdkStreamCheck *s)
 {
     const BdrvFinding order = {.kind = BDRV_FINDING_MISMATCH};
+    const BdrvFinding beside = {.kind = BDRV_FINDING_MISMATCH};
     const BdrvFinding stale = {.kind = BDRV_FINDING_LEAK};
 
+    if (s->beside) {
+        vmdk_found(s->c, &beside, "%s: the tables name grains that those who read the stream "
+                   "from its beginning, as importers do, do not come by: converting the image "
+                   "puts them in order", vmdk_check_name(s->extent));
+    }
     if (s->out_of_order) {
         vmdk_found(s->c, &order, "%s: grains are not in the order of the disk, which importers "
                    "want: converting the image puts them in order",

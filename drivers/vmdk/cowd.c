@@ -143,13 +143,14 @@ static int open_for_writing(Cowd *cowd)
 {
     BlockDriverState *file = cowd->extent->file;
     const int64_t free_offset = (int64_t)cowd->header.free_sector * BDRV_SECTOR_SIZE;
+    VmdkUse use;
     int64_t used_end;
-    int ret = vmdk_map_scan(&cowd->map, &used_end);
+    int ret = vmdk_map_scan(&cowd->map, &use);
 
     if (ret < 0) {
         return ret;
     }
-    used_end = bdrv_max(used_end, VMDK_COWD_HEADER_BYTES);
+    used_end = bdrv_max(use.end, VMDK_COWD_HEADER_BYTES);
     if (!cowd->header.unclean_shutdown &&
         (free_offset < used_end || free_offset > bdrv_getlength(file))) {
         return bdrv_error(file, -EINVAL, "COWD header: freeSector is %" PRIu32 ", but sectors "
@@ -158,6 +159,7 @@ static int open_for_writing(Cowd *cowd)
                           bdrv_div_up(used_end, BDRV_SECTOR_SIZE),
                           bdrv_getlength(file) / BDRV_SECTOR_SIZE);
     }
+    used_end = bdrv_max(use.grains_end, used_end);
     vmdk_space_start(&cowd->space, bdrv_max(used_end, bdrv_min(free_offset, bdrv_getlength(file))),
                      used_end);
     return 0;

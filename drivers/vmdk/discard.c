@@ -127,15 +127,16 @@ static int zero_behind(VmdkMap *map, int64_t end)
 
 int vmdk_map_trim(VmdkMap *map)
 {
-    int64_t end = 0;
+    VmdkUse use = {0};
     int ret;
 
     vmdk_regions_free(&map->regions);
     ret = vmdk_map_find_tables(map);
     if (ret == 0) {
-        ret = vmdk_map_scan(map, &end);
+        ret = vmdk_map_scan(map, &use);
     }
-    return ret < 0 ? ret : vmdk_space_reset(map->space, bdrv_max(end, map->first_data));
+    return ret < 0 ? ret
+                   : vmdk_space_reset(map->space, bdrv_max(use.grains_end, map->first_data));
 }
 
 int vmdk_map_cut(VmdkMap *map, int64_t length)
@@ -146,7 +147,8 @@ int vmdk_map_cut(VmdkMap *map, int64_t length)
     if (length < old) {
         ret = vmdk_map_discard(map, kept, old - kept, 0);
     } else if (old % map->grain != 0) {
-        ret = zero_behind(map, old);
+        ret = vmdk_map_scan_to_grow(map);
+        ret = ret < 0 ? ret : zero_behind(map, old);
     }
     if (ret == 0) {
         ret = vmdk_map_clear(map, kept);
@@ -176,7 +178,7 @@ static int find_tables_end(VmdkMap *map, int64_t *end)
     const int64_t bytes = bdrv_round_up(map->gtes * ENTRY_BYTES, BDRV_SECTOR_SIZE);
     int ret = 0;
 
-    *end = map->first_data;
+    *end = bdrv_max(map->first_data, map->text.end);
     for (int set = 0; set < VMDK_SETS; set++) {
         if (map->gd[set] != 0) {
             *end = bdrv_max(*end, map->gd[set] + map->tables * ENTRY_BYTES);

@@ -16,9 +16,11 @@ enum {
     READ_BYTES = 1024 * 1024,
     ENTRY_BYTES = 4,
     ENTRY_ZEROED = 1,
-    /* Places of the file of which is remembered whether a grain is there; in a
-     * larger file, shared grains are not looked for. */
+    /* Places of the file of which is remembered whether a grain is there. */
     SEEN_BYTES_MAX = 64 * 1024 * 1024,
+    /* In a larger file the grains themselves are remembered; if there are more, shared
+     * ones are not looked for: then the file has 8 GiB of data or more. */
+    STARTS_MAX = 16 * 1024 * 1024,
     /* Hostile directories could make every entry a region of its own. */
     REGIONS_MAX = 1 << 20
 };
@@ -104,7 +106,10 @@ typedef struct Scan {
     uint8_t *seen; /* a bit per unit of the file; NULL: too many */
     int64_t unit; /* the grain, or a sector where grains are not aligned */
     int unaligned;
-    int64_t used_end;
+    int whole; /* the last grain counts as a whole one */
+    uint32_t *starts; /* without seen: the entries */
+    size_t start_count, start_room;
+    VmdkUse use;
 } Scan;
 
 static int64_t table_bytes(const VmdkMap *map)
@@ -126,6 +131,52 @@ static int mark_seen(Scan *scan, int64_t start, int64_t end)
     return shared != 0;
 }
 
+/* Takes down where a grain begins. */
+static int add_start(Scan *scan, uint32_t entry)
+{
+    if (scan->start_count == scan->start_room) {
+        size_t room = scan->start_room ? 2 * scan->start_room : 1024;
+        uint32_t *starts;
+
+        if (room > STARTS_MAX) {
+            return 0;
+        }
+        starts = realloc(scan->starts, room * sizeof *starts);
+        if (!starts) {
+            return -ENOMEM;
+        }
+        scan->starts = starts;
+        scan->start_room = room;
+    }
+    scan->starts[scan->start_count++] = entry;
+    return 0;
+}
+
+static int compare_starts(const void *left, const void *right)
+{
+    const uint32_t *a = left, *b = right;
+
+    return (*a > *b) - (*a < *b);
+}
+
+/* Do two of them share sectors? */
+static int check_starts(Scan *scan)
+{
+    const uint32_t sectors = (uint32_t)(scan->map->grain / BDRV_SECTOR_SIZE);
+
+    if (scan->start_count > 0) {
+        qsort(scan->starts, scan->start_count, sizeof *scan->starts, compare_starts);
+    }
+    for (size_t i = 1; i < scan->start_count; i++) {
+        if (scan->starts[i] - scan->starts[i - 1] < sectors) {
+            return bdrv_error(scan->map->extent->file, -EINVAL, "two grains of %" PRIu32
+                              " sectors are said to be at sectors %" PRIu32 " and %" PRIu32,
+                              sectors, scan->starts[i - 1], scan->starts[i]);
+        }
+    }
+    return 0;
+}
+
 static int damaged(const VmdkMap *map, int64_t grain, uint32_t entry, const char *why)
 {
     return bdrv_error(map->extent->file, -EINVAL, "the GTE [%" PRId64 "] in GT [%" PRId64
@@ -138,21 +189,29 @@ static int scan_grain(Scan *scan, int64_t grain, uint32_t entry)
     VmdkMap *map = scan->map;
     const int64_t offset = grain * map->grain;
     const int64_t start = (int64_t)entry * BDRV_SECTOR_SIZE;
-    const int64_t end = start + vmdk_map_covered(map, offset);
+    const int64_t covered = vmdk_map_covered(map, offset);
+    const int64_t end = start + (scan->whole ? map->grain : covered);
     int ret = vmdk_map_check_grain(map, offset, entry);
 
     if (ret < 0) {
         return -EINVAL;
     }
-    if (end > map->space->file_size) {
+    if (start + covered > map->space->file_size) {
         return damaged(map, grain, entry, "the file's end cuts the grain");
+    }
+    if (vmdk_regions_hit(&map->regions, start, end)) {
+        return damaged(map, grain, entry, "a table is in the rest of it");
+    }
+    if (start < map->text.end && map->text.start < end) {
+        return damaged(map, grain, entry, "the descriptor is there");
     }
     scan->unaligned |= start % map->grain != 0;
     if (!(scan->unaligned && scan->unit > BDRV_SECTOR_SIZE) && mark_seen(scan, start, end)) {
         return damaged(map, grain, entry, "another entry points to the same place");
     }
-    scan->used_end = bdrv_max(scan->used_end, end);
-    return 0;
+    scan->use.end = bdrv_max(scan->use.end, end);
+    scan->use.grains_end = bdrv_max(scan->use.grains_end, start + map->grain);
+    return scan->seen ? 0 : add_start(scan, entry);
 }
 
 /* The entries of the tables from first on, of which buf has bytes. */
@@ -221,24 +280,36 @@ static int scan_all(Scan *scan)
 
     scan->seen = seen_bytes <= SEEN_BYTES_MAX ? calloc(1, (size_t)seen_bytes) : NULL;
     scan->unaligned = 0;
-    scan->used_end = 0;
+    scan->use.end = map->text.end;
     if (map->regions.count > 0) {
-        scan->used_end = map->regions.list[map->regions.count - 1].end;
+        scan->use.end = bdrv_max(scan->use.end,
+                                 map->regions.list[map->regions.count - 1].end);
     }
+    scan->use.grains_end = scan->use.end;
     for (int64_t table = 0; ret == 0 && table < map->tables; table += count) {
         ret = scan_run(scan, table, &count);
     }
+    ret = ret == 0 ? check_starts(scan) : ret;
     free(scan->seen);
+    free(scan->starts);
+    scan->starts = NULL;
+    scan->start_count = scan->start_room = 0;
     return ret;
 }
 
-static int scan_map(VmdkMap *map, int64_t *used_end)
+static int scan_map(VmdkMap *map, int whole, VmdkUse *use)
 {
-    Scan scan = {.map = map, .unit = map->grain};
+    Scan scan = {.map = map, .unit = map->grain, .whole = whole};
     int ret;
 
     if (map->regions.overlap) {
         return bdrv_error(map->extent->file, -EINVAL, "two tables share the same sectors");
+    }
+    if (map->text.end > 0 && vmdk_regions_hit(&map->regions, map->text.start, map->text.end)) {
+        return bdrv_error(map->extent->file, -EINVAL, "sparse header: the %" PRId64 " sectors "
+                          "at sector %" PRId64 " that are set aside for the descriptor reach "
+                          "into the tables", (map->text.end - map->text.start) / BDRV_SECTOR_SIZE,
+                          map->text.start / BDRV_SECTOR_SIZE);
     }
     scan.buf = malloc(READ_BYTES);
     if (!scan.buf) {
@@ -250,16 +321,27 @@ static int scan_map(VmdkMap *map, int64_t *used_end)
         ret = scan_all(&scan);
     }
     free(scan.buf);
-    *used_end = scan.used_end;
+    *use = scan.use;
     return ret;
 }
 
-int vmdk_map_scan(VmdkMap *map, int64_t *used_end)
+int vmdk_map_scan(VmdkMap *map, VmdkUse *use)
 {
-    int ret = scan_map(map, used_end);
+    int ret = scan_map(map, 0, use);
 
     return ret < 0 && ret != -ENOMEM
                ? bdrv_error_prefix(map->extent->file, -EINVAL, "the tables are damaged; the "
                                    "image must be repaired before it is written to")
+               : ret;
+}
+
+int vmdk_map_scan_to_grow(VmdkMap *map)
+{
+    VmdkUse use;
+    int ret = scan_map(map, 1, &use);
+
+    return ret < 0 && ret != -ENOMEM
+               ? bdrv_error_prefix(map->extent->file, -EINVAL, "the disk cannot grow in this "
+                                   "file, but in one that it is converted to")
                : ret;
 }

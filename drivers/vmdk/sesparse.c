@@ -18,8 +18,12 @@ enum {
     ENTRY_BYTES = 8,
     ENTRIES_MAX = 512, /* looked at in one lookup: their bytes are on the stack */
     KIND_SHIFT = 60,
-    GRAIN_BYTES = VMDK_SE_GRAIN_SECTORS * BDRV_SECTOR_SIZE
+    GRAIN_BYTES = VMDK_SE_GRAIN_SECTORS * BDRV_SECTOR_SIZE,
+    ENTRIES_OF_SECTOR = BDRV_SECTOR_SIZE / ENTRY_BYTES
 };
+
+/* Of a file of 2 TiB: 64 MiB of memory remember which are taken. */
+static const int64_t places_max = INT64_C(1) << 29;
 
 typedef enum EntryKind {
     ENTRY_UNALLOCATED,
@@ -216,6 +220,91 @@ static const BdrvClusterOps sesparse_cluster_ops = {
     .enter = sesparse_enter,
 };
 
+/* ------------------------------------------------------------ before a write */
+
+/* A place that two grains share would show at both what is written to one. */
+typedef struct Places {
+    const SeSparse *se;
+    uint8_t *taken; /* a bit for each that the file has */
+    int64_t count;
+    uint8_t *table; /* room for one GT */
+} Places;
+
+static int take_place(Places *p, int64_t grain, uint64_t entry)
+{
+    BdrvExtent run = {0};
+    int ret = decode_gte(p->se, grain, entry, &run);
+    int64_t place;
+
+    if (ret < 0 || run.state != BDRV_DATA) {
+        return ret;
+    }
+    place = (run.file_offset - part_bytes(p->se, VMDK_SE_GRAINS)) / GRAIN_BYTES;
+    if (place >= p->count) {
+        return bad_entry(p->se, grain, entry, "the file ends before it: it is truncated");
+    }
+    if (p->taken[place / 8] >> place % 8 & 1) {
+        return bad_entry(p->se, grain, entry, "another one has the same place");
+    }
+    p->taken[place / 8] |= (uint8_t)(1u << place % 8);
+    return 0;
+}
+
+static int take_table(Places *p, int64_t number, uint64_t gde)
+{
+    const int64_t grains = bdrv_div_up(p->se->extent->length, GRAIN_BYTES);
+    const int64_t first = number * VMDK_SE_GTES;
+    int64_t table;
+    int ret = decode_gde(p->se, number, gde, &table);
+
+    if (ret < 0 || table == 0) {
+        return ret;
+    }
+    ret = bdrv_pread(p->se->extent->file, p->table, VMDK_SE_GTES * ENTRY_BYTES, table);
+    for (int64_t i = 0; ret == 0 && i < VMDK_SE_GTES && first + i < grains; i++) {
+        ret = take_place(p, first + i, bdrv_load_le64(p->table + i * ENTRY_BYTES));
+    }
+    return ret;
+}
+
+static int take_all(Places *p)
+{
+    const int64_t tables = bdrv_div_up(bdrv_div_up(p->se->extent->length, GRAIN_BYTES),
+                                       VMDK_SE_GTES);
+    uint8_t gdes[BDRV_SECTOR_SIZE];
+    int ret = 0;
+
+    for (int64_t done = 0; ret == 0 && done < tables; done += ENTRIES_OF_SECTOR) {
+        ret = bdrv_pread(p->se->extent->file, gdes, sizeof gdes,
+                         part_bytes(p->se, VMDK_SE_GD) + done * ENTRY_BYTES);
+        for (int64_t i = 0; ret == 0 && i < ENTRIES_OF_SECTOR && done + i < tables; i++) {
+            ret = take_table(p, done + i, bdrv_load_le64(gdes + i * ENTRY_BYTES));
+        }
+    }
+    return ret;
+}
+
+static int check_places(const SeSparse *se)
+{
+    const int64_t grains = bdrv_getlength(se->extent->file) - part_bytes(se, VMDK_SE_GRAINS);
+    Places p = {.se = se, .count = bdrv_div_up(grains, GRAIN_BYTES)};
+    int ret;
+
+    p.taken = calloc(1, (size_t)bdrv_min(p.count / 8, places_max / 8) + 1);
+    p.table = malloc(VMDK_SE_GTES * ENTRY_BYTES);
+    if (!p.taken || !p.table) {
+        ret = -ENOMEM;
+    } else if (p.count > places_max) {
+        ret = bdrv_error(se->extent->file, -EROFS, "seSparse: the file is so long that nobody can "
+                         "tell if two grains share a place; it can only be read");
+    } else {
+        ret = take_all(&p);
+    }
+    free(p.taken);
+    free(p.table);
+    return ret;
+}
+
 /* --------------------------------------------------------------------- life */
 
 static int open_parts(SeSparse *se)
@@ -233,6 +322,9 @@ static int open_parts(SeSparse *se)
         .opaque = se,
     };
 
+    if (ret == 0 && vmdk_extent_is_writable(extent)) {
+        ret = check_places(se);
+    }
     return ret < 0 ? ret : bdrv_clusters_new(&se->clusters, &config);
 }
 

@@ -176,6 +176,10 @@ static int open_map(Sparse *sparse)
     map->first_data = bdrv_max(sectors_to_bytes(header->overhead_sectors, size),
                                VMDK_HEADER_BYTES);
     atomic_init(&map->has_zeroed, (header->flags & VMDK_FLAG_ZEROED) != 0);
+    map->text.start = (int64_t)header->descriptor_sector * BDRV_SECTOR_SIZE;
+    map->text.end = header->descriptor_sector == 0
+                        ? 0
+                        : map->text.start + (int64_t)header->descriptor_sectors * BDRV_SECTOR_SIZE;
     return vmdk_map_open(map);
 }
 
@@ -197,13 +201,21 @@ static int open_clusters(Sparse *sparse)
 /* Finds where the next grain goes, and that it will disturb nothing there. */
 static int open_for_writing(Sparse *sparse)
 {
-    int64_t used_end;
-    int ret = vmdk_map_scan(&sparse->map, &used_end);
+    BlockDriverState *file = sparse->extent->file;
+    const int64_t size = bdrv_getlength(file), grain = sparse->map.grain;
+    const int64_t first = sectors_to_bytes(sparse->header.overhead_sectors, INT64_MAX - grain);
+    VmdkUse use;
+    int ret = vmdk_map_scan(&sparse->map, &use);
 
+    if (ret == 0 && first > bdrv_round_up(size, grain) + grain) {
+        ret = bdrv_error(file, -EROFS, "sparse header: overHead is %" PRIu64 " sectors, more than "
+                         "the file has; the image can only be read",
+                         sparse->header.overhead_sectors);
+    }
     if (ret == 0) {
-        used_end = bdrv_max(used_end, sparse->map.first_data);
-        vmdk_space_start(&sparse->space,
-                         bdrv_max(used_end, bdrv_getlength(sparse->extent->file)), used_end);
+        const int64_t used_end = bdrv_max(use.grains_end, bdrv_max(first, VMDK_HEADER_BYTES));
+
+        vmdk_space_start(&sparse->space, bdrv_max(used_end, size), used_end);
     }
     return ret;
 }

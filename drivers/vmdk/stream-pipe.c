@@ -28,6 +28,7 @@ typedef struct Pipe {
     VmdkBlock block;   /* the grain at hand; END: there are no more */
     int started;       /* there is a block */
     int saw_footer;
+    int saw_grain;
     int inflated;      /* content is that of the grain at hand */
     uint8_t *packed;   /* room for the longest, with its marker and pad */
     uint8_t *content;  /* a grain */
@@ -76,6 +77,30 @@ static int check_order(const Pipe *pipe)
     return 0;
 }
 
+/* An overHead that is too small leads to the pad before the first grain, which looks
+ * like the end of an empty stream: then something must not follow. */
+static int check_empty(Pipe *pipe)
+{
+    static const uint8_t zeros[BDRV_SECTOR_SIZE];
+    const int64_t end = pipe->at + pipe->grain;
+
+    if (pipe->block.kind != VMDK_BLOCK_END || pipe->saw_grain) {
+        return 0;
+    }
+    for (int64_t at = pipe->at; at < end; at += BDRV_SECTOR_SIZE) {
+        if (bdrv_pread(pipe->extent->file, pipe->packed, sizeof zeros, at) < 0) {
+            return 0; /* it ends here */
+        }
+        if (memcmp(pipe->packed, zeros, sizeof zeros) != 0) {
+            return bdrv_error(pipe->extent->file, -EINVAL, "the header says that grains begin at "
+                              "sector %" PRIu64 ", but there is an end-of-stream marker, and data "
+                              "at sector %" PRId64, pipe->header.overhead_sectors,
+                              at / BDRV_SECTOR_SIZE);
+        }
+    }
+    return 0;
+}
+
 /* To the next grain, or the end. */
 static int advance(Pipe *pipe)
 {
@@ -96,6 +121,10 @@ static int advance(Pipe *pipe)
     if (ret == 0) {
         ret = check_order(pipe);
     }
+    if (ret == 0) {
+        ret = check_empty(pipe);
+    }
+    pipe->saw_grain |= ret == 0 && pipe->block.kind == VMDK_BLOCK_GRAIN;
     pipe->started = ret == 0;
     return ret;
 }

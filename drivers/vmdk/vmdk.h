@@ -206,6 +206,7 @@ typedef struct VmdkMap {
     int64_t gd[VMDK_SETS]; /* bytes; 0: there is no such set */
     int64_t first_data;   /* no grain begins before this byte */
     int packed;           /* grains are compressed: shorter than a grain */
+    VmdkRegion text;      /* what is set aside for the descriptor; 0, 0: it is not here */
     atomic_int has_zeroed; /* GTE 1 is a grain of zeros */
     atomic_int complained; /* the use of the redundant set was logged */
     pthread_mutex_t lock;  /* while GTs are made */
@@ -289,10 +290,19 @@ void vmdk_regions_sort(VmdkRegions *regions);
 int vmdk_regions_hit(const VmdkRegions *regions, int64_t start, int64_t end);
 void vmdk_regions_free(VmdkRegions *regions);
 
-/* Looks at all tables.  0: sound, and *used_end is the end of the last table or
- * grain.  -EINVAL: damaged, with the first damage in the message: nothing may
- * be written before a repair, for new grains would be mixed up with it. */
-int vmdk_map_scan(VmdkMap *map, int64_t *used_end);
+typedef struct VmdkUse {
+    int64_t end;        /* of the last thing in use: a table, a grain, the descriptor */
+    int64_t grains_end; /* the same, or later: the last grain of the disk counts as a whole
+                         * one, which it becomes when the disk grows */
+} VmdkUse;
+
+/* Looks at all tables.  0: sound.  -EINVAL: damaged, with the first damage in the
+ * message: nothing may be written before a repair, for new grains would be mixed up
+ * with it. */
+int vmdk_map_scan(VmdkMap *map, VmdkUse *use);
+/* May the disk grow?  -EINVAL: where the rest of its last grain will be, there is
+ * something else, which only a strange author puts there. */
+int vmdk_map_scan_to_grow(VmdkMap *map);
 
 /* ------------------------------------------------------------------ pool.c */
 

@@ -31,12 +31,7 @@ static void note_finding(void *opaque, const BdrvFinding *finding)
 {
     Findings *f = opaque;
 
-    if (getenv("FUZZ_SAYS") != NULL) {
-        fprintf(stderr, "%d at %lld + %lld: %s: %s%s\n", (int)finding->kind,
-                (long long)finding->offset, (long long)finding->bytes, finding->text,
-                finding->repair != NULL ? finding->repair : "nothing can be done",
-                finding->repaired ? " (done)" : "");
-    }
+    fuzz_say_finding(NULL, finding);
     REQUIRE(finding->text != NULL && finding->text[0] != '\0', "a finding has a text");
     REQUIRE(!finding->repaired || finding->repair != NULL, "what was mended says how");
     if (finding->repair != NULL) {

@@ -196,7 +196,9 @@ static void operate(Model *model, BlockDriverState *bs, FuzzRandom *random)
 
 static int count_damage(Model *model, int64_t *damage)
 {
-    const BdrvCheckOptions options = { .struct_size = sizeof(options) };
+    const BdrvCheckOptions options = {
+        .struct_size = sizeof(options), .finding = fuzz_say_finding,
+    };
     BdrvCheckResult result = { .struct_size = sizeof(result) };
     BlockDriverState *bs;
     int ret = fuzz_open_store(&bs, model->store, model->way, BDRV_O_CHECK);

@@ -122,6 +122,9 @@ int fuzz_put(Store *store, const FuzzWay *way, const uint8_t *data, size_t size)
 /* Opens file 0.  As bdrv_open(), whose promises are checked. */
 int fuzz_open_store(BlockDriverState **bs, Store *store, const FuzzWay *way, unsigned flags);
 
+/* For bdrv_check(): shows what is found, if FUZZ_SAYS is in the environment. */
+void fuzz_say_finding(void *opaque, const BdrvFinding *finding);
+
 /* ---- what must hold of any open image ---- */
 
 enum {

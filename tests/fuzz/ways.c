@@ -188,6 +188,17 @@ int fuzz_open_store(BlockDriverState **bs, Store *store, const FuzzWay *way, uns
     return result;
 }
 
+void fuzz_say_finding(void *opaque, const BdrvFinding *finding)
+{
+    (void)opaque;
+    if (getenv("FUZZ_SAYS") != NULL) {
+        fprintf(stderr, "found %d at %lld + %lld: %s: %s%s\n", (int)finding->kind,
+                (long long)finding->offset, (long long)finding->bytes, finding->text,
+                finding->repair != NULL ? finding->repair : "nothing can be done",
+                finding->repaired ? " (done)" : "");
+    }
+}
+
 /* ------------------------------------------------------------------ looking */
 
 int64_t fuzz_place(int64_t length, int i)
