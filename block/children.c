@@ -52,8 +52,9 @@ int bdrv_may_open(const BlockDriverState *bs, const BlockDriverState *from, Bdrv
     file->role = bs->role;
     file->writable = bdrv_is_writable(bs);
     file->named_by = from->filename;
-    if (context->may_open) {
-        ret = context->may_open(context->may_open_opaque, file);
+    ret = context->may_open ? context->may_open(context->may_open_opaque, file)
+                            : BDRV_OPEN_AS_USUAL;
+    if (ret != BDRV_OPEN_AS_USUAL) {
         return ret == 0 ? 0 : bdrv_error(from, ret < 0 ? ret : -EPERM, "names the file '%s': "
                                          "the may_open callback refuses it", file->path);
     }

@@ -54,7 +54,7 @@ static int creation_begin(Creation *creation, const char *format,
 {
     BdrvOpenOptions open = { .struct_size = sizeof open };
     int ret = bdrv_copy_struct(&creation->asked, sizeof creation->asked, options,
-                               sizeof creation->asked);
+                               offsetof(BdrvCreateOptions, may_open));
 
     if (ret == 0) {
         ret = check_asked(creation, format);
@@ -64,6 +64,8 @@ static int creation_begin(Creation *creation, const char *format,
     }
     open.flags = creation->asked.flags | BDRV_O_RDWR;
     open.allow_paths = creation->asked.allow_paths;
+    open.may_open = creation->asked.may_open;
+    open.may_open_opaque = creation->asked.may_open_opaque;
     ret = bdrv_context_new(&creation->context, &open);
     if (ret == 0) {
         ret = bdrv_options_parse(&creation->options, creation->driver->create_options,
@@ -84,6 +86,8 @@ static int open_backing(Creation *creation, const char *protocol, const char *pa
         .struct_size = sizeof open,
         .flags = asked->flags & BDRV_O_NO_LOCK,
         .allow_paths = asked->allow_paths,
+        .may_open = asked->may_open,
+        .may_open_opaque = asked->may_open_opaque,
     };
     int ret = bdrv_open_by(&creation->params.backing, protocol, path, asked->backing_format,
                            &open);

@@ -126,8 +126,11 @@ typedef struct BdrvNamedFile {
     const char *path;     /* where that leads: absolute, without links, "." and ".." */
 } BdrvNamedFile;
 
+/* An answer for those who have no opinion: as where nobody is asked. */
+enum { BDRV_OPEN_AS_USUAL = 1 };
+
 /* Whether it may be opened: 0, or -errno (-EPERM is usual; after -ENOENT a format
- * may look elsewhere, and asks again).  Only a regular file at exactly that path is
+ * may look elsewhere, and asks again), or BDRV_OPEN_AS_USUAL.  Only a regular file at exactly that path is
  * opened then.  Called from any thread that uses the handle. */
 typedef int BdrvMayOpenFn(void *opaque, const BdrvNamedFile *file);
 
@@ -407,6 +410,10 @@ typedef struct BdrvCreateOptions {
                      * record the backing name without opening it */
     /* As in BdrvOpenOptions, for opening the backing image. */
     const char *const *allow_paths;
+    /* The same, and asked too of each further file that the new image will have
+     * (BDRV_FILE_EXTENT, writable): before it is made or replaced. */
+    BdrvMayOpenFn *may_open;
+    void *may_open_opaque;
 } BdrvCreateOptions;
 
 /* Creates an image, replacing what is at filename.  An existing file is locked

@@ -356,7 +356,14 @@ START_TEST(the_callback_alone_decides)
     assert_ok(open_asking("child", "../secret", 0));
     assert_fails_saying(open_asking("child", "beside", -EPERM), -EPERM, "may_open");
     assert_fails(open_asking("parent", "beside", -EXDEV), -EXDEV);
-    assert_fails(open_asking("child", "beside", 1), -EPERM);
+    assert_fails_saying(open_asking("child", "beside", 2), -EPERM, "may_open");
+}
+END_TEST
+
+START_TEST(the_callback_may_leave_it_at_the_usual)
+{
+    assert_ok(open_asking("child", "beside", BDRV_OPEN_AS_USUAL));
+    assert_fails(open_asking("child", "../secret", BDRV_OPEN_AS_USUAL), -EPERM);
 }
 END_TEST
 
@@ -565,6 +572,7 @@ Suite *test_suite(void)
     };
     const TTest *const asking[] = {
         the_callback_is_told_role_and_resolved_path, the_callback_alone_decides,
+        the_callback_may_leave_it_at_the_usual,
         the_callback_is_not_asked_about_what_is_not_there,
         the_callback_cannot_allow_what_is_no_file,
         the_callback_is_asked_about_the_whole_chain, NULL

@@ -6,7 +6,13 @@
  */
 #include "convert.h"
 
-enum { CONVERT_TARGET_IS_ZERO = TOOL_LONG_ONLY, CONVERT_VERIFY, CONVERT_FOR, CONVERT_OVA };
+enum {
+    CONVERT_TARGET_IS_ZERO = TOOL_LONG_ONLY,
+    CONVERT_VERIFY,
+    CONVERT_NO_ATOMIC,
+    CONVERT_FOR,
+    CONVERT_OVA
+};
 
 /* What cannot be had is said, not ignored. */
 static int take_cache_mode(Convert *request, int letter, const char *mode)
@@ -71,6 +77,9 @@ static int convert_take(void *opaque, int letter, const char *value)
         return 0;
     case CONVERT_TARGET_IS_ZERO:
         request->target_is_zero = 1;
+        return 0;
+    case CONVERT_NO_ATOMIC:
+        request->in_place = 1;
         return 0;
     case CONVERT_VERIFY:
         request->verify = 1;
@@ -241,6 +250,7 @@ static const ToolOption convert_options[] = {
     {'m', "threads", "COUNT", "how many (default: one per processor)"},
     {'c', "compress", NULL, "make sure that the target is of a compressed kind"},
     {'l', "snapshot", "NAME", "refused: there is no reading of snapshots"},
+    {CONVERT_NO_ATOMIC, "no-atomic", NULL, "write it under its own name from the start"},
     {CONVERT_VERIFY, "verify", NULL, "read the target again before it gets its name"},
     PROGRESS_OPTIONS,
     {'q', "quiet", NULL, "print errors only"},

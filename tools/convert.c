@@ -112,6 +112,8 @@ static int create_target(Job *job)
         .backing_format = image->backing_format,
         .flags = job->request->unsafe ? BDRV_O_NO_FLUSH : 0,
         .allow_paths = job->request->source.allow_paths,
+        .may_open = output_may_make,
+        .may_open_opaque = &job->output,
     };
 
     if ((job->storage != NULL
@@ -137,6 +139,8 @@ static int open_target(Job *job)
         .flags = BDRV_O_RDWR | (job->request->unsafe ? BDRV_O_NO_FLUSH : 0),
         .options = job->request->target.open_options,
         .allow_paths = job->request->source.allow_paths,
+        .may_open = output_may_write,
+        .may_open_opaque = &job->output,
     };
     int64_t length;
     int result;
@@ -423,7 +427,8 @@ static int write_target(Job *job)
         return write_pipe(job);
     }
     /* The name of a backing image is relative to where its child will be. */
-    if (job->request->no_create || job->request->target.backing != NULL) {
+    if (job->request->in_place || job->request->no_create ||
+        job->request->target.backing != NULL) {
         place = OUTPUT_IN_PLACE;
     }
     if (output_begin(&job->output, job->output.name, place) < 0) {

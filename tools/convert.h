@@ -18,6 +18,7 @@ typedef struct Convert {
     int target_is_zero;
     int compress;
     int verify;
+    int in_place; /* --no-atomic */
     int unsafe; /* -t unsafe: not flushed */
     ProgressHow progress;
     int ova; /* not 0: the target is an OVA, with the disk in it */

@@ -61,6 +61,67 @@ static int output_error(const Output *output, int error)
     return -1;
 }
 
+/* ------------------------------------------------------------- further files */
+
+/* None of the sources may have that file. */
+static int spare_sources(const Output *output, const char *path)
+{
+    for (int i = 0; output->sources && output->sources[i]; i++) {
+        if (image_spare(output->sources[i], path, path) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* The first time, for the library asks again when it cleans up. */
+static int note_file(Output *output, const char *path)
+{
+    struct stat status;
+    OutputFile *others;
+
+    for (size_t i = 0; i < output->other_count; i++) {
+        if (strcmp(output->others[i].path, path) == 0) {
+            return 0;
+        }
+    }
+    others = realloc(output->others, (output->other_count + 1) * sizeof(*others));
+    if (others == NULL) {
+        return -ENOMEM;
+    }
+    output->others = others;
+    others[output->other_count] = (OutputFile){
+        .path = strdup(path), .existed = lstat(path, &status) == 0,
+    };
+    if (others[output->other_count].path == NULL) {
+        return -ENOMEM;
+    }
+    output->other_count++;
+    return 0;
+}
+
+int output_may_write(void *opaque, const BdrvNamedFile *file)
+{
+    Output *output = opaque;
+
+    if (file->role == BDRV_FILE_EXTENT && file->writable &&
+        spare_sources(output, file->path) < 0) {
+        output->said = 1;
+        return -EEXIST;
+    }
+    return BDRV_OPEN_AS_USUAL;
+}
+
+int output_may_make(void *opaque, const BdrvNamedFile *file)
+{
+    int result = output_may_write(opaque, file);
+
+    if (result >= 0 && file->role == BDRV_FILE_EXTENT && note_file(opaque, file->path) < 0) {
+        return -ENOMEM;
+    }
+    return result;
+}
+
 /* ------------------------------------------------------------------- moving */
 
 /* What is done to each file in the temporary directory; 0, an errno or SAID. */
@@ -91,8 +152,8 @@ static int check_other(const Output *output, const char *from, const char *name)
     int error = to != NULL ? 0 : ENOMEM;
 
     (void)from;
-    for (int i = 0; error == 0 && output->sources && output->sources[i]; i++) {
-        error = image_spare(output->sources[i], to, to) < 0 ? SAID : 0;
+    if (error == 0 && spare_sources(output, to) < 0) {
+        error = SAID;
     }
     free(to);
     return error;
@@ -318,7 +379,15 @@ static void wipe_device(const char *path)
 }
 
 /* The half-made image has to go under all names that it may have: first its
- * content does.  A link that led to it stays. */
+ * content does. */
+static void unmake_file(const char *path, int existed)
+{
+    if (truncate(path, 0) == 0 && !existed) {
+        (void)unlink(path);
+    }
+}
+
+/* A link that led to it stays. */
 static void unmake(const Output *output)
 {
     char *file = realpath(output->path, NULL);
@@ -326,10 +395,13 @@ static void unmake(const Output *output)
 
     if (output->device) {
         wipe_device(path);
-    } else if (truncate(path, 0) == 0 && !output->existed) {
-        (void)unlink(path);
+    } else {
+        unmake_file(path, output->existed);
     }
     free(file);
+    for (size_t i = 0; i < output->other_count; i++) {
+        unmake_file(output->others[i].path, output->others[i].existed);
+    }
 }
 
 void output_end(Output *output)
@@ -340,6 +412,10 @@ void output_end(Output *output)
     } else if (output->made && output->path != NULL) {
         unmake(output);
     }
+    for (size_t i = 0; i < output->other_count; i++) {
+        free(output->others[i].path);
+    }
+    free(output->others);
     free(output->directory);
     free(output->path_memory);
     free(output->target);
@@ -352,6 +428,9 @@ void output_library_error(const Output *output)
     const char *found =
         output->directory != NULL ? strstr(text, output->path) : NULL;
 
+    if (output->said) {
+        return;
+    }
     if (found == NULL) {
         tool_error("%s", text);
     } else {

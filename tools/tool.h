@@ -12,6 +12,7 @@
 #ifndef TOOL_H
 #define TOOL_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -254,6 +255,11 @@ int holder_find(const char *filename, char *text, size_t size);
  * its own beside its destination, and moved there at the end.  (In a directory
  * and not under another name, because images record their own names.) */
 
+typedef struct OutputFile {
+    char *path;
+    int existed; /* not 0: before us */
+} OutputFile;
+
 typedef struct Output {
     const char *name;   /* as the user gave it */
     char *target;       /* the same with links followed */
@@ -266,17 +272,26 @@ typedef struct Output {
     int device;         /* not 0: a block device */
     int existed;        /* not 0: what stood at name was there before us */
     int made;           /* not 0: what is at name must not look finished on failure */
+    atomic_int said;    /* not 0: the message for the failure is printed */
+    OutputFile *others; /* further files of an image that is written in place */
+    size_t other_count;
 } Output;
 
 /* Where may the image be written until it is whole? */
 typedef enum OutputPlace {
     OUTPUT_ASIDE,   /* in a directory of its own, where that can be done */
-    OUTPUT_IN_PLACE /* only under its own name */
+    OUTPUT_IN_PLACE /* under its own name */
 } OutputPlace;
 
 /* Finds out where to write.  output->sources is kept, the rest is set.  0, or -1
  * with the message printed. */
 int output_begin(Output *output, const char *name, OutputPlace place);
+
+/* To be given to the library when it creates the image, and when it opens it for
+ * writing: refuse further files that are the sources'.  The first also notes which
+ * there are. */
+int output_may_make(void *output, const BdrvNamedFile *file);
+int output_may_write(void *output, const BdrvNamedFile *file);
 
 /* To be called when the image has been created at path: from then on it is
  * removed by output_end().  0, or -1 with the message printed if a further file
@@ -287,12 +302,13 @@ int output_created(Output *output);
  * printed.  If durable is not 0 the name survives a power loss too. */
 int output_finish(Output *output, int durable);
 
-/* Removes what was made, unless it was finished, and frees.  A file that was there
+/* Removes what was made, with its further files, unless it was finished, and frees.  A file that was there
  * before, and so may have other names, is left empty; a block device is left
  * without its beginning. */
 void output_end(Output *output);
 
-/* Prints the library's message, speaking of the name the user knows. */
+/* Prints the library's message, speaking of the name the user knows; nothing if one
+ * of the two above has said more. */
 void output_library_error(const Output *output);
 
 /* ----------------------------------------------------------- pipe (pipe.c) */

@@ -179,7 +179,11 @@ static int open_in_directory(BlockDriverState *bs, const char *path, int flags)
     if (at >= 0 && fstat(at, &st) == 0) {
         state->directory_device = st.st_dev;
         state->directory_inode = st.st_ino;
-        fd = openat(at, bdrv_path_basename(path), flags, 0666);
+        fd = openat(at, bdrv_path_basename(path), flags & ~O_CREAT, 0666);
+        if (fd < 0 && errno == ENOENT && (flags & O_CREAT)) {
+            state->is_made = 1;
+            fd = openat(at, bdrv_path_basename(path), flags, 0666);
+        }
     }
     if (fd < 0) {
         fd = bdrv_file_host_error(bs, "open");
@@ -393,12 +397,30 @@ static int file_identify(BlockDriverState *bs, BdrvIdentity *identity)
     return 0;
 }
 
-/* Takes away the name if it still is this file's.  Emptied first: the file may
- * have other names, and half an image must not be left behind under them. */
+/* Takes away the name if it still is this file's.  A link stays; what it led to
+ * before there was such a file goes. */
+static int remove_name(const BlockDriverState *bs, const struct stat *mine)
+{
+    const FileState *state = bdrv_state(bs);
+    char *path = state->is_made ? realpath(bdrv_filename(bs), NULL) : strdup(bdrv_filename(bs));
+    struct stat named;
+    int ret = 0;
+
+    /* Else the name is gone already, or means another file. */
+    if (path && lstat(path, &named) == 0 && mine->st_dev == named.st_dev &&
+        mine->st_ino == named.st_ino && unlink(path) < 0) {
+        ret = bdrv_file_host_error(bs, "remove");
+    }
+    free(path);
+    return ret;
+}
+
+/* Emptied first: the file may have other names, and half an image must not be
+ * left behind under them. */
 static int file_remove(BlockDriverState *bs)
 {
     FileState *state = bdrv_state(bs);
-    struct stat mine, named;
+    struct stat mine;
 
     if (state->is_device || atomic_load(&state->to_be_emptied)) {
         return 0; /* not ours to remove: it was there before, and is untouched */
@@ -406,11 +428,7 @@ static int file_remove(BlockDriverState *bs)
     if (ftruncate(state->fd, 0) < 0 || fstat(state->fd, &mine) < 0) {
         return bdrv_file_host_error(bs, "empty the file");
     }
-    if (lstat(bdrv_filename(bs), &named) < 0 || mine.st_dev != named.st_dev ||
-        mine.st_ino != named.st_ino) {
-        return 0; /* the name is gone already, or means another file */
-    }
-    return unlink(bdrv_filename(bs)) == 0 ? 0 : bdrv_file_host_error(bs, "remove");
+    return remove_name(bs, &mine);
 }
 
 /* ------------------------------------------------------------------- table */

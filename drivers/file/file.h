@@ -38,6 +38,8 @@ typedef struct FileState {
     int fd;
     int is_device;
     int name_is_new; /* made by this open; the name is not yet durable */
+    int is_made;     /* there was no such file before; where the user named it by a link, the
+                      * link led nowhere */
     /* Opened to be replaced, and not yet touched: what is in it goes at the first
      * modification, so that a creation that is refused destroys nothing. */
     atomic_int to_be_emptied;
