@@ -8,10 +8,16 @@
  *     a second check finds nothing that could be mended, but leaks;
  *     if it finds no corruption at all, the image opens and all of it reads.
  *
- * CHECK_SWEEP in the environment makes it longer, TEST_SEED repeats it.
+ * The same holds of a repair that fails at any call, or is cut short by a power
+ * loss at any of its changes, and can then be begun again.
+ *
+ * CHECK_SWEEP and CHECK_ACCIDENTS (repairs that are interrupted, each at every
+ * point) in the environment make it longer, TEST_SEED repeats it.
  */
 #include "build-stream.h"
 #include "damage.h"
+#include "fault.h"
+#include "powercut.h"
 
 enum {
     PIECE = 8192, /* of the disk: readable or not as a whole */
@@ -171,8 +177,125 @@ static void one_round(Victim *v, const Reading *truth, Reading *before, Reading 
     bdrv_close(memory);
 }
 
+/* ------------------------------------------------------------------ accidents */
+
+enum {
+    LOSSES = 40,     /* of power by chance, for each repair */
+    MOST_CALLS = 500 /* of a repair */
+};
+
+typedef struct Accident {
+    const Victim *victim;
+    const Reading *truth, *before;
+    Reading *after;
+} Accident;
+
+static void assert_survived(const Accident *a, BlockDriverState *memory, const char *where)
+{
+    char what[512];
+    BlockDriverState *disk;
+
+    snprintf(what, sizeof what, "%s; %s", a->victim->what, where);
+    read_memory(memory, BDRV_O_CHECK, a->after);
+    if (!a->victim->both) {
+        assert_never_worse(a->truth, a->before, a->after, what);
+    }
+    if (try_open(memory, BDRV_O_CHECK | BDRV_O_RDWR, NULL, NULL, &disk) == 0) {
+        Findings f;
+
+        findings_of(disk, BDRV_CHECK_REPAIR_ALL, &f);
+        assert_ok(bdrv_close(disk));
+        assert_settled(memory, a->after, what);
+    }
+    if (!a->victim->both) {
+        assert_never_worse(a->truth, a->before, a->after, what);
+    }
+}
+
+static void examine(void *opaque, Volume *volume, size_t cut, const char *where)
+{
+    int64_t size;
+    uint8_t *bytes = volume_bytes(volume, "image", &size);
+    BlockDriverState *memory = image_memory_from(bytes, size);
+
+    (void)cut;
+    assert_survived(opaque, memory, where);
+    bdrv_close(memory);
+    free(bytes);
+}
+
+static void lose_power(const Accident *a, uint32_t *seed)
+{
+    const Victim *v = a->victim;
+    Volume *volume = volume_new();
+    BlockDriverState *file = volume_create(volume, "image"), *disk;
+    Powercut powercut;
+    Findings f;
+
+    assert_ok(bdrv_pwrite(file, v->bytes, (size_t)v->size, 0));
+    powercut_begin(&powercut, volume);
+    if (try_open(file, BDRV_O_CHECK | BDRV_O_RDWR, NULL, NULL, &disk) == 0) {
+        findings_of(disk, BDRV_CHECK_REPAIR_ALL, &f);
+        assert_ok(bdrv_close(disk));
+    }
+    powercut_end(&powercut);
+    powercut_try_all(&powercut, LOSSES, seed, examine, (void *)a);
+    powercut_free(&powercut);
+    assert_ok(bdrv_close(file));
+    volume_free(volume);
+}
+
+/* How many calls there were. */
+static int64_t fail_call(const Accident *a, const FaultPlan *plan)
+{
+    BdrvCheckOptions options = {.struct_size = sizeof options, .flags = BDRV_CHECK_REPAIR_ALL};
+    BdrvCheckResult result = {.struct_size = sizeof result};
+    BlockDriverState *memory = image_memory_from(a->victim->bytes, a->victim->size);
+    BlockDriverState *fault = fault_insert(memory), *disk;
+    char where[64];
+    int64_t calls;
+
+    fault_arm(fault, plan);
+    if (try_open(fault, BDRV_O_CHECK | BDRV_O_RDWR, NULL, NULL, &disk) == 0) {
+        bdrv_check(disk, &options, &result);
+        bdrv_close(disk);
+    }
+    calls = fault_calls(fault);
+    bdrv_close(fault);
+    snprintf(where, sizeof where, "call %lld fails, life %d", (long long)plan->call, plan->life);
+    assert_survived(a, memory, where);
+    bdrv_close(memory);
+    return calls;
+}
+
+static void fail_calls(const Accident *a)
+{
+    for (FaultLife life = FAULT_ONCE; life <= FAULT_FOR_EVER; life++) {
+        FaultPlan plan = {.operations = FAULT_WRITE | FAULT_FLUSH | FAULT_TRUNCATE,
+                          .life = life, .stored_before = SECTOR};
+
+        do {
+            plan.call++;
+            ck_assert_int_lt(plan.call, MOST_CALLS);
+        } while (fail_call(a, &plan) >= plan.call);
+    }
+}
+
+static void accidents(const Victim *v, const Reading *truth, Reading *before, Reading *after,
+                      uint32_t *seed)
+{
+    const Accident a = {.victim = v, .truth = truth, .before = before, .after = after};
+    BlockDriverState *memory = image_memory_from(v->bytes, v->size);
+
+    read_memory(memory, BDRV_O_CHECK, before);
+    bdrv_close(memory);
+    lose_power(&a, seed);
+    fail_calls(&a);
+}
+
 static void sweep(const uint8_t *bytes, const Victim *shape)
 {
+    const int interrupted = suite_count("CHECK_ACCIDENTS", suite_is_large() ? 150 : 2);
     const int rounds = suite_count("CHECK_SWEEP", 150);
     Reading truth = reading_new(), before = reading_new(), after = reading_new();
     BlockDriverState *memory = image_memory_from(bytes, shape->size);
@@ -195,6 +318,9 @@ static void sweep(const uint8_t *bytes, const Victim *shape)
             v.both |= hurts++ > 0 && v.header;
         }
         one_round(&v, &truth, &before, &after);
+        if (i < interrupted) {
+            accidents(&v, &truth, &before, &after, &seed);
+        }
         free(v.bytes);
     }
     free(truth.bytes);
@@ -271,8 +397,9 @@ Suite *test_suite(void)
 {
     const TTest *const tests[] = {streams, copy_on_write, NULL};
     Suite *suite = suite_create("vmdk/check-sweep");
-    TCase *tc = suite_add_case(suite, "sweep", tests, 600);
+    TCase *tc = suite_add_case(suite, "sweep", tests, 36000);
 
+    image_register_drivers();
     tcase_add_loop_test(tc, hosted_sparse, 0, PLACES);
     return suite;
 }
