@@ -5,6 +5,9 @@
  */
 #include "check.h"
 
+#include <stdio.h>
+#include <string.h>
+
 /* The file is missing, or may not be opened.  Nothing that could be made would
  * hold what it held. */
 static int report_missing(VmdkCheck *c, const VmdkExtent *extent)
@@ -66,11 +69,42 @@ static int check_flat(VmdkCheck *c, VmdkExtent *extent)
     return ret;
 }
 
+/* A stretch of the extent that cannot be read, all for one reason. */
+typedef struct Unreadable {
+    int64_t start, end; /* start == end: there is none */
+    char why[512];
+} Unreadable;
+
+static void report_unreadable(VmdkCheck *c, const VmdkExtent *extent, Unreadable *u)
+{
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_UNRECOVERABLE,
+        .offset = extent->start + u->start,
+        .bytes = u->end - u->start,
+    };
+
+    if (u->start < u->end) {
+        vmdk_found(c, &finding, "%s: %s", vmdk_check_name(extent), u->why);
+    }
+    u->start = u->end;
+}
+
+static void note_unreadable(VmdkCheck *c, const VmdkExtent *extent, Unreadable *u,
+                            int64_t offset, int64_t bytes)
+{
+    if (u->end != offset || strcmp(u->why, bdrv_errmsg()) != 0) {
+        report_unreadable(c, extent, u);
+        u->start = offset;
+        snprintf(u->why, sizeof u->why, "%s", bdrv_errmsg());
+    }
+    u->end = offset + bytes;
+}
+
 /* Asks the kind itself where everything is. */
 static int walk(VmdkCheck *c, VmdkExtent *extent)
 {
     const int64_t step = extent->cluster_size > 0 ? extent->cluster_size : extent->length;
-    BdrvFinding finding = {.kind = BDRV_FINDING_UNRECOVERABLE, .bytes = step};
+    Unreadable unreadable = {0};
     BdrvExtent run;
 
     for (int64_t offset = 0; offset < extent->length; offset += run.bytes) {
@@ -83,13 +117,12 @@ static int walk(VmdkCheck *c, VmdkExtent *extent)
         }
         if (ret < 0) {
             run.bytes = bdrv_min(step - offset % step, extent->length - offset);
-            finding.offset = extent->start + offset;
-            finding.bytes = run.bytes;
-            vmdk_found(c, &finding, "%s: %s", vmdk_check_name(extent), bdrv_errmsg());
+            note_unreadable(c, extent, &unreadable, offset, run.bytes);
         } else if (extent->cluster_size > 0 && run.state == BDRV_DATA) {
             c->result->allocated_clusters += bdrv_div_up(run.bytes, step);
         }
     }
+    report_unreadable(c, extent, &unreadable);
     c->result->total_clusters += extent->cluster_size > 0 ? bdrv_div_up(extent->length, step) : 0;
     c->result->image_end_offset = bdrv_max(c->result->image_end_offset,
                                            bdrv_getlength(extent->file));

@@ -253,6 +253,45 @@ START_TEST(row_28_flat_too_short)
 }
 END_TEST
 
+/* Found, and a repair does nothing about it: nobody but VMware could. */
+static void assert_sesparse_hopeless(int64_t offset, uint32_t value, const char *message)
+{
+    size_t size, size_after;
+    uint8_t *before, *after;
+    Findings f;
+
+    poke32("d-sesparse.vmdk", offset, value);
+    before = host_read_file(at("d-sesparse.vmdk"), &size);
+    check_file("d.vmdk", BDRV_CHECK_REPAIR_ALL, &f);
+    assert_found(&f, BDRV_FINDING_UNRECOVERABLE, message);
+    ck_assert_int_eq(f.last.repaired, 0);
+    ck_assert_int_eq(f.last.bytes, DISK);
+    after = host_read_file(at("d-sesparse.vmdk"), &size_after);
+    ck_assert_uint_eq(size, size_after);
+    ck_assert_mem_eq(before, after, size);
+    poke32("d-sesparse.vmdk", offset, 0);
+    free(before);
+    free(after);
+}
+
+START_TEST(row_26_any_damage_of_an_sesparse)
+{
+    enum { GD_FIELD = 16 * 8 };
+    Findings f;
+
+    begin();
+    create("d.vmdk", "subformat=seSparse,sesparse_unverified=on", NULL);
+    check_file("d.vmdk", 0, &f);
+    assert_clean(&f);
+    assert_sesparse_hopeless((int64_t)peek32("d-sesparse.vmdk", GD_FIELD) * SECTOR, 5,
+                             "directory entry 0");
+    assert_sesparse_hopeless(SECTOR + 24, 1, "journal");
+    check_file("d.vmdk", 0, &f);
+    assert_clean(&f);
+    end();
+}
+END_TEST
+
 START_TEST(row_27_missing_extent_file)
 {
     BlockDriverState *disk;
@@ -381,6 +420,7 @@ Suite *test_suite(void)
         row_25_gde_invalid_is_cleared_and_reported,
         row_16_unclean_shutdown_of_a_cowd,
         row_28_flat_too_short,
+        row_26_any_damage_of_an_sesparse,
         row_27_missing_extent_file,
         row_01_header_of_a_split_extent_destroyed,
         row_03_text_of_a_split_disk_destroyed,
