@@ -38,6 +38,9 @@ const BdrvOption vmdk_amend_options[] = {
     {.name = "subformat",
      .type = BDRV_OPTION_STRING,
      .help = "createType, another name of what the extents are"},
+    {.name = "zeroed_grain",
+     .type = BDRV_OPTION_BOOL,
+     .help = "allow grains of zeros in sparse extents (version 2), or no more if there are none"},
     {.name = NULL},
 };
 
@@ -261,12 +264,35 @@ static int edit_text(const Vmdk *image, const BdrvOptions *options, char **text)
     return ret;
 }
 
+static int set_zeroed(Vmdk *image, int allowed)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < image->extent_count; i++) {
+        VmdkExtent *extent = &image->extents[i];
+
+        ret = vmdk_extent_enter(extent);
+        if (ret < 0) {
+            return ret;
+        }
+        ret = extent->ops == &vmdk_sparse_extent
+                  ? vmdk_sparse_set_zeroed(extent, allowed)
+                  : bdrv_error(vmdk_extent_node(extent), -ENOTSUP, "zeroed_grain: only hosted "
+                               "sparse extents have such a flag");
+        vmdk_extent_leave(extent);
+    }
+    return ret;
+}
+
 int vmdk_amend(BlockDriverState *bs, const BdrvOptions *options)
 {
     Vmdk *image = bdrv_state(bs);
     char *text;
     int ret = vmdk_image_refuse_damaged(image);
 
+    if (ret == 0 && bdrv_option_given(options, "zeroed_grain")) {
+        ret = set_zeroed(image, bdrv_option_bool(options, "zeroed_grain"));
+    }
     if (ret == 0 && !image->descriptor.text) {
         ret = bdrv_error(bs, -ENOTSUP, "one COWD file has no descriptor in which anything could "
                          "be changed");

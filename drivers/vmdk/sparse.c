@@ -77,6 +77,61 @@ static int allow_zeroed(Sparse *sparse)
     return ret;
 }
 
+/* Is there none, so that a header without them would say the truth? */
+static int find_zeroed(Sparse *sparse)
+{
+    const VmdkExtent *extent = sparse->extent;
+    BdrvExtent run;
+    int ret = 0;
+
+    for (int64_t offset = 0; ret == 0 && offset < extent->length; offset += run.bytes) {
+        run = (BdrvExtent){0};
+        ret = vmdk_map_lookup(&sparse->map, offset, extent->length - offset, &run);
+        if (ret == 0 && run.state == BDRV_ZERO) {
+            ret = bdrv_error(extent->file, -EINVAL, "there are grains of zeros, the first at byte "
+                             "%" PRId64 " of the disk: a header without them is for images that "
+                             "have none; convert the image", extent->start + offset);
+        }
+    }
+    return ret;
+}
+
+/* Entries of 1 that were taken back are durably so before the header says that
+ * there are none. */
+static int forbid_zeroed(Sparse *sparse)
+{
+    VmdkHeader header = sparse->header;
+    int ret = bdrv_table_flush(sparse->extent->image->table);
+
+    if (ret == 0) {
+        ret = find_zeroed(sparse);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    header.flags &= ~(uint32_t)VMDK_FLAG_ZEROED;
+    header.version = header.version == VERSION_ZEROED ? 1 : header.version;
+    ret = vmdk_header_update(sparse->extent->file, &header);
+    if (ret == 0) {
+        sparse->header = header;
+        atomic_store(&sparse->map.has_zeroed, 0);
+        ret = bdrv_flush_children(sparse->extent->image->bs);
+    }
+    return ret;
+}
+
+int vmdk_sparse_set_zeroed(VmdkExtent *extent, int allowed)
+{
+    Sparse *sparse = sparse_of(extent);
+    int ret;
+
+    if (!allowed) {
+        return atomic_load(&sparse->map.has_zeroed) ? forbid_zeroed(sparse) : 0;
+    }
+    ret = allow_zeroed(sparse);
+    return ret < 0 ? ret : bdrv_flush_children(extent->image->bs);
+}
+
 /* ---------------------------------------------------------------- clusters */
 
 static int sparse_lookup(void *opaque, int64_t offset, int64_t bytes, BdrvExtent *run)

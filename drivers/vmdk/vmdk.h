@@ -279,6 +279,10 @@ int vmdk_map_empty(VmdkMap *map, VmdkTables tables);
 int vmdk_sparse_resize(VmdkMap *map, int64_t length);
 int vmdk_cowd_resize(VmdkMap *map, VmdkCowdHeader *header, int64_t length);
 
+/* Makes the header of a hosted sparse extent, durably, one that allows grains of
+ * zeros, or not.  -EINVAL: there are some.  Nobody else is using the extent. */
+int vmdk_sparse_set_zeroed(VmdkExtent *extent, int allowed);
+
 /* Makes an empty extent of a split disk in file, in the shape of another one. */
 int vmdk_sparse_make(BlockDriverState *file, const VmdkHeader *like, int64_t length);
 

@@ -164,6 +164,50 @@ START_TEST(a_long_hint_takes_several_sectors)
 }
 END_TEST
 
+/* Row 14 of the damages: a header that allows grains of zeros where there are
+ * none is sound, and can be made one that every program reads. */
+START_TEST(row_14_a_flag_that_nothing_needs_can_be_dropped)
+{
+    static const char *const kinds[] = {
+        "zeroed_grain=on", "subformat=twoGbMaxExtentSparse,extent_size=512k,zeroed_grain=on"};
+    const char *file = _i == 0 ? "a.vmdk" : "a-s001.vmdk";
+    char *path = host_path(directory, file);
+    BlockDriverState *disk;
+    uint8_t *bytes;
+    size_t size;
+
+    create_disk("p.vmdk", NULL, NULL, DISK); /* over it, zeros need an entry */
+    create_disk("a.vmdk", "p.vmdk", kinds[_i], 0);
+    assert_sound("a.vmdk", 0);
+    disk = open_disk("a.vmdk", BDRV_O_RDWR);
+    assert_ok(pattern_write(disk, 0, 65536, 1));
+    assert_ok(pattern_write(disk, 131072, DISK - 131072, 1));
+    assert_ok(bdrv_write_zeroes(disk, 65536, 65536));
+    assert_fails_saying(bdrv_amend(disk, "zeroed_grain=off"), -EINVAL, "byte 65536 ");
+    assert_ok(pattern_write(disk, 65536, 65536, 1));
+    assert_ok(bdrv_amend(disk, "zeroed_grain=off"));
+    assert_ok(bdrv_write_zeroes(disk, 0, 65536)); /* where it is */
+    assert_ok(bdrv_close(disk));
+    bytes = host_read_file(path, &size);
+    ck_assert_uint_eq(bdrv_load_le32(bytes + 4), 1);
+    ck_assert_uint_eq(bdrv_load_le32(bytes + 8), 3);
+    free(bytes);
+    assert_sound("a.vmdk", 0);
+    disk = open_disk("a.vmdk", BDRV_O_RDWR);
+    assert_pattern(disk, 0, 65536, PATTERN_ZEROS);
+    assert_pattern(disk, 65536, DISK - 65536, 1);
+    assert_ok(bdrv_amend(disk, "zeroed_grain=on"));
+    assert_ok(bdrv_write_zeroes(disk, 65536, 65536));
+    assert_ok(bdrv_close(disk));
+    bytes = host_read_file(path, &size);
+    ck_assert_uint_eq(bdrv_load_le32(bytes + 4), 2);
+    ck_assert_uint_eq(bdrv_load_le32(bytes + 8), 7);
+    free(bytes);
+    assert_sound("a.vmdk", 0);
+    free(path);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ power loss */
 
 /* The text inside an extent has several sectors and moves by some bytes: whenever
@@ -244,6 +288,7 @@ Suite *test_suite(void)
     image_register_drivers();
     tcase_add_checked_fixture(tcase, make_directory, remove_directory);
     tcase_add_loop_test(tcase, each_option_changes_its_line, 0, 2);
+    tcase_add_loop_test(tcase, row_14_a_flag_that_nothing_needs_can_be_dropped, 0, 2);
     tcase_add_loop_test(tcase, power_loss_leaves_one_text_or_the_other, 0, 2);
     return suite;
 }
