@@ -130,11 +130,8 @@ int vmdk_map_trim(VmdkMap *map)
     VmdkUse use = {0};
     int ret;
 
-    vmdk_regions_free(&map->regions);
-    ret = vmdk_map_find_tables(map);
-    if (ret == 0) {
-        ret = vmdk_map_scan(map, &use);
-    }
+    vmdk_map_forget_regions(map);
+    ret = vmdk_map_scan(map, &use);
     return ret < 0 ? ret
                    : vmdk_space_reset(map->space, bdrv_max(use.grains_end, map->first_data));
 }
@@ -211,8 +208,8 @@ int vmdk_map_empty(VmdkMap *map, VmdkTables tables)
     }
     if (ret == 0) {
         bdrv_table_forget(map->extent->image->table, file_of(map));
-        vmdk_regions_free(&map->regions);
-        ret = vmdk_map_find_tables(map);
+        vmdk_map_forget_regions(map);
+        ret = vmdk_map_need_regions(map);
     }
     return ret;
 }

@@ -28,17 +28,17 @@ static const char *const set_names[] = {
     [VMDK_REDUNDANT] = "redundant GT",
 };
 
-static int64_t table_bytes(const VmdkMap *map)
+int64_t vmdk_map_table_bytes(const VmdkMap *map)
 {
     return bdrv_round_up(map->gtes * ENTRY_BYTES, BDRV_SECTOR_SIZE);
 }
 
-static int64_t gd_bytes(const VmdkMap *map)
+int64_t vmdk_map_gd_bytes(const VmdkMap *map)
 {
     return map->tables * ENTRY_BYTES;
 }
 
-static int64_t file_size(const VmdkMap *map)
+int64_t vmdk_map_file_size(const VmdkMap *map)
 {
     return atomic_load_explicit(&map->space->file_size, memory_order_acquire);
 }
@@ -52,22 +52,30 @@ int64_t vmdk_map_covered(const VmdkMap *map, int64_t offset)
 
 /* ------------------------------------------------------------------ checks */
 
-static int check_table(const VmdkMap *map, VmdkSet set, int64_t table, int64_t offset)
+int vmdk_map_in_directory(const VmdkMap *map, int64_t start, int64_t end)
 {
-    int64_t end = offset + table_bytes(map);
-
     for (int i = 0; i < VMDK_SETS; i++) {
-        if (map->gd[i] != 0 && offset < map->gd[i] + gd_bytes(map) && map->gd[i] < end) {
-            return bdrv_error(map->extent->file, -EIO, "%s %" PRId64 " is said to be at "
-                              "sector %" PRId64 ", inside a directory", set_names[set], table,
-                              offset / BDRV_SECTOR_SIZE);
+        if (map->gd[i] != 0 && start < map->gd[i] + vmdk_map_gd_bytes(map) && map->gd[i] < end) {
+            return 1;
         }
     }
-    if (end > file_size(map)) {
+    return 0;
+}
+
+static int check_table(const VmdkMap *map, VmdkSet set, int64_t table, int64_t offset)
+{
+    int64_t end = offset + vmdk_map_table_bytes(map);
+
+    if (vmdk_map_in_directory(map, offset, end)) {
+        return bdrv_error(map->extent->file, -EIO, "%s %" PRId64 " is said to be at "
+                          "sector %" PRId64 ", inside a directory", set_names[set], table,
+                          offset / BDRV_SECTOR_SIZE);
+    }
+    if (end > vmdk_map_file_size(map)) {
         return bdrv_error(map->extent->file, -EIO, "%s %" PRId64 " is said to be at sector %"
                           PRId64 ", but the file has only %" PRId64 " sectors",
                           set_names[set], table, offset / BDRV_SECTOR_SIZE,
-                          file_size(map) / BDRV_SECTOR_SIZE);
+                          vmdk_map_file_size(map) / BDRV_SECTOR_SIZE);
     }
     return 0;
 }
@@ -92,6 +100,7 @@ static int64_t footprint(const VmdkMap *map, int64_t offset)
 int vmdk_map_check_grain(VmdkMap *map, int64_t offset, uint32_t entry)
 {
     int64_t start = (int64_t)entry * BDRV_SECTOR_SIZE;
+    int ret;
 
     if (entry == ENTRY_ZEROED && map->first_data > BDRV_SECTOR_SIZE) {
         return bad_grain(map, offset, entry, "the header does not allow grains of zeros");
@@ -99,10 +108,14 @@ int vmdk_map_check_grain(VmdkMap *map, int64_t offset, uint32_t entry)
     if (start < map->first_data) {
         return bad_grain(map, offset, entry, "the first grain comes later, behind the tables");
     }
+    ret = vmdk_map_need_regions(map);
+    if (ret < 0) {
+        return ret;
+    }
     if (vmdk_regions_hit(&map->regions, start, start + footprint(map, offset))) {
         return bad_grain(map, offset, entry, "a table is there");
     }
-    if (start >= file_size(map)) {
+    if (start >= vmdk_map_file_size(map)) {
         return bad_grain(map, offset, entry, "the file ends before it: it is truncated");
     }
     return 0;
@@ -281,7 +294,7 @@ static int describe_run(VmdkMap *map, const Entries *entries, int64_t offset, Bd
     }
     if (run->state == BDRV_DATA && !map->packed) {
         run->file_offset += within;
-        run->bytes = bdrv_min(run->bytes, file_size(map) - run->file_offset);
+        run->bytes = bdrv_min(run->bytes, vmdk_map_file_size(map) - run->file_offset);
     }
     return run->bytes > 0 ? 0 : bad_grain(map, offset, entry, "the file's end cuts the grain");
 }
@@ -408,7 +421,7 @@ static int copy_table(VmdkMap *map, VmdkSet set, int64_t from, int64_t to)
     uint8_t bytes[BDRV_SECTOR_SIZE];
     int ret = 0;
 
-    for (int64_t done = 0; ret == 0 && done < table_bytes(map); done += BDRV_SECTOR_SIZE) {
+    for (int64_t done = 0; ret == 0 && done < vmdk_map_table_bytes(map); done += BDRV_SECTOR_SIZE) {
         ret = bdrv_table_read(map->extent->image->table, map->extent->file, bytes,
                               sizeof bytes, from + done);
         if (ret == 0) {
@@ -427,10 +440,10 @@ static int make_table(VmdkMap *map, VmdkSet set, int64_t table, int64_t other)
 {
     int64_t count = 1, offset;
     int zeroed;
-    int ret = vmdk_space_take(map->space, table_bytes(map), &count, &offset, &zeroed);
+    int ret = vmdk_space_take(map->space, vmdk_map_table_bytes(map), &count, &offset, &zeroed);
 
     if (ret == 0) {
-        ret = bdrv_table_fresh(map->extent->image->table, map->extent->file, table_bytes(map),
+        ret = bdrv_table_fresh(map->extent->image->table, map->extent->file, vmdk_map_table_bytes(map),
                                offset);
     }
     if (ret == 0 && other != 0) {
@@ -525,52 +538,16 @@ int vmdk_map_enter(VmdkMap *map, int64_t offset, int64_t grains, uint32_t first,
 
 /* -------------------------------------------------------------------- life */
 
-/* Remembers where the tables of one set are.  Entries that make no sense are
- * left for whoever needs them. */
-static int add_tables(VmdkMap *map, VmdkSet set)
-{
-    int ret = vmdk_regions_add(&map->regions, map->gd[set], map->gd[set] + gd_bytes(map));
-
-    for (int64_t done = 0; ret == 0 && done < map->tables; done += ENTRIES_MAX) {
-        uint8_t bytes[ENTRIES_MAX * ENTRY_BYTES];
-        int64_t count = bdrv_min(map->tables - done, ENTRIES_MAX);
-
-        ret = bdrv_pread(map->extent->file, bytes, (size_t)count * ENTRY_BYTES,
-                         map->gd[set] + done * ENTRY_BYTES);
-        for (int64_t i = 0; ret == 0 && i < count; i++) {
-            int64_t offset = (int64_t)bdrv_load_le32(bytes + i * ENTRY_BYTES) * BDRV_SECTOR_SIZE;
-
-            if (offset != 0 && check_table(map, set, done + i, offset) == 0) {
-                ret = vmdk_regions_add(&map->regions, offset, offset + table_bytes(map));
-            }
-        }
-    }
-    return ret;
-}
-
-int vmdk_map_find_tables(VmdkMap *map)
-{
-    int ret = 0;
-
-    vmdk_map_forget_tables(map);
-    for (int set = 0; ret == 0 && set < VMDK_SETS; set++) {
-        if (map->gd[set] != 0) {
-            ret = add_tables(map, (VmdkSet)set);
-        }
-    }
-    vmdk_regions_sort(&map->regions);
-    return ret;
-}
-
 int vmdk_map_open(VmdkMap *map)
 {
     atomic_init(&map->complained, 0);
+    atomic_init(&map->has_regions, 0);
     map->known_count = 1;
     while ((int64_t)map->known_count < bdrv_min(map->tables, KNOWN_TABLES_MAX)) {
         map->known_count *= 2;
     }
     map->known = calloc(map->known_count, sizeof *map->known);
-    return map->known ? vmdk_map_find_tables(map) : -ENOMEM;
+    return map->known ? 0 : -ENOMEM;
 }
 
 void vmdk_map_close(VmdkMap *map)

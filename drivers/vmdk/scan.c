@@ -20,102 +20,21 @@ enum {
     SEEN_BYTES_MAX = 64 * 1024 * 1024,
     /* In a larger file the grains themselves are remembered; if there are more, shared
      * ones are not looked for: then the file has 8 GiB of data or more. */
-    STARTS_MAX = 16 * 1024 * 1024,
-    /* Hostile directories could make every entry a region of its own. */
-    REGIONS_MAX = 1 << 20
+    STARTS_MAX = 16 * 1024 * 1024
 };
-
-/* ----------------------------------------------------------------- regions */
-
-int vmdk_regions_add(VmdkRegions *regions, int64_t start, int64_t end)
-{
-    if (regions->count > 0 && regions->list[regions->count - 1].end == start) {
-        regions->list[regions->count - 1].end = end;
-        return 0;
-    }
-    if (regions->count == regions->room) {
-        size_t room = regions->room ? 2 * regions->room : 8;
-        VmdkRegion *list = room > REGIONS_MAX ? NULL
-                                              : realloc(regions->list, room * sizeof *list);
-
-        if (!list) {
-            return -ENOMEM;
-        }
-        regions->list = list;
-        regions->room = room;
-    }
-    regions->list[regions->count++] = (VmdkRegion){start, end};
-    return 0;
-}
-
-static int compare_regions(const void *left, const void *right)
-{
-    const VmdkRegion *a = left, *b = right;
-
-    return (a->start > b->start) - (a->start < b->start);
-}
-
-void vmdk_regions_sort(VmdkRegions *regions)
-{
-    size_t kept = 0;
-
-    if (regions->count == 0) {
-        return;
-    }
-    qsort(regions->list, regions->count, sizeof *regions->list, compare_regions);
-    for (size_t i = 1; i < regions->count; i++) {
-        VmdkRegion *last = &regions->list[kept], *next = &regions->list[i];
-
-        if (next->start > last->end) {
-            regions->list[++kept] = *next;
-        } else {
-            regions->overlap |= next->start < last->end;
-            last->end = bdrv_max(last->end, next->end);
-        }
-    }
-    regions->count = kept + 1;
-}
-
-int vmdk_regions_hit(const VmdkRegions *regions, int64_t start, int64_t end)
-{
-    size_t low = 0, high = regions->count;
-
-    while (low < high) { /* the first region that ends behind start */
-        size_t middle = low + (high - low) / 2;
-
-        if (regions->list[middle].end <= start) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low < regions->count && regions->list[low].start < end;
-}
-
-void vmdk_regions_free(VmdkRegions *regions)
-{
-    free(regions->list);
-    *regions = (VmdkRegions){0};
-}
-
-/* -------------------------------------------------------------------- scan */
 
 typedef struct Scan {
     VmdkMap *map;
     uint8_t *buf; /* READ_BYTES */
     uint8_t *seen; /* a bit per unit of the file; NULL: too many */
     int64_t unit; /* the grain, or a sector where grains are not aligned */
+    int64_t grains; /* of the extent */
     int unaligned;
     int whole; /* the last grain counts as a whole one */
     uint32_t *starts; /* without seen: the entries */
     size_t start_count, start_room;
     VmdkUse use;
 } Scan;
-
-static int64_t table_bytes(const VmdkMap *map)
-{
-    return bdrv_round_up(map->gtes * ENTRY_BYTES, BDRV_SECTOR_SIZE);
-}
 
 /* Marks the places of a grain; 1: one was marked already. */
 static int mark_seen(Scan *scan, int64_t start, int64_t end)
@@ -214,24 +133,38 @@ static int scan_grain(Scan *scan, int64_t grain, uint32_t entry)
     return scan->seen ? 0 : add_start(scan, entry);
 }
 
-/* The entries of the tables from first on, of which buf has bytes. */
+/* An entry at some byte of the tables from first on. */
+static int scan_entry(Scan *scan, int64_t first, int64_t at)
+{
+    const VmdkMap *map = scan->map;
+    const int64_t table = first + at / vmdk_map_table_bytes(map);
+    const int64_t index = at % vmdk_map_table_bytes(map) / ENTRY_BYTES;
+    const uint32_t entry = bdrv_load_le32(scan->buf + at);
+
+    if (entry == 0 || (entry == ENTRY_ZEROED && atomic_load(&map->has_zeroed)) ||
+        index >= map->gtes || table * map->gtes + index >= scan->grains) {
+        return 0;
+    }
+    return scan_grain(scan, table * map->gtes + index, entry);
+}
+
+static int is_empty(const uint8_t *sector)
+{
+    return sector[0] == 0 && memcmp(sector, sector + 1, BDRV_SECTOR_SIZE - 1) == 0;
+}
+
+/* The entries of the tables from first on, of which buf has bytes; in most disks,
+ * most of them are 0. */
 static int scan_entries(Scan *scan, int64_t first, int64_t bytes)
 {
-    VmdkMap *map = scan->map;
-    const int64_t grains = bdrv_div_up(map->extent->length, map->grain);
-    const int zeroed = atomic_load(&map->has_zeroed);
     int ret = 0;
 
-    for (int64_t at = 0; ret == 0 && at < bytes; at += ENTRY_BYTES) {
-        const int64_t table = first + at / table_bytes(map);
-        const int64_t index = at % table_bytes(map) / ENTRY_BYTES;
-        const uint32_t entry = bdrv_load_le32(scan->buf + at);
+    for (int64_t sector = 0; ret == 0 && sector < bytes; sector += BDRV_SECTOR_SIZE) {
+        const int64_t end = is_empty(scan->buf + sector) ? sector : sector + BDRV_SECTOR_SIZE;
 
-        if (entry == 0 || (entry == ENTRY_ZEROED && zeroed) || index >= map->gtes ||
-            table * map->gtes + index >= grains) {
-            continue;
+        for (int64_t at = sector; ret == 0 && at < end; at += ENTRY_BYTES) {
+            ret = scan_entry(scan, first, at);
         }
-        ret = scan_grain(scan, table * map->gtes + index, entry);
     }
     return ret;
 }
@@ -251,11 +184,20 @@ static int find_table(VmdkMap *map, int64_t table, int64_t *offset)
     return ret;
 }
 
+/* Tables that were never written are a hole of the file, and often large. */
+static int is_hole(BlockDriverState *file, int64_t offset, int64_t bytes)
+{
+    BdrvExtent run;
+
+    return bdrv_is_allocated(file, offset, bytes, &run) == 0 && run.state == BDRV_ZERO &&
+           run.bytes == bytes;
+}
+
 /* Reads as many tables as lie one behind the other, and looks at them. */
 static int scan_run(Scan *scan, int64_t first, int64_t *count)
 {
     VmdkMap *map = scan->map;
-    const int64_t bytes = table_bytes(map);
+    const int64_t bytes = vmdk_map_table_bytes(map);
     int64_t offset, next;
     int ret = find_table(map, first, &offset);
 
@@ -266,6 +208,9 @@ static int scan_run(Scan *scan, int64_t first, int64_t *count)
     while ((*count + 1) * bytes <= READ_BYTES && first + *count < map->tables &&
            find_table(map, first + *count, &next) == 0 && next == offset + *count * bytes) {
         (*count)++;
+    }
+    if (is_hole(map->extent->file, offset, *count * bytes)) {
+        return 0;
     }
     ret = bdrv_pread(map->extent->file, scan->buf, (size_t)(*count * bytes), offset);
     return ret < 0 ? ret : scan_entries(scan, first, *count * bytes);
@@ -299,9 +244,17 @@ static int scan_all(Scan *scan)
 
 static int scan_map(VmdkMap *map, int whole, VmdkUse *use)
 {
-    Scan scan = {.map = map, .unit = map->grain, .whole = whole};
-    int ret;
+    Scan scan = {
+        .map = map,
+        .unit = map->grain,
+        .whole = whole,
+        .grains = bdrv_div_up(map->extent->length, map->grain),
+    };
+    int ret = vmdk_map_need_regions(map);
 
+    if (ret < 0) {
+        return ret;
+    }
     if (map->regions.overlap) {
         return bdrv_error(map->extent->file, -EINVAL, "two tables share the same sectors");
     }

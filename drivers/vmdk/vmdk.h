@@ -24,6 +24,7 @@
  *     stream-*.c    the rest of streams: see stream.h
  *     inflate.c deflate.c   zlib streams, for those
  *     map.c         two levels of sector numbers: what sparse.c and cowd.c share
+ *     regions.c     where its tables are
  *     scan.c        is that map sound enough to be written to?
  *     space.c       where the next grain of a growing file goes
  *     check.c check-*.c repair-*.c   finding and mending damage: see check.h
@@ -210,20 +211,25 @@ typedef struct VmdkMap {
     atomic_int has_zeroed; /* GTE 1 is a grain of zeros */
     atomic_int complained; /* the use of the redundant set was logged */
     pthread_mutex_t lock;  /* while GTs are made */
-    VmdkRegions regions;
+    VmdkRegions regions;   /* see vmdk_map_need_regions() */
+    atomic_int has_regions;
     /* Places of primary GTs, to save looking into the directory: (table + 1) << 32 |
      * sector, at table modulo known_count, a power of two. */
     atomic_ullong *known;
     size_t known_count;
 } VmdkMap;
 
-/* Reads the directories to know where tables are.  All members but regions, known
- * and complained are set, the lock is made. */
+/* All members up to has_zeroed are set, the lock is made. */
 int vmdk_map_open(VmdkMap *map);
 void vmdk_map_close(VmdkMap *map);
 
-/* Reads them again: the part of vmdk_map_open() that fills regions. */
-int vmdk_map_find_tables(VmdkMap *map);
+/* Bytes of a table, of a directory, and of the file now. */
+int64_t vmdk_map_table_bytes(const VmdkMap *map);
+int64_t vmdk_map_gd_bytes(const VmdkMap *map);
+int64_t vmdk_map_file_size(const VmdkMap *map);
+/* Does [start, end) of the file share bytes with a directory? */
+int vmdk_map_in_directory(const VmdkMap *map, int64_t start, int64_t end);
+
 /* To be called when a directory entry that was not 0 has changed. */
 void vmdk_map_forget_tables(VmdkMap *map);
 
@@ -286,13 +292,21 @@ int vmdk_sparse_set_zeroed(VmdkExtent *extent, int allowed);
 /* Makes an empty extent of a split disk in file, in the shape of another one. */
 int vmdk_sparse_make(BlockDriverState *file, const VmdkHeader *like, int64_t length);
 
-/* ------------------------------------------------------------------ scan.c */
+/* --------------------------------------------------------------- regions.c */
 
 int vmdk_regions_add(VmdkRegions *regions, int64_t start, int64_t end);
 void vmdk_regions_sort(VmdkRegions *regions);
 /* Does any region share bytes with [start, end)? */
 int vmdk_regions_hit(const VmdkRegions *regions, int64_t start, int64_t end);
 void vmdk_regions_free(VmdkRegions *regions);
+
+/* To be called before map->regions is used: reads the directories, once.  In an
+ * extent that is open for writing, when it is opened. */
+int vmdk_map_need_regions(VmdkMap *map);
+/* The directories have changed.  Nobody else may be using the extent. */
+void vmdk_map_forget_regions(VmdkMap *map);
+
+/* ------------------------------------------------------------------ scan.c */
 
 typedef struct VmdkUse {
     int64_t end;        /* of the last thing in use: a table, a grain, the descriptor */
