@@ -51,9 +51,9 @@ static void assert_content(const char *wanted)
     free(bytes);
 }
 
-static int files_here(void)
+static int files_in(const char *folder)
 {
-    DIR *list = opendir(directory);
+    DIR *list = opendir(folder);
     int count = -2; /* . and .. */
     ck_assert_ptr_nonnull(list);
     while (readdir(list) != NULL) {
@@ -75,7 +75,7 @@ START_TEST(the_new_content_is_in_the_file_and_in_the_node)
     ck_assert_str_eq(text, "short");
     assert_ok(bdrv_pwrite(file, "S", 1, 0)); /* the node is on the new file */
     assert_content("Short");
-    ck_assert_int_eq(files_here(), 1);
+    ck_assert_int_eq(files_in(directory), 1);
 }
 END_TEST
 
@@ -134,7 +134,7 @@ START_TEST(what_cannot_be_replaced_is_left_alone)
     host_write_file(path, "another", 7);
     assert_fails_saying(bdrv_replace(file, "new", 3), -EBUSY, "another file");
     assert_content("another");
-    ck_assert_int_eq(files_here(), 2);
+    ck_assert_int_eq(files_in(directory), 2);
     free(name);
 }
 END_TEST
@@ -174,6 +174,46 @@ START_TEST(other_threads_use_the_node_meanwhile)
 }
 END_TEST
 
+/* The directory is exchanged for a link to another one, which has a file of that name
+ * too. */
+START_TEST(nothing_is_replaced_or_made_in_another_directory)
+{
+    enum { TIMES = 500, MOST = 1000000 }; /* the swapper may be asleep on the wrong name */
+    char *mine = host_path(directory, "mine"), *link = host_path(directory, "link");
+    char *other = host_path(directory, "other"), *victim = host_path(other, "text");
+    size_t size;
+    int replaced = 0;
+    ck_assert_int_eq(mkdir(mine, 0700), 0);
+    ck_assert_int_eq(mkdir(other, 0700), 0);
+    ck_assert_int_eq(symlink("other", link), 0);
+    host_write_file(victim, "of somebody else", 16);
+    assert_ok(bdrv_close(file));
+    free(path);
+    path = host_path(mine, "text");
+    host_write_file(path, "old text", 8);
+    file = open_file(BDRV_O_RDWR);
+    HostSwapper *swapper = host_swapper_start(mine, link);
+    for (int i = 0; swapper && (i < TIMES || (!replaced && i < MOST)); i++) {
+        replaced += bdrv_replace(file, "new", 3) == 0;
+    }
+    if (swapper) {
+        ck_assert_int_gt(host_swapper_stop(swapper), 0);
+    } else {
+        suite_skipped("names cannot be exchanged in one step here");
+    }
+    uint8_t *bytes = host_read_file(victim, &size);
+    ck_assert_uint_eq(size, 16);
+    ck_assert_mem_eq(bytes, "of somebody else", 16);
+    ck_assert_int_eq(files_in(other), 1);
+    ck_assert_msg(!swapper || replaced > 0, "never replaced");
+    free(bytes);
+    free(victim);
+    free(other);
+    free(link);
+    free(mine);
+}
+END_TEST
+
 START_TEST(storage_that_cannot_replace_says_so)
 {
     BdrvOpenOptions rw = { .struct_size = sizeof(rw), .flags = BDRV_O_RDWR };
@@ -210,6 +250,7 @@ Suite *test_suite(void)
         the_old_file_stays_as_it_was_for_who_has_it_open,
         mode_and_lock_are_those_of_the_old_file, a_link_leads_to_the_new_file_too,
         what_cannot_be_replaced_is_left_alone, other_threads_use_the_node_meanwhile,
+        nothing_is_replaced_or_made_in_another_directory,
         storage_that_cannot_replace_says_so,
         allocated_space_is_there_and_the_content_stays, NULL
     };

@@ -140,6 +140,10 @@ int bdrv_file_lock(BlockDriverState *bs, int fd);
 
 /* ---- other.c ---- */
 
+/* The directory of a resolved path, to find something in it, by way of no link.  A
+ * descriptor, or -1 and errno; ELOOP, ENOTDIR: the path is not resolved any more. */
+int bdrv_file_open_directory_of(const char *path);
+
 int bdrv_file_open_other(BlockDriverState *bs, BlockDriverState *from,
                          const char *name);
 

@@ -137,19 +137,22 @@ static int open_directory(char *path)
     return walk_to_directory(path);
 }
 
-/* Opens the file at path, which is resolved.  A descriptor or -errno. */
-static int open_exactly(BlockDriverState *bs, const char *path)
+int bdrv_file_open_directory_of(const char *path)
 {
     const char *base = bdrv_path_basename(path);
     char *directory = base == path + 1 ? strdup("/")
                                        : strndup(path, (size_t)(base - path) - 1);
-    int at, fd;
+    int fd = directory ? open_directory(directory) : -1;
 
-    if (!directory) {
-        return -ENOMEM;
-    }
-    at = open_directory(directory);
     free(directory);
+    return fd;
+}
+
+/* Opens the file at path, which is resolved.  A descriptor or -errno. */
+static int open_exactly(BlockDriverState *bs, const char *path)
+{
+    int at = bdrv_file_open_directory_of(path), fd;
+
     if (at < 0) {
         return errno == ELOOP || errno == ENOTDIR ? exchanged(bs)
                                                   : bdrv_file_host_error(bs, "open");

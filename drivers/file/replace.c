@@ -13,27 +13,30 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "file.h"
 
-/* A new file beside path, whose name goes to *name, to be freed.  A descriptor,
- * or -1. */
-static int open_beside(const char *path, char **name)
-{
-    size_t size = strlen(path) + sizeof ".XXXXXX";
-    int fd;
+enum {
+    ATTEMPTS = 100 /* to find a name that is not taken */
+};
 
-    *name = malloc(size);
-    if (!*name) {
-        return -1;
-    }
-    snprintf(*name, size, "%s.XXXXXX", path);
-    fd = mkostemp(*name, O_CLOEXEC);
-    if (fd < 0) {
-        free(*name);
-        *name = NULL;
+/* A new file in the directory, named after base; name has room for it.  A descriptor,
+ * or -1. */
+static int make_file(int directory, const char *base, char *name, size_t size)
+{
+    int fd = -1;
+
+    errno = EEXIST;
+    for (int attempt = 0; fd < 0 && errno == EEXIST && attempt < ATTEMPTS; attempt++) {
+        uint32_t number;
+
+        if (getentropy(&number, sizeof number) < 0) {
+            return -1;
+        }
+        snprintf(name, size, "%s.%06x", base, (unsigned)(number & 0xffffff));
+        fd = openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     }
     return fd;
 }
@@ -83,39 +86,79 @@ static int move_descriptor(int from, int to)
 #endif
 }
 
+/* The directory's names become durable; one that was opened to be searched has to be
+ * opened again for that.  An error is not worth failing for: some file systems cannot. */
+static void flush_directory(int directory)
+{
+    int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd >= 0) {
+        (void)fsync(fd);
+        close(fd);
+    }
+}
+
 /* From here on nothing may fail: the name already leads to the new file. */
-static void take_over(BlockDriverState *bs, int fd, const char *path, size_t size)
+static void take_over(BlockDriverState *bs, int fd, int directory, size_t size)
 {
     FileState *state = bdrv_state(bs);
 
     while (move_descriptor(fd, state->fd) < 0 && (errno == EINTR || errno == EBUSY)) {
     }
-    bdrv_file_forget_data(state);
     bdrv_set_length(bs, (int64_t)size);
-    bdrv_file_flush_directory(path);
+    flush_directory(directory);
 }
 
-static int replace_at(BlockDriverState *bs, const char *path, const struct stat *old,
-                      const void *bytes, size_t size)
+/* What is called base in the directory, and is the node's file. */
+typedef struct Place {
+    int directory;
+    const char *base;
+    struct stat old;
+} Place;
+
+static int replace_at(BlockDriverState *bs, const Place *place, const void *bytes, size_t size)
 {
-    char *name;
-    int fd = open_beside(path, &name);
+    char name[FILE_PATH_SIZE + 8];
+    int fd = make_file(place->directory, place->base, name, sizeof name);
     int ret;
 
     if (fd < 0) {
         return bdrv_file_host_error(bs, "make a new file beside it");
     }
-    ret = fill(bs, fd, old, bytes, size);
-    if (ret == 0 && rename(name, path) < 0) {
+    ret = fill(bs, fd, &place->old, bytes, size);
+    if (ret == 0 && renameat(place->directory, name, place->directory, place->base) < 0) {
         ret = bdrv_file_host_error(bs, "rename the new file");
     }
     if (ret < 0) {
-        unlink(name);
+        unlinkat(place->directory, name, 0);
     } else {
-        take_over(bs, fd, path, size);
+        take_over(bs, fd, place->directory, size);
     }
     close(fd);
-    free(name);
+    return ret;
+}
+
+/* path is resolved.  All is done in its directory by the file's name alone, so that
+ * an exchange of the directories above leads nowhere. */
+static int replace_in_directory(BlockDriverState *bs, const char *path, const struct stat *mine,
+                                const void *bytes, size_t size)
+{
+    Place place = {.base = bdrv_path_basename(path), .old = *mine};
+    struct stat named;
+    int ret;
+
+    place.directory = bdrv_file_open_directory_of(path);
+    if (place.directory < 0) {
+        return bdrv_file_host_error(bs, "open its directory");
+    }
+    if (fstatat(place.directory, place.base, &named, AT_SYMLINK_NOFOLLOW) < 0) {
+        ret = bdrv_file_host_error(bs, "find the file by its name");
+    } else if (named.st_dev != mine->st_dev || named.st_ino != mine->st_ino) {
+        ret = bdrv_error(bs, -EBUSY, "the name means another file now");
+    } else {
+        ret = replace_at(bs, &place, bytes, size);
+    }
+    close(place.directory);
     return ret;
 }
 
@@ -123,7 +166,7 @@ static int replace_at(BlockDriverState *bs, const char *path, const struct stat 
 int bdrv_file_replace(BlockDriverState *bs, const void *bytes, size_t size)
 {
     FileState *state = bdrv_state(bs);
-    struct stat mine, named;
+    struct stat mine;
     char *path;
     int ret;
 
@@ -135,13 +178,8 @@ int bdrv_file_replace(BlockDriverState *bs, const void *bytes, size_t size)
                           state->is_device ? "a device" : "a file of several names");
     }
     path = realpath(bdrv_filename(bs), NULL);
-    if (!path || stat(path, &named) < 0) {
-        ret = bdrv_file_host_error(bs, "find the file by its name");
-    } else if (named.st_dev != mine.st_dev || named.st_ino != mine.st_ino) {
-        ret = bdrv_error(bs, -EBUSY, "the name means another file now");
-    } else {
-        ret = replace_at(bs, path, &mine, bytes, size);
-    }
+    ret = path ? replace_in_directory(bs, path, &mine, bytes, size)
+               : bdrv_file_host_error(bs, "find the file by its name");
     free(path);
     return ret;
 }

@@ -4,9 +4,16 @@
  */
 #include "host.h"
 
+#include <fcntl.h>
 #include <ftw.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 
 #include "suite.h"
 
@@ -211,4 +218,58 @@ int host_manifest_next(FILE *manifest, char *line, size_t size,
     next_field(&rest); /* where it comes from */
     image->kind = class_of(next_field(&rest), &image->notes);
     return 1;
+}
+
+/* ----------------------------------------------------------------- swapping */
+
+struct HostSwapper {
+    char *one, *other;
+    pthread_t thread;
+    atomic_int stop;
+    long swaps;
+};
+
+static int swap_names(const char *one, const char *other)
+{
+#ifdef SYS_renameat2
+    return (int)syscall(SYS_renameat2, AT_FDCWD, one, AT_FDCWD, other, 2 /* RENAME_EXCHANGE */);
+#else
+    (void)one;
+    (void)other;
+    return -1;
+#endif
+}
+
+static void *swap_until_stopped(void *opaque)
+{
+    HostSwapper *swapper = opaque;
+    while (!swapper->stop) {
+        ck_assert_int_eq(swap_names(swapper->one, swapper->other), 0);
+        swapper->swaps++;
+    }
+    return NULL;
+}
+
+HostSwapper *host_swapper_start(const char *one, const char *other)
+{
+    if (swap_names(one, other) < 0) {
+        return NULL;
+    }
+    HostSwapper *swapper = calloc(1, sizeof(*swapper));
+    ck_assert_ptr_nonnull(swapper);
+    swapper->one = strdup(one);
+    swapper->other = strdup(other);
+    ck_assert_int_eq(pthread_create(&swapper->thread, NULL, swap_until_stopped, swapper), 0);
+    return swapper;
+}
+
+long host_swapper_stop(HostSwapper *swapper)
+{
+    swapper->stop = 1;
+    pthread_join(swapper->thread, NULL);
+    long swaps = swapper->swaps;
+    free(swapper->one);
+    free(swapper->other);
+    free(swapper);
+    return swaps;
 }

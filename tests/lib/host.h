@@ -32,6 +32,14 @@ void host_write_file(const char *path, const void *bytes, size_t size);
 /* All bytes of a file, *size of them, to be freed by the caller. */
 uint8_t *host_read_file(const char *path, size_t *size);
 
+/* Exchanges two names in a thread of its own, as fast as it can. */
+typedef struct HostSwapper HostSwapper;
+
+/* Both must exist.  NULL: this system cannot exchange names in one step. */
+HostSwapper *host_swapper_start(const char *one, const char *other);
+/* Ends and frees it; each name is what it was, or the other.  How often it did. */
+long host_swapper_stop(HostSwapper *swapper);
+
 /* Not 0 if the program is installed. */
 int host_has_program(const char *name);
 
