@@ -124,6 +124,21 @@ if row raw-stream-fast "raw → streamOptimized, fastest level"; then
     race
 fi
 
+if row raw-stream-isal "raw → streamOptimized, fastest level of ISA-L"; then
+    isal=subformat=streamOptimized,compression_engine=isal
+    if img create -q -f vmdk -o "$isal" "$work/isal.vmdk" 1M 2>"$work/isal.said"; then
+        need_tree
+        contender ours img convert -t unsafe -f raw -O vmdk -o "$isal" "$tree" "$target"
+        contender qemu-img qemu-img convert -t unsafe -f raw -O vmdk \
+            -o subformat=streamOptimized "$tree" "$target"
+        want wall qemu-img 0.08
+        race
+    else
+        cat "$work/isal.said"
+    fi
+    rm -f "$work/isal.vmdk"
+fi
+
 if row stream-raw "streamOptimized → raw"; then
     need_tree
     qemu-img convert -f raw -O vmdk -o subformat=streamOptimized "$tree" "$work/stream.vmdk"
