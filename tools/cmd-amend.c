@@ -10,26 +10,37 @@
 typedef struct Amend {
     ImageHow how;
     ImageNew change; /* only its options are used */
+    ProgressHow progress;
 } Amend;
 
 static int amend_take(void *opaque, int letter, const char *value)
 {
     Amend *request = opaque;
 
-    return letter == 'o' ? image_new_add(&request->change, value)
-                         : image_take(&request->how, letter, value);
+    switch (letter) {
+    case 'o':
+        return image_new_add(&request->change, value);
+    case 'p':
+    case TOOL_PROGRESS_FD:
+        return progress_take(&request->progress, letter, value);
+    default:
+        return image_take(&request->how, letter, value);
+    }
 }
 
 static int amend(const Amend *request, const char *filename)
 {
     BlockDriverState *bs = image_open(filename, &request->how);
+    Progress progress;
     int result;
 
     if (bs == NULL) {
         return -1;
     }
     confine_to_image(&request->how, bs);
+    progress_begin(&progress, &request->progress, "amend");
     result = bdrv_amend(bs, request->change.options);
+    progress_end(&progress, result == 0);
     if (result < 0) {
         tool_library_error();
     }
@@ -60,7 +71,10 @@ static int amend_run(void *opaque, int count, char **operands)
     int result = -1;
 
     request->how.flags |= BDRV_O_RDWR | BDRV_O_NO_BACKING;
-    if (image_wants_help(options)) {
+    request->progress.wanted = request->progress.wanted && !request->how.quiet;
+    if (progress_check(&request->progress) < 0) {
+        result = -1;
+    } else if (image_wants_help(options)) {
         result = help(request, count, operands);
     } else if (count == 0 || options == NULL) {
         tool_error("wanted: -o K=V,... FILE");
@@ -75,6 +89,7 @@ static int amend_run(void *opaque, int count, char **operands)
 static const ToolOption amend_options[] = {
     {'f', "format", "FMT", "format of the image (default: look at it)"},
     {'o', "options", "K=V,...", "what to change; -o help lists it"},
+    PROGRESS_OPTIONS,
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,

@@ -95,8 +95,6 @@ static int convert_take(void *opaque, int letter, const char *value)
     case 'c':
         request->compress = 1;
         return 0;
-    case 'l':
-        return refuse("-l: snapshots inside an image cannot be read");
     default:
         return image_take(&request->source, letter, value);
     }
@@ -249,7 +247,6 @@ static const ToolOption convert_options[] = {
     {'T', "source-cache", "MODE", "writeback (default) or unsafe, both the same"},
     {'m', "threads", "COUNT", "how many (default: one per processor)"},
     {'c', "compress", NULL, "make sure that the target is of a compressed kind"},
-    {'l', "snapshot", "NAME", "refused: there is no reading of snapshots"},
     {CONVERT_NO_ATOMIC, "no-atomic", NULL, "write it under its own name from the start"},
     {CONVERT_VERIFY, "verify", NULL, "read the target again before it gets its name"},
     PROGRESS_OPTIONS,

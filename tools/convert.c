@@ -206,6 +206,10 @@ static void give_up_rights(const Job *job)
         confine_image(&c, how, job->sources[i]);
     }
     confine_image(&c, how, job->target);
+    for (BlockDriverState *bs = bdrv_backing(job->target); bs && job->request->verify;
+         bs = bdrv_backing(bs)) {
+        confine_named(&c, how, bdrv_filename(bs), CONFINE_READ); /* it is opened again */
+    }
     if (job->pipe == NULL) {
         confine_named(&c, NULL, job->output.target, CONFINE_WRITE);
         confine_named(&c, NULL, job->output.path, CONFINE_WRITE);

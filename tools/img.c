@@ -82,6 +82,18 @@ static int run_tool(const Tool *tool, int argc, char **argv)
     return finish_output(status);
 }
 
+static int refuse_command(const char *name)
+{
+    const char *instead = foreign_command(name);
+
+    if (instead != NULL) {
+        tool_error("there is no command '%s': %s", name, instead);
+    } else {
+        tool_error("no such command '%s' (--help lists them)", name);
+    }
+    return 1;
+}
+
 /* argv[1] is the command, or an option of img itself. */
 static int run_named(const char *program, int argc, char **argv)
 {
@@ -102,8 +114,7 @@ static int run_named(const char *program, int argc, char **argv)
     }
     tool = find_tool(argv[1]);
     if (tool == NULL) {
-        tool_error("no such command '%s' (--help lists them)", argv[1]);
-        return 1;
+        return refuse_command(argv[1]);
     }
     snprintf(command, sizeof(command), "%s %s", program, tool->name);
     tool_set_command(command);

@@ -192,6 +192,17 @@ static const char *refused_option(char text[3], char **argv)
     return argv[optind - 1];
 }
 
+static int refuse_option(const Tool *tool, const char *option)
+{
+    const char *instead = foreign_option(tool->name, option);
+
+    if (instead == NULL) {
+        return usage_error("unrecognized option ", option);
+    }
+    tool_error("%s: %s", option, instead);
+    return -1;
+}
+
 /* 1: go on; 0: help or version was asked for and is printed; -1: bad. */
 static int parse_options(const Tool *tool, void *request, int argc, char **argv)
 {
@@ -208,8 +219,7 @@ static int parse_options(const Tool *tool, void *request, int argc, char **argv)
             return usage_error("an argument is missing after ",
                                refused_option(text, argv));
         case '?':
-            return usage_error("unrecognized option ",
-                               refused_option(text, argv));
+            return refuse_option(tool, refused_option(text, argv));
         case 'h':
             tool_print_help(tool, stdout);
             return 0;

@@ -95,6 +95,13 @@ int tool_parse_threads(const char *text, unsigned *threads);
 /* The value of --output: 0 for human, 1 for json; -1 with the message. */
 int tool_parse_output(const char *text);
 
+/* --------------------------------------------------- foreign (foreign.c) */
+
+/* What to do instead of an option, or a command, that qemu-img has.  NULL: it is
+ * not known there either. */
+const char *foreign_option(const char *command, const char *option);
+const char *foreign_command(const char *name);
+
 /* -------------------------------------------------------- images (image.c) */
 
 /* How to open an image, as -f, -U, --allow-path, --open-option and --no-sandbox

@@ -46,6 +46,11 @@ static int read_block(Pipe *pipe)
     BlockDriverState *file = pipe->extent->file;
     int ret = bdrv_pread(file, pipe->packed, BDRV_SECTOR_SIZE, pipe->at);
 
+    if (ret == -ENODATA) {
+        return bdrv_error(file, ret, "the stream ends at byte %" PRId64 " without an "
+                          "end-of-stream marker: it was cut off, or is one of QEMU's, which "
+                          "have none; store it in a file, where its tables tell", pipe->at);
+    }
     if (ret == 0) {
         ret = vmdk_block_decode(file, &pipe->header, pipe->packed, pipe->at, &pipe->block);
     }

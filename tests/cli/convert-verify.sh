@@ -26,6 +26,9 @@ quiet img-convert --verify -S 0 x.raw full.raw
 quiet img-convert --verify -n x.raw two.raw # which is longer
 quiet img-convert -O vmdk x.raw parent.vmdk
 quiet img-convert --verify -O vmdk -B parent.vmdk x.raw child.vmdk
+mkdir there
+mv parent.vmdk there
+quiet img-convert --verify --allow-path there -O vmdk -B there/parent.vmdk x.raw child.vmdk
 if [ -n "$stream" ]; then
     quiet img-convert -O vmdk -o subformat=streamOptimized x.raw x.vmdk
     img-convert --verify -f vmdk - y.vmdk <x.vmdk

@@ -471,7 +471,7 @@ START_TEST(a_pipe_that_ends_early_is_an_error)
     Stream s = stream_build(stream_style("vSphere"), DISK_SECTORS, first, GENERATION);
 
     s.size = s.footer - SECTOR;
-    assert_pipe_fails(&s, "read callback failed");
+    assert_pipe_fails(&s, "without an end-of-stream marker");
     s.size = s.footer;
     memset(s.bytes + s.footer - SECTOR, 0, SECTOR); /* an end, but no footer before */
     assert_pipe_fails(&s, "without a footer");
