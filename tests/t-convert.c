@@ -375,6 +375,22 @@ START_TEST(every_kind_converts_into_memory_and_back)
 }
 END_TEST
 
+/* What the kind holds arrives. */
+START_TEST(every_kind_that_can_be_read_converts_into_memory)
+{
+    Image *image = image_new(image_kind((size_t)_i), 6 * MIB + 1024);
+    BlockDriverState *disk = image_open(image, 0);
+    BlockDriverState *back = image_memory(image->size);
+    assert_ok(bdrv_convert(disk, back, NULL));
+    uint8_t *found = image_memory_bytes(back);
+    ck_assert_int_eq(memcmp(found, image->expected, (size_t)image->size), 0);
+    free(found);
+    assert_ok(bdrv_close(back));
+    image_close(image, disk);
+    image_free(image);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -393,11 +409,15 @@ Suite *test_suite(void)
     const TTest *const kind_tests[] = {
         every_kind_converts_into_memory_and_back, NULL,
     };
+    const TTest *const source_tests[] = {
+        every_kind_that_can_be_read_converts_into_memory, NULL,
+    };
     Suite *suite = suite_create("convert");
     image_register_drivers();
     TCase *tcase = suite_add_case(suite, "engine", tests, 60);
     tcase_add_loop_test(tcase, every_byte_arrives_whatever_the_length, 0, 10);
     tcase_add_loop_test(tcase, output_is_the_same_whatever_the_number_of_threads, 0, 2);
-    image_add_loops(suite, "kinds", kind_tests, 60);
+    image_add_loops_over(IMAGE_WRITABLE, suite, "kinds", kind_tests, 60);
+    image_add_loops_over(IMAGE_READABLE, suite, "sources", source_tests, 60);
     return suite;
 }

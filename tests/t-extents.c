@@ -173,6 +173,6 @@ Suite *test_suite(void)
     };
     Suite *suite = suite_create("extents");
     image_register_drivers();
-    image_add_loops(suite, "extents", tests, 60);
+    image_add_loops_over(IMAGE_WRITABLE, suite, "extents", tests, 60);
     return suite;
 }

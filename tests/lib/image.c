@@ -4,6 +4,7 @@
  */
 #include "image.h"
 
+#include "built.h"
 #include "host.h"
 #include "pattern.h"
 #include "suite.h"
@@ -122,8 +123,56 @@ static void make_parent(Image *image, int64_t length)
 
 /* ---------------------------------------------------------- making images */
 
+/* Calls the kind's builder, which fills in what the disk holds. */
+static ImageFiles build(Image *image)
+{
+    ImageFiles files = { .initial = image->initial };
+    image->kind->build(image->kind, image->size, &files);
+    ck_assert_uint_gt(files.count, 0);
+    return files;
+}
+
+static void free_files(ImageFiles *files)
+{
+    for (size_t i = 0; i < files->count; i++) {
+        free(files->list[i].bytes);
+    }
+}
+
+static void build_in_memory(Image *image)
+{
+    ImageFiles files = build(image);
+    ck_assert_uint_eq(files.count, 1);
+    image->storage = image_memory_from(files.list[0].bytes, files.list[0].size);
+    free_files(&files);
+}
+
+/* The first file gets the image's name, the others keep theirs. */
+static void build_files(Image *image)
+{
+    ImageFiles files = build(image);
+    for (size_t i = 0; i < files.count; i++) {
+        const char *name = i == 0 ? child_name : files.list[i].name;
+        if (image->volume != NULL) {
+            BlockDriverState *file = volume_create(image->volume, name);
+            assert_ok(bdrv_pwrite(file, files.list[i].bytes,
+                                  (size_t)files.list[i].size, 0));
+            assert_ok(bdrv_close(file));
+        } else {
+            char *path = host_path(image->directory, name);
+            host_write_file(path, files.list[i].bytes, (size_t)files.list[i].size);
+            free(path);
+        }
+    }
+    free_files(&files);
+}
+
 static void make_in_memory(Image *image)
 {
+    if (image->kind->build != NULL) {
+        build_in_memory(image);
+        return;
+    }
     BdrvCreateOptions options = {
         .struct_size = sizeof(options), .size = image->size,
         .options = image->kind->create_options,
@@ -160,6 +209,10 @@ static void fill_base(Image *image)
 static void make_files(Image *image)
 {
     const ImageKind *kind = image->kind;
+    if (kind->build != NULL) {
+        build_files(image);
+        return;
+    }
     if (kind->parent_format == NULL) {
         create_file(image, NULL);
         return;

@@ -32,13 +32,16 @@ enum {
     IMAGE_TRUNCATES = 1 << 4, /* bdrv_truncate() works, both ways */
     IMAGE_MAPS = 1 << 5,      /* allocates clusters: a fresh one is UNALLOCATED */
     IMAGE_PLAIN = 1 << 6,     /* no metadata: any cut of the file is an image */
-    IMAGE_SNAPSHOT = 1 << 7   /* opened with BDRV_O_SNAPSHOT */
+    IMAGE_SNAPSHOT = 1 << 7,  /* opened with BDRV_O_SNAPSHOT */
+    IMAGE_READ_ONLY = 1 << 8  /* has content from the start, and keeps it */
 };
 
 enum {
     IMAGE_PARENT_GENERATION = 60, /* what the parent's content is made of */
     IMAGE_CLUSTER = 65536         /* border of interest where there is no other */
 };
+
+struct ImageFiles;
 
 typedef struct ImageKind {
     const char *name;           /* for messages */
@@ -54,10 +57,15 @@ typedef struct ImageKind {
     /* How much longer the parent is, < 0: shorter.  Formats do not make such
      * pairs; the parent is exchanged once the child is there. */
     int64_t parent_growth;
+    /* Makes its files in the place of bdrv_create(), see built.h; NULL: that does. */
+    void (*build)(const struct ImageKind *kind, int64_t size, struct ImageFiles *files);
+    const void *quirk; /* for build */
 } ImageKind;
 
 /* The kinds; the index is what a loop test of image_add_loops() gets. */
 const ImageKind *image_kind(size_t index);
+/* How many of them bdrv_create() makes: the first ones.  Those that are built follow,
+ * then those that can only be read. */
 size_t image_kind_count(void);
 const ImageKind *image_kind_named(const char *name);
 
@@ -65,8 +73,19 @@ const ImageKind *image_kind_named(const char *name);
  * test_suite(). */
 void image_register_drivers(void);
 
-/* Adds to suite a case that runs each of the tests (ended by NULL) on every
- * kind: _i is the kind's index. */
+/* Which kinds a test runs on. */
+typedef enum ImageRange {
+    IMAGE_CREATED,  /* those of bdrv_create() */
+    IMAGE_WRITABLE, /* and those that are built */
+    IMAGE_READABLE  /* and those that can only be read */
+} ImageRange;
+
+/* Adds to suite a case that runs each of the tests (ended by NULL) on every kind of
+ * range: _i is the kind's index. */
+TCase *image_add_loops_over(ImageRange range, Suite *suite, const char *name,
+                            const TTest *const *tests, double seconds);
+/* The same over IMAGE_CREATED; where the large tests are wanted, over all that can
+ * be written. */
 TCase *image_add_loops(Suite *suite, const char *name,
                        const TTest *const *tests, double seconds);
 

@@ -5,6 +5,7 @@
  * here and is tested.
  */
 #include "bdrv-driver.h"
+#include "built.h"
 #include "fault.h"
 #include "image.h"
 #include "suite.h"
@@ -121,7 +122,13 @@ enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
 const ImageKind *image_kind(size_t index)
 {
-    return &kinds[index];
+    if (index < KINDS) {
+        return &kinds[index];
+    }
+    index -= KINDS;
+    return index < built_kind_count()
+               ? built_kind(index)
+               : built_read_only_kind(index - built_kind_count());
 }
 
 size_t image_kind_count(void)
@@ -129,11 +136,21 @@ size_t image_kind_count(void)
     return KINDS;
 }
 
+static size_t count_of(ImageRange range)
+{
+    size_t count = KINDS;
+
+    if (range != IMAGE_CREATED) {
+        count += built_kind_count();
+    }
+    return range == IMAGE_READABLE ? count + built_read_only_kind_count() : count;
+}
+
 const ImageKind *image_kind_named(const char *name)
 {
-    for (size_t i = 0; i < KINDS; i++) {
-        if (strcmp(kinds[i].name, name) == 0) {
-            return &kinds[i];
+    for (size_t i = 0; i < count_of(IMAGE_READABLE); i++) {
+        if (strcmp(image_kind(i)->name, name) == 0) {
+            return image_kind(i);
         }
     }
     ck_abort_msg("no image kind is named %s", name);
@@ -148,14 +165,21 @@ void image_register_drivers(void)
     suite_register(&bdrv_driver_template, "template");
 }
 
-TCase *image_add_loops(Suite *suite, const char *name,
-                       const TTest *const *tests, double seconds)
+TCase *image_add_loops_over(ImageRange range, Suite *suite, const char *name,
+                            const TTest *const *tests, double seconds)
 {
     TCase *tcase = tcase_create(name);
     tcase_set_timeout(tcase, seconds);
     for (; *tests != NULL; tests++) {
-        tcase_add_loop_test(tcase, *tests, 0, KINDS);
+        tcase_add_loop_test(tcase, *tests, 0, (int)count_of(range));
     }
     suite_add_tcase(suite, tcase);
     return tcase;
+}
+
+TCase *image_add_loops(Suite *suite, const char *name,
+                       const TTest *const *tests, double seconds)
+{
+    return image_add_loops_over(suite_is_large() ? IMAGE_WRITABLE : IMAGE_CREATED,
+                                suite, name, tests, seconds);
 }
