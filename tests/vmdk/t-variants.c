@@ -7,6 +7,7 @@
 #include "build-cowd.h"
 #include "place.h"
 
+#include <dirent.h>
 #include <unistd.h>
 
 enum {
@@ -308,11 +309,101 @@ START_TEST(COMPRESS_makes_it_smaller)
 }
 END_TEST
 
+/* ---------------------------------------------------------- the same each time */
+
+static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t size)
+{
+    const uint8_t *byte = bytes;
+
+    for (size_t i = 0; i < size; i++) {
+        hash = (hash ^ byte[i]) * UINT64_C(0x100000001b3);
+    }
+    return hash;
+}
+
+/* Of the names and bytes of all files of the place. */
+static uint64_t hash_place(void)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    struct dirent **entries;
+    const int count = scandir(place, &entries, NULL, alphasort);
+
+    ck_assert_int_gt(count, 0);
+    for (int i = 0; i < count; i++) {
+        if (entries[i]->d_name[0] != '.') {
+            char *path = host_path(place, entries[i]->d_name);
+            size_t size;
+            uint8_t *bytes = host_read_file(path, &size);
+
+            hash = hash_bytes(hash, entries[i]->d_name, strlen(entries[i]->d_name) + 1);
+            hash = hash_bytes(hash, bytes, size);
+            free(bytes);
+            free(path);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    return hash;
+}
+
+static uint64_t make_with_seed(const BdrvVariant *v, const char *backing, const char *seed)
+{
+    BdrvVariant seeded = *v;
+    const Way *way = way_of(v);
+    char options[256], open_options[64];
+    BlockDriverState *disk;
+
+    snprintf(options, sizeof options, "%s,seed=%s", v->create_options, seed);
+    snprintf(open_options, sizeof open_options, "seed=%s", seed);
+    seeded.create_options = options;
+    place_make();
+    if (backing) {
+        assert_ok(place_try_create(backing, NULL, options + (strlen(v->create_options) + 1), DISK));
+    }
+    assert_ok(try_create_variant("d.vmdk", backing, &seeded));
+    if (way->fill && !backing) {
+        way->fill();
+    }
+    disk = place_open("d.vmdk", BDRV_O_RDWR, open_options);
+    if (!way->fill || !backing) {
+        assert_ok(pattern_write(disk, 0, bytes_of(way), 1));
+    }
+    assert_ok(bdrv_close(disk));
+    return hash_place();
+}
+
+/* With a seed, two creations, and the same writes, give the same bytes in all files;
+ * with another seed, others. */
+START_TEST(CREATE_depends_on_the_seed_alone)
+{
+    static const char *const parents[] = {NULL, "base.vmdk"};
+    const BdrvVariant *v = variant_number(_i);
+
+    for (int p = 0; p < 2 && v->abilities & BDRV_CAN_CREATE; p++) {
+        uint64_t one, two, other;
+
+        if (p == 1 && !(v->abilities & BDRV_CAN_BACK)) {
+            continue;
+        }
+        place_remove();
+        one = make_with_seed(v, parents[p], "1700000000");
+        place_remove();
+        two = make_with_seed(v, parents[p], "1700000000");
+        place_remove();
+        other = make_with_seed(v, parents[p], "1700000001");
+        ck_assert_msg(one == two, "%s: two creations differ", v->name);
+        /* A single COWD file has no identity. */
+        ck_assert_int_eq(one == other, strcmp(v->name, "cowd") == 0);
+    }
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const cells[] = {READ_gives_what_is_stored, WRITE_is_read_again,
                                   CREATE_makes_an_empty_one, SNAPSHOT_shows_its_parent,
-                                  COMPRESS_makes_it_smaller, NULL};
+                                  COMPRESS_makes_it_smaller,
+                                  CREATE_depends_on_the_seed_alone, NULL};
     Suite *suite = suite_create("vmdk/variants");
     TCase *tcase = tcase_create("matrix");
     BdrvDriverInfo info = {.struct_size = sizeof info};
