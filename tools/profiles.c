@@ -40,7 +40,8 @@ static const Profile profiles[] = {
      .help = "a disk of an OVF or OVA, to be deployed by vSphere or ovftool",
      .format = "vmdk",
      .options = STREAM,
-     .accepts = "vmdk:streamOptimized"},
+     .accepts = "vmdk:streamOptimized",
+     .takes_ova = 1},
     /* VDDK "Virtual Disk Types" (MONOLITHIC_SPARSE is the default of hosted disks);
      * faq.sanbarrow.com "Platform specifics": native formats, hardware 4 since 4.5. */
     {.name = "workstation",
@@ -65,7 +66,8 @@ static const Profile profiles[] = {
      .help = "Amazon EC2, VM Import/Export",
      .format = "vmdk",
      .options = STREAM,
-     .accepts = "vmdk:streamOptimized raw"},
+     .accepts = "vmdk:streamOptimized raw",
+     .takes_ova = 1},
     /* cloud.google.com, "Image management best practices": disk.raw in a tar file,
      * compressed by gzip; "Manually import boot disks": whole GiB, and
      * tar --format=oldgnu.  (gcloud compute migration image-imports takes VMDK.) */
@@ -356,9 +358,15 @@ static void open_and_check(const Profile *profile, const char *filename, BlockDr
 int profile_check(const Profile *profile, const char *filename, const ImageHow *how,
                   Rules *rules)
 {
+    char quoted[RULE_TEXT_MAX / 2];
     BlockDriverState *disk;
     int result = ova_open(&disk, filename, how->format, how->flags);
 
+    if (result > 0 && profile->takes_ova && strcmp(filename, bdrv_filename(disk)) == 0) {
+        result = ova_check(filename, rules);
+        rules_mend(rules, "img-convert --ova %s NEW.ova",
+                   rules_quote(quoted, sizeof(quoted), filename));
+    }
     if (result >= 0) {
         result = check_file(filename, disk, how, rules);
     }

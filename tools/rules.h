@@ -5,6 +5,7 @@
  *     profiles.c       the destinations, one row each, and their rules
  *     stream-check.c   the rules of a streamOptimized VMDK
  *     stream-text.c    its descriptor
+ *     ova-check.c      those of the package around a disk
  *     inflate.c        what that needs to look into its grains
  *     rules.c          the rules that were found broken
  */
@@ -68,6 +69,12 @@ void stream_text_read(char *text, StreamText *found);
 const char *inflate_zlib(const uint8_t *in, size_t in_bytes, uint8_t *out, size_t out_bytes,
                          size_t *got);
 
+/* ------------------------------------------------------------ ova-check.c */
+
+/* Looks at the package around the disks of an OVA.  0; -1: it could not be read, and
+ * the message is printed. */
+int ova_check(const char *filename, Rules *rules);
+
 /* ------------------------------------------------------------- profiles.c */
 
 /* A destination of images. */
@@ -81,6 +88,7 @@ typedef struct Profile {
                           * format alone: all its variants.  "" : nothing we know */
     int64_t unit;        /* the disk is a whole number of so many bytes; 0: any length */
     int takes_children;  /* not 0: images with a parent too */
+    int takes_ova;       /* not 0: as a whole, so that the package matters too */
     const char *filename; /* what the file has to be called; NULL: anything */
     const char *next;     /* what is left to be done; NULL: nothing */
 } Profile;
