@@ -136,6 +136,9 @@ static int read_embedded(Vmdk *image)
     if (ret == 0) {
         ret = vmdk_descriptor_parse(image->bs, text, (size_t)size, &image->descriptor);
     }
+    if (ret == 0) {
+        ret = vmdk_note_encoding(image);
+    }
     if (ret == 0 && image->descriptor.extents[0].kind != VMDK_SPARSE) {
         ret = -EINVAL;
     }

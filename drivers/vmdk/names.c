@@ -83,15 +83,29 @@ static char *to_utf8(const char *name, VmdkSlice encoding)
 
 #endif
 
+int vmdk_note_encoding(Vmdk *image)
+{
+    VmdkSlice encoding;
+
+    if (!vmdk_option_find(image->descriptor.text, "encoding", &encoding) &&
+        !vmdk_option_find(image->descriptor.text, "ddb.encoding", &encoding)) {
+        return 0;
+    }
+    free(image->encoding);
+    image->encoding = vmdk_slice_copy(encoding);
+    return image->encoding ? 0 : -ENOMEM;
+}
+
 int vmdk_encoding_of(const Vmdk *image, const char *name, VmdkSlice *encoding)
 {
-    const char *text = image->descriptor.text;
-
     while (*name && (unsigned char)*name < 0x80) {
         name++;
     }
-    return *name && text && (vmdk_option_find(text, "encoding", encoding) ||
-                             vmdk_option_find(text, "ddb.encoding", encoding));
+    if (!*name || !image->encoding) {
+        return 0;
+    }
+    *encoding = (VmdkSlice){image->encoding, strlen(image->encoding)};
+    return 1;
 }
 
 static char *with_slashes(const char *name)

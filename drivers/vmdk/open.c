@@ -230,6 +230,7 @@ static int read_descriptor(Vmdk *image, int64_t offset, int64_t size, int *is_te
     *is_text = ret == 0 && size > 0 && text[0] != '\0';
     if (*is_text) {
         ret = vmdk_descriptor_parse(image->bs, text, (size_t)size, &image->descriptor);
+        ret = ret < 0 ? ret : vmdk_note_encoding(image);
         image->descriptor_file = file;
         image->descriptor_offset = offset;
     }
@@ -426,6 +427,7 @@ void vmdk_image_free(Vmdk *image)
     vmdk_extents_close(image);
     bdrv_table_free(image->table);
     vmdk_descriptor_free(&image->descriptor);
+    free(image->encoding);
     free(image->seed);
     free(image->descriptor_problem);
     free(image->parent_problem);

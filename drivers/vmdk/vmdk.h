@@ -446,6 +446,7 @@ struct Vmdk {
     BlockDriverState *descriptor_file;
     int64_t descriptor_offset;
     int64_t descriptor_room;
+    char *encoding; /* of the names in it; NULL: it does not say */
 
     VmdkExtent *extents; /* in the order of their start, without gaps */
     size_t extent_count;
@@ -559,6 +560,9 @@ typedef struct VmdkSpellings {
 
 int vmdk_spellings(const Vmdk *image, const char *name, VmdkSpellings *spellings);
 void vmdk_spellings_free(VmdkSpellings *spellings);
+/* Remembers what the descriptor, just parsed, says of the names in it: files are opened
+ * at any time, also while another thread changes the text.  0 or -ENOMEM. */
+int vmdk_note_encoding(Vmdk *image);
 /* Does the descriptor say in which encoding name is, which has more than ASCII in
  * it?  1 and what it says, or 0. */
 int vmdk_encoding_of(const Vmdk *image, const char *name, VmdkSlice *encoding);
