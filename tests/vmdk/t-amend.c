@@ -244,6 +244,24 @@ static void examine(void *opaque, Volume *volume, size_t cut, const char *where)
     assert_ok(bdrv_close(disk));
 }
 
+/* Makes the text longer than a sector, so that a change moves much of it. */
+static void add_comment(Volume *volume)
+{
+    char comment[1200];
+    int64_t size;
+    uint8_t *bytes = volume_bytes(volume, "a.vmdk", &size);
+    BlockDriverState *file = volume_open(volume, "a.vmdk", BDRV_O_RDWR);
+    const int64_t start = memcmp(bytes, "KDMV", 4) == 0 ? BDRV_SECTOR_SIZE : 0;
+    const uint8_t *end = memchr(bytes + start, '\0', (size_t)(size - start));
+
+    memset(comment, 'c', sizeof comment);
+    comment[0] = '#';
+    comment[sizeof comment - 1] = '\n';
+    assert_ok(bdrv_pwrite(file, comment, sizeof comment, end ? end - bytes : size));
+    assert_ok(bdrv_close(file));
+    free(bytes);
+}
+
 START_TEST(power_loss_leaves_one_text_or_the_other)
 {
     BdrvCreateOptions create = {.struct_size = sizeof create, .size = DISK,
@@ -255,6 +273,7 @@ START_TEST(power_loss_leaves_one_text_or_the_other)
 
     assert_ok(bdrv_create_node(file, "vmdk", &create));
     assert_ok(bdrv_close(file));
+    add_comment(volume);
     disk = open_left(volume);
     assert_ok(pattern_write(disk, 0, DISK, 1));
     assert_ok(bdrv_amend(disk, "uuid=00112233445566778899aabbccddeeff,hwversion=4"));
