@@ -182,6 +182,7 @@ static int check_tables(VmdkCheckMap *map, const VmdkCowdHeader *header)
     map->length = bdrv_min(line != 0 ? line : INT64_MAX, header->capacity_sectors) *
                   BDRV_SECTOR_SIZE;
     map->grain = (int64_t)header->grain_sectors * BDRV_SECTOR_SIZE;
+    map->keeps_space = (int64_t)header->capacity_sectors * BDRV_SECTOR_SIZE - map->length >= map->grain;
     map->gtes = vmdk_cowd_gtes(header);
     map->tables = bdrv_div_up(map->length, map->gtes * map->grain);
     map->gd_at[VMDK_PRIMARY] = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE;

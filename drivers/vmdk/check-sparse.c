@@ -437,6 +437,8 @@ static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
     if (ret == 0) {
         ret = check_capacity(c, extent, header, &map.length);
     }
+    map.keeps_space = (int64_t)header->capacity_sectors - map.length / BDRV_SECTOR_SIZE >=
+                      (int64_t)header->grain_sectors;
     map.file_size = bdrv_getlength(extent->file);
     if (ret == 0) {
         ret = check_tables(&map, header);

@@ -121,6 +121,7 @@ typedef struct VmdkCheckMap {
     int64_t next;            /* where a repair puts what is new */
     int zeroed_unflagged;    /* there are GTEs of 1 that the header does not allow */
     int unaligned;
+    int keeps_space; /* what nothing uses may be what is beyond a doubtful end */
 } VmdkCheckMap;
 
 /* Checks, and mends, directories, tables and space in this order.  The caller

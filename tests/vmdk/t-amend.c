@@ -244,21 +244,27 @@ static void examine(void *opaque, Volume *volume, size_t cut, const char *where)
     assert_ok(bdrv_close(disk));
 }
 
-/* Makes the text longer than a sector, so that a change moves much of it. */
+/* Moves the text, so that what is changed lies on both sides of a sector's end. */
 static void add_comment(Volume *volume)
 {
-    char comment[1200];
+    enum { COMMENT = 250 };
     int64_t size;
     uint8_t *bytes = volume_bytes(volume, "a.vmdk", &size);
     BlockDriverState *file = volume_open(volume, "a.vmdk", BDRV_O_RDWR);
     const int64_t start = memcmp(bytes, "KDMV", 4) == 0 ? BDRV_SECTOR_SIZE : 0;
     const uint8_t *end = memchr(bytes + start, '\0', (size_t)(size - start));
+    const size_t length = end ? (size_t)(end - bytes - start) : (size_t)(size - start);
+    char *text = malloc(length + COMMENT);
 
-    memset(comment, 'c', sizeof comment);
-    comment[0] = '#';
-    comment[sizeof comment - 1] = '\n';
-    assert_ok(bdrv_pwrite(file, comment, sizeof comment, end ? end - bytes : size));
+    ck_assert_ptr_nonnull(text);
+    ck_assert(length < BDRV_SECTOR_SIZE && length + COMMENT > BDRV_SECTOR_SIZE + 100);
+    memset(text, 'c', COMMENT);
+    text[0] = '#';
+    text[COMMENT - 1] = '\n';
+    memcpy(text + COMMENT, bytes + start, length);
+    assert_ok(bdrv_pwrite(file, text, length + COMMENT, start));
     assert_ok(bdrv_close(file));
+    free(text);
     free(bytes);
 }
 

@@ -359,6 +359,51 @@ END_TEST
 
 /* ---------------------------------------------------------------------- chains */
 
+/* The last extent got longer, then the power went: the descriptor counts. */
+START_TEST(row_17_an_interrupted_growth_of_a_split_disk)
+{
+    enum { CAPACITY_FIELD = 12 };
+
+    begin();
+    create("d.vmdk", "subformat=twoGbMaxExtentSparse,extent_size=640k", NULL);
+    fill("d.vmdk", 0, DISK, 1);
+    ck_assert_uint_eq(peek32("d-s002.vmdk", CAPACITY_FIELD), 768);
+    poke32("d-s002.vmdk", CAPACITY_FIELD, 1280);
+    assert_file_mended("d.vmdk", BDRV_FINDING_MISMATCH, "the extent 768 sectors, its header 1280");
+    ck_assert_uint_eq(peek32("d-s002.vmdk", CAPACITY_FIELD), 768);
+    assert_disk("d.vmdk", 0, DISK, 1);
+    end();
+}
+END_TEST
+
+/* What was cut off is still there: nobody but the user knows what he wants. */
+START_TEST(row_17_an_interrupted_shrink_of_a_split_disk_is_left)
+{
+    Findings f;
+    size_t size;
+    uint8_t *text;
+
+    begin();
+    create("d.vmdk", "subformat=twoGbMaxExtentSparse,extent_size=640k", NULL);
+    fill("d.vmdk", 0, DISK, 1);
+    text = host_read_file(at("d.vmdk"), &size);
+    memcpy(strstr((char *)text, "RW 768 "), "RW 512 ", 7);
+    host_write_file(at("d.vmdk"), text, size);
+    check_file("d.vmdk", BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_int_eq(f.result.mismatches, 1);
+    ck_assert_int_eq(f.result.mismatches_fixed + f.result.leaks_fixed, 0);
+    ck_assert_ptr_nonnull(strstr(f.text, "the extent 512 sectors, its header 768"));
+    assert_disk("d.vmdk", 0, DISK - 256 * SECTOR, 1);
+    memcpy(strstr((char *)text, "RW 512 "), "RW 768 ", 7); /* he wanted it all */
+    host_write_file(at("d.vmdk"), text, size);
+    check_file("d.vmdk", 0, &f);
+    assert_clean(&f);
+    assert_disk("d.vmdk", 0, DISK, 1);
+    free(text);
+    end();
+}
+END_TEST
+
 START_TEST(row_18_the_parent_was_written_to)
 {
     BlockDriverState *disk;
@@ -425,6 +470,8 @@ Suite *test_suite(void)
         row_01_header_of_a_split_extent_destroyed,
         row_03_text_of_a_split_disk_destroyed,
         row_03_text_of_a_flat_disk_destroyed,
+        row_17_an_interrupted_growth_of_a_split_disk,
+        row_17_an_interrupted_shrink_of_a_split_disk_is_left,
         row_18_the_parent_was_written_to,
         the_parent_is_missing,
         row_29_change_tracking_file_missing,
