@@ -5,6 +5,7 @@
  * judging those that exist (img check).  Whatever is said of a destination is
  * said in its row and nowhere else.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,14 +219,12 @@ static int accepts(const Profile *profile, const char *format, const char *varia
     return 0;
 }
 
-static void check_kind(const Profile *profile, BlockDriverState *bs, const Seen *seen,
+static void check_kind(const Profile *profile, const char *format, const char *variant,
                        Rules *rules)
 {
-    const char *format = bdrv_format(bs);
-
-    if (!accepts(profile, format, seen->variant)) {
+    if (!accepts(profile, format, variant)) {
         rules_broken(rules, "format", "it is %s%s%s; taken are: %s", format,
-                     *seen->variant != '\0' ? ":" : "", seen->variant,
+                     *variant != '\0' ? ":" : "", variant,
                      *profile->accepts != '\0' ? profile->accepts : "VHD files of fixed size");
     }
 }
@@ -294,7 +293,7 @@ static void check_image(const Profile *profile, BlockDriverState *bs, const char
     Seen seen = {""};
 
     bdrv_get_details(bs, note_detail, &seen);
-    check_kind(profile, bs, &seen, rules);
+    check_kind(profile, bdrv_format(bs), seen.variant, rules);
     mend_the_rest(profile, filename, rules);
     check_disk(profile, bs, filename, rules);
     if (strcmp(seen.variant, "streamOptimized") != 0) {
@@ -314,7 +313,8 @@ static int looks_like_stream(BlockDriverState *file)
            (memcmp(head, "KDMV", 4) == 0 && head[COMPRESSED_BYTE] & 1);
 }
 
-/* disk: in an OVA, where the file's bytes are; else NULL. */
+/* disk: in an OVA, where the file's bytes are; else NULL.  1: it is, or was to be, a
+ * stream; 0: it is something else. */
 static int check_file(const char *filename, BlockDriverState *disk, const ImageHow *how,
                       Rules *rules)
 {
@@ -326,7 +326,7 @@ static int check_file(const char *filename, BlockDriverState *disk, const ImageH
         return -1;
     }
     if (looks_like_stream(file)) {
-        result = stream_check(file, rules);
+        result = stream_check(file, rules) < 0 ? -1 : 1;
     }
     if (disk == NULL) {
         image_close(file);
@@ -334,10 +334,12 @@ static int check_file(const char *filename, BlockDriverState *disk, const ImageH
     return result;
 }
 
-static void open_and_check(const Profile *profile, const char *filename, BlockDriverState *disk,
-                           const ImageHow *how, Rules *rules)
+/* What the library makes of it. */
+static int open_and_check(const Profile *profile, const char *filename, BlockDriverState *disk,
+                          const ImageHow *how, Rules *rules)
 {
     BlockDriverState *bs;
+    int error;
     BdrvOpenOptions options = {
         .struct_size = sizeof(options),
         .flags = how->flags | BDRV_O_NO_BACKING,
@@ -345,14 +347,37 @@ static void open_and_check(const Profile *profile, const char *filename, BlockDr
         .allow_paths = how->allow_paths,
     };
 
-    if ((disk != NULL ? bdrv_open_node(&bs, disk, how->format, &options)
-                      : bdrv_open(&bs, filename, how->format, &options)) < 0) {
+    error = disk != NULL ? bdrv_open_node(&bs, disk, how->format, &options)
+                         : bdrv_open(&bs, filename, how->format, &options);
+    if (error == 0) {
+        check_image(profile, bs, filename, rules);
+        bdrv_close(bs);
+    } else if (error != -ENOTSUP) {
         rules_broken(rules, "readable", "%s", bdrv_errmsg());
         rules_mend(rules, "img-check --repair=all, or transfer or make the file again");
-        return;
     }
-    check_image(profile, bs, filename, rules);
-    bdrv_close(bs);
+    return error == -ENOTSUP ? error : 0;
+}
+
+/* A build that cannot read streams can judge them all the same. */
+static int check_as(const Profile *profile, const char *filename, BlockDriverState *disk,
+                    const ImageHow *how, Rules *rules)
+{
+    int is_stream = check_file(filename, disk, how, rules);
+
+    if (is_stream < 0) {
+        return -1;
+    }
+    if (open_and_check(profile, filename, disk, how, rules) == 0) {
+        return 0;
+    }
+    if (!is_stream) {
+        tool_library_error();
+        return -1;
+    }
+    check_kind(profile, "vmdk", "streamOptimized", rules);
+    mend_the_rest(profile, filename, rules);
+    return 0;
 }
 
 int profile_check(const Profile *profile, const char *filename, const ImageHow *how,
@@ -368,10 +393,7 @@ int profile_check(const Profile *profile, const char *filename, const ImageHow *
                    rules_quote(quoted, sizeof(quoted), filename));
     }
     if (result >= 0) {
-        result = check_file(filename, disk, how, rules);
-    }
-    if (result == 0) {
-        open_and_check(profile, filename, disk, how, rules);
+        result = check_as(profile, filename, disk, how, rules);
     }
     bdrv_close(disk);
     return result;

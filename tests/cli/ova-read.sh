@@ -20,12 +20,12 @@ done
 img-info m.ova >output
 has output "file format: vmdk"
 has output "virtual size: 20 MiB (20972032 bytes)"
-equal "hash" "$(img-hash m.ova | cut -d ' ' -f 1)" "$(img-hash x.raw | cut -d ' ' -f 1)"
 quiet img-check m.ova
 img-io -s -c 'write -q 0 4k' -c 'read -q -P 0xcd 0 4k' m.ova >output || fail "snapshot: $(cat output)"
 
 # The tar itself, where that is meant.
-equal "bytes as raw" "$(img-hash -f raw m.ova | cut -d ' ' -f 1)" "sha256:$(sha256 m.ova)"
+quiet img-convert -f raw m.ova m.copy
+same_file m.ova m.copy
 
 # Several disks; one that is not called .ova; long names; names with colons.
 long=$(printf '%0150d' 7).vmdk
