@@ -36,10 +36,8 @@ static int out_of_range(const BlockDriverState *bs, int64_t bytes, int64_t offse
                       "disk, which has %lld", (long long)bytes, (long long)offset, length);
 }
 
-int bdrv_check_range(const BlockDriverState *bs, int64_t bytes, int64_t offset)
+static int bad_range(const BlockDriverState *bs, int64_t bytes, int64_t offset)
 {
-    int64_t end;
-
     if (!bs) {
         return bdrv_error(NULL, -EINVAL, "the handle is NULL");
     }
@@ -47,11 +45,14 @@ int bdrv_check_range(const BlockDriverState *bs, int64_t bytes, int64_t offset)
         return bdrv_error(bs, -EINVAL, "%lld bytes at offset %lld: neither may be negative",
                           (long long)bytes, (long long)offset);
     }
-    if (!bdrv_add(offset, bytes, &end) ||
-        end > atomic_load(&((BlockDriverState *)bs)->length)) {
-        return out_of_range(bs, bytes, offset);
-    }
-    return 0;
+    return out_of_range(bs, bytes, offset);
+}
+
+int bdrv_check_range(const BlockDriverState *bs, int64_t bytes, int64_t offset)
+{
+    return bs && bytes >= 0 && offset >= 0 &&
+                   bytes <= atomic_load(&((BlockDriverState *)bs)->length) - offset
+               ? 0 : bad_range(bs, bytes, offset);
 }
 
 static int check_writable(const BlockDriverState *bs)

@@ -45,7 +45,7 @@ int64_t vmdk_map_file_size(const VmdkMap *map)
 
 int64_t vmdk_map_covered(const VmdkMap *map, int64_t offset)
 {
-    int64_t start = bdrv_round_down(offset, map->grain);
+    int64_t start = offset & ~(map->grain - 1);
 
     return bdrv_min(map->grain, map->extent->length - start);
 }
@@ -304,11 +304,11 @@ static int describe_run(VmdkMap *map, const Entries *entries, int64_t offset, Bd
 static void locate_entries(const VmdkMap *map, int64_t offset, int64_t bytes, int64_t most,
                            Entries *entries)
 {
-    const int64_t grain = offset / map->grain;
+    const int64_t grain = offset >> map->grain_shift;
 
-    entries->table = grain / map->gtes;
-    entries->first = grain % map->gtes;
-    entries->within = offset - grain * map->grain;
+    entries->table = grain >> map->gtes_shift;
+    entries->first = grain & (map->gtes - 1);
+    entries->within = offset & (map->grain - 1);
     entries->absent = 0;
     entries->count = 1;
     if (entries->within + bytes > map->grain) {
@@ -538,8 +538,21 @@ int vmdk_map_enter(VmdkMap *map, int64_t offset, int64_t grains, uint32_t first,
 
 /* -------------------------------------------------------------------- life */
 
+/* Of a power of two, which headers are checked to have. */
+static int shift_of(int64_t number)
+{
+    int shift = 0;
+
+    while (number >> shift > 1) {
+        shift++;
+    }
+    return shift;
+}
+
 int vmdk_map_open(VmdkMap *map)
 {
+    map->grain_shift = shift_of(map->grain);
+    map->gtes_shift = shift_of(map->gtes);
     atomic_init(&map->complained, 0);
     atomic_init(&map->has_regions, 0);
     map->known_count = 1;

@@ -95,8 +95,8 @@ typedef struct VmdkRegions {
 typedef struct VmdkMap {
     VmdkExtent *extent;
     VmdkSpace *space;
-    int64_t grain;        /* bytes */
-    int64_t gtes;         /* per GT */
+    int64_t grain;        /* bytes, a power of two */
+    int64_t gtes;         /* per GT, a power of two */
     int64_t tables;       /* GTs */
     int64_t gd[VMDK_SETS]; /* bytes; 0: there is no such set */
     int64_t first_data;   /* no grain begins before this byte */
@@ -105,6 +105,7 @@ typedef struct VmdkMap {
     atomic_int has_zeroed; /* GTE 1 is a grain of zeros */
     atomic_int complained; /* the use of the redundant set was logged */
     pthread_mutex_t lock;  /* while GTs are made */
+    int grain_shift, gtes_shift; /* divisions would be the dearest part of a lookup */
     VmdkRegions regions;   /* see vmdk_map_need_regions() */
     atomic_int has_regions;
     /* Places of primary GTs, to save looking into the directory: (table + 1) << 32 |
