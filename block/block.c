@@ -35,7 +35,8 @@ enum {
     DEFAULT_EXTENTS = 65536, /* a disk of 64 TB in pieces of 2 GiB has half of that */
     DEFAULT_OPEN_FILES = 128, /* a program's limit is 1024 where nobody has raised it */
     DEFAULT_DESCRIPTOR_BYTES = 8 * 1024 * 1024, /* of that disk it is 1.5 MiB */
-    DEFAULT_TABLE_BYTES = 16 * 1024 * 1024
+    DEFAULT_TABLE_BYTES = 16 * 1024 * 1024,
+    TABLE_BYTES_LEAST = 64 * 1024 /* what a long chain ends at */
 };
 
 int bdrv_copy_struct(void *dst, size_t size, const void *src, size_t first_version)
@@ -132,7 +133,8 @@ int bdrv_context_new(OpenContext **context, const BdrvOpenOptions *options)
 {
     const unsigned known = BDRV_O_RDWR | BDRV_O_NO_BACKING | BDRV_O_SNAPSHOT |
                            BDRV_O_NO_LOCK | BDRV_O_NO_FLUSH | BDRV_O_CHECK |
-                           BDRV_O_FORWARD;
+                           BDRV_O_FORWARD | BDRV_O_DIRECT | BDRV_O_WRITETHROUGH |
+                           BDRV_O_DROP_BEHIND;
     BdrvOpenOptions ours;
     int ret = bdrv_copy_struct(&ours, sizeof ours, options,
                                offsetof(BdrvOpenOptions, may_open));
@@ -195,9 +197,14 @@ BdrvOpenOptions bdrv_context_options(const OpenContext *context, unsigned flags)
 
 OpenContext *bdrv_context_for_backing(OpenContext *context)
 {
-    BdrvOpenOptions options = bdrv_context_options(context, context->flags & BDRV_O_NO_LOCK);
+    BdrvOpenOptions options = bdrv_context_options(
+        context, context->flags & (BDRV_O_NO_LOCK | BDRV_O_DIRECT | BDRV_O_DROP_BEHIND));
+    BdrvLimits limits = context->limits;
     OpenContext *backing;
 
+    limits.table_bytes = limits.table_bytes / 2 > TABLE_BYTES_LEAST ? limits.table_bytes / 2
+                                                                    : TABLE_BYTES_LEAST;
+    options.limits = &limits;
     return bdrv_context_new(&backing, &options) < 0 ? NULL : backing;
 }
 

@@ -24,7 +24,7 @@ static int open_backing_file(BlockDriverState *bs, const char *name, const char 
                              BlockDriverState **file)
 {
     const BlockDriver *protocol;
-    unsigned flags = bs->context->flags & BDRV_O_NO_LOCK;
+    unsigned flags = bs->context->flags & (BDRV_O_NO_LOCK | BDRV_O_DIRECT | BDRV_O_DROP_BEHIND);
     int ret;
 
     if (!own) {

@@ -384,6 +384,8 @@ static size_t window_memory(const Conversion *c)
 static int plan(Conversion *c, Crew *crew, unsigned *most)
 {
     const int heavy = is_heavy(c);
+    const int waits = ((bdrv_open_flags(c->source) | bdrv_open_flags(c->target)) &
+                       BDRV_O_DIRECT) != 0;
     size_t memory = c->asked.max_memory ? c->asked.max_memory : DEFAULT_MEMORY;
     long processors = c->asked.threads ? (long)c->asked.threads : sysconf(_SC_NPROCESSORS_ONLN);
     int64_t threads, windows;
@@ -399,7 +401,7 @@ static int plan(Conversion *c, Crew *crew, unsigned *most)
     threads = bdrv_min(threads, bdrv_div_up(c->length, c->window_bytes));
     threads = bdrv_max(threads, 1);
     *most = (unsigned)threads;
-    crew->wanted = heavy || c->asked.threads ? *most - 1 : 0;
+    crew->wanted = heavy || waits || c->asked.threads ? *most - 1 : 0;
     crew->window_count = (unsigned)bdrv_min(windows, threads * WINDOWS_PER_THREAD);
     crew->free_count = crew->window_count;
     return 0;
@@ -477,7 +479,7 @@ static int prepare(Conversion *c, const BdrvConvertOptions *options)
         c->is_forward = (bdrv_open_flags(c->source) & BDRV_O_FORWARD) != 0;
         c->is_plain = is_plain(c);
         atomic_init(&c->can_place, c->is_plain && !c->is_forward && !c->asked.record &&
-                                      c->asked.sparse_size > 0);
+                                      !c->asked.lost && c->asked.sparse_size > 0);
     }
     return ret;
 }

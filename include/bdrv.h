@@ -103,7 +103,16 @@ enum {
      * fails with -ENOTSUP, or as the storage refuses to go back.  A disk that is
      * read from such storage can only be read in ascending order (bdrv_convert()
      * does). */
-    BDRV_O_FORWARD = 1 << 6
+    BDRV_O_FORWARD = 1 << 6,
+    /* Read and write past the host's page cache (O_DIRECT), all that is whole blocks of
+     * 4096 bytes; 4096-aligned buffers save a copy.  -ENOTSUP: the file system cannot. */
+    BDRV_O_DIRECT = 1 << 7,
+    /* Each write to a host file is durable when it returns (O_DSYNC).  What a format
+     * keeps in memory still needs bdrv_flush(). */
+    BDRV_O_WRITETHROUGH = 1 << 8,
+    /* Leave the page cache as it is: what is read or written does not stay there (at
+     * the latest after a flush). */
+    BDRV_O_DROP_BEHIND = 1 << 9
 };
 
 /* Where log lines (warnings about a tolerated oddity of an image) go.  line
@@ -142,7 +151,9 @@ typedef struct BdrvLimits {
     unsigned extents;        /* pieces of one image; 65536.  -EINVAL beyond */
     unsigned open_files;     /* of one image at a time; 128.  Others come and go */
     size_t descriptor_bytes; /* of text that describes an image; 8 MiB.  -EINVAL beyond */
-    size_t table_bytes;      /* memory for cached metadata of one image; 16 MiB */
+    /* Memory for cached metadata of one image; 16 MiB.  A parent gets half of what its
+     * child has, so that a chain takes no more than two images. */
+    size_t table_bytes;
 } BdrvLimits;
 
 typedef struct BdrvOpenOptions {

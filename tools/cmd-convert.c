@@ -13,22 +13,7 @@ enum {
     CONVERT_FOR,
     CONVERT_OVA
 };
-
-/* What cannot be had is said, not ignored. */
-static int take_cache_mode(Convert *request, int letter, const char *mode)
-{
-    int known = strcmp(mode, "writeback") == 0 || strcmp(mode, "unsafe") == 0;
-
-    if (!known) {
-        tool_error("-%c: there is no cache mode '%s', only writeback and unsafe",
-                   letter, mode);
-        return -1;
-    }
-    if (letter == 't') {
-        request->unsafe = strcmp(mode, "unsafe") == 0;
-    }
-    return 0;
-}
+enum { INCOMPLETE = 3 }; /* the exit status after --salvage, if something was lost */
 
 static int take_sparse_size(Convert *request, const char *value)
 {
@@ -91,7 +76,12 @@ static int convert_take(void *opaque, int letter, const char *value)
         return progress_take(&request->progress, letter, value);
     case 't':
     case 'T':
-        return take_cache_mode(request, letter, value);
+    case 'r':
+    case 'W':
+    case 'C':
+    case MANNER_SALVAGE:
+    case MANNER_MAX_MEMORY:
+        return manner_take(&request->manner, letter, value);
     case 'c':
         request->compress = 1;
         return 0;
@@ -120,6 +110,9 @@ static int check_request(const Convert *request, const BdrvDriverInfo *driver,
     if (convert_is_pipe(name) && request->verify) {
         return refuse("--verify: what goes to standard output cannot be read again; let "
                       "img-hash look at it where it arrives");
+    }
+    if (manner_check(&request->manner, request->sparse_size != 0) < 0) {
+        return -1;
     }
     if (target->size != NULL) {
         return refuse("-o size: the size is that of the sources");
@@ -226,7 +219,7 @@ static int convert_run(void *opaque, int count, char **operands)
     image_new_free(&request->target);
     image_how_free(&request->source);
     interrupt_end();
-    return result < 0 ? 1 : 0;
+    return result < 0 ? 1 : result > 0 ? INCOMPLETE : 0;
 }
 
 static const ToolOption convert_options[] = {
@@ -243,9 +236,15 @@ static const ToolOption convert_options[] = {
      "with -n: it reads as zeros, so write none"},
     {'S', "sparse-size", "SIZE",
      "aligned zeros of this length become holes (4k; 0: none)"},
-    {'t', "cache", "MODE", "writeback: durable when done (default); unsafe: not"},
-    {'T', "source-cache", "MODE", "writeback (default) or unsafe, both the same"},
-    {'m', "threads", "COUNT", "how many (default: one per processor)"},
+    {'t', "cache", "CACHE",
+     "writeback (default), writethrough, none, directsync, unsafe, drop-behind"},
+    {'T', "source-cache", "CACHE", "the same for reading"},
+    {'m', "threads", "COUNT", "how many (default: as many as are of use)"},
+    {'W', "unordered", NULL, "data may be written in any order"},
+    {'C', "offload", NULL, "let the host copy what it can"},
+    {'r', "rate-limit", "BYTES", "write at most so much in a second"},
+    {MANNER_MAX_MEMORY, "max-memory", "SIZE", "use at most so much (48M)"},
+    {MANNER_SALVAGE, "salvage", NULL, "what cannot be read becomes zeros"},
     {'c', "compress", NULL, "make sure that the target is of a compressed kind"},
     {CONVERT_NO_ATOMIC, "no-atomic", NULL, "write it under its own name from the start"},
     {CONVERT_VERIFY, "verify", NULL, "read the target again before it gets its name"},

@@ -29,6 +29,7 @@ typedef struct Job {
     Ova *ova;
     Output output;
     Progress progress;
+    Salvage salvage;
 } Job;
 
 static int check_stopped(const Job *job)
@@ -69,16 +70,23 @@ static int target_reads_zero(const Job *job)
 
 static int copy_sources(Job *job)
 {
+    const Manner *manner = &job->request->manner;
     BdrvConvertOptions options = {
         .struct_size = sizeof(options),
-        .flags = target_reads_zero(job) ? BDRV_CONVERT_TARGET_IS_ZERO : 0,
+        .flags = manner->copy_flags |
+                 (target_reads_zero(job) ? BDRV_CONVERT_TARGET_IS_ZERO : 0),
         .sparse_size = job->request->sparse_size,
         .progress = show_progress,
         .progress_opaque = job,
         .threads = job->request->threads,
+        .max_memory = manner_window_memory(manner),
+        .rate = manner->rate,
+        .lost = manner->salvage ? salvage_note : NULL,
+        .lost_opaque = &job->salvage,
     };
 
     for (int i = 0; i < job->count; i++) {
+        job->salvage.name = bdrv_filename(job->sources[i]);
         options.target_offset = job->before;
         options.record = job->records[i];
         if (bdrv_convert(job->sources[i], job->target, &options) < 0) {
@@ -110,7 +118,7 @@ static int create_target(Job *job)
         .options = image->options,
         .backing = image->backing,
         .backing_format = image->backing_format,
-        .flags = job->request->unsafe ? BDRV_O_NO_FLUSH : 0,
+        .flags = job->request->manner.target_flags & BDRV_O_NO_FLUSH,
         .allow_paths = job->request->source.allow_paths,
         .may_open = output_may_make,
         .may_open_opaque = &job->output,
@@ -136,11 +144,12 @@ static int open_target(Job *job)
 {
     BdrvOpenOptions options = {
         .struct_size = sizeof(options),
-        .flags = BDRV_O_RDWR | (job->request->unsafe ? BDRV_O_NO_FLUSH : 0),
+        .flags = BDRV_O_RDWR | job->request->manner.target_flags,
         .options = job->request->target.open_options,
         .allow_paths = job->request->source.allow_paths,
         .may_open = output_may_write,
         .may_open_opaque = &job->output,
+        .table_bytes = manner_table_memory(&job->request->manner, 1),
     };
     int64_t length;
     int result;
@@ -372,7 +381,7 @@ static int begin_ova(Job *job)
     const OvaPlan plan = {
         .path = job->output.path,
         .time = epoch != NULL ? strtoll(epoch, NULL, 10) : 0,
-        .flags = job->request->unsafe ? BDRV_O_NO_FLUSH : 0,
+        .flags = job->request->manner.target_flags & BDRV_O_NO_FLUSH,
     };
     int result = ova_begin(&job->ova, &plan);
 
@@ -443,20 +452,33 @@ static int write_target(Job *job)
         result = verify_target(job);
     }
     if (result == 0) {
-        result = output_finish(&job->output, !job->request->unsafe);
+        result = output_finish(&job->output, !(job->request->manner.target_flags & BDRV_O_NO_FLUSH));
     }
     return result;
 }
 
 /* ------------------------------------------------------------------- sources */
 
+/* To salvage is to open also what is damaged. */
+static ImageHow how_to_open(const Job *job)
+{
+    const Manner *manner = &job->request->manner;
+    ImageHow how = job->request->source;
+
+    how.flags |= manner->source_flags | (manner->salvage ? BDRV_O_CHECK : 0);
+    how.table_bytes = manner_table_memory(manner, job->count);
+    return how;
+}
+
 static int open_sources(Job *job, char **names)
 {
+    const ImageHow how = how_to_open(job);
+
     for (int i = 0; i < job->count; i++) {
         int64_t length;
 
-        job->sources[i] = convert_is_pipe(names[i]) ? pipe_open_source(&job->request->source)
-                                            : image_open(names[i], &job->request->source);
+        job->sources[i] = convert_is_pipe(names[i]) ? pipe_open_source(&how)
+                                                    : image_open(names[i], &how);
         if (job->sources[i] == NULL) {
             return -1;
         }
@@ -507,7 +529,7 @@ static int begin(Job *job, char **names)
 
 int convert(const Convert *request, int count, char **names)
 {
-    Job job = {.request = request, .count = count - 1};
+    Job job = {.request = request, .count = count - 1, .salvage.quiet = request->source.quiet};
     int result;
 
     job.output.name = names[count - 1];
@@ -517,6 +539,9 @@ int convert(const Convert *request, int count, char **names)
     result = begin(&job, names);
     if (result == 0) {
         result = write_target(&job);
+    }
+    if (result == 0) {
+        result = salvage_sum(&job.salvage);
     }
     ova_free(job.ova);
     output_end(&job.output);

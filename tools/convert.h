@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * convert.h - what cmd-convert.c makes of the user's words, and convert.c does.
+ * convert.h - what cmd-convert.c makes of the user's words, and convert.c does;
+ * manner.c is how.
  */
 #ifndef CONVERT_H
 #define CONVERT_H
@@ -9,6 +10,41 @@
 
 #include "ova.h"
 #include "rules.h"
+
+/* The options of manner.c that have no letter. */
+enum { MANNER_SALVAGE = TOOL_LONG_ONLY + 100, MANNER_MAX_MEMORY };
+
+/* How it goes about it. */
+typedef struct Manner {
+    unsigned source_flags, target_flags; /* BDRV_O_…, out of -T and -t */
+    unsigned copy_flags;                 /* BDRV_CONVERT_…, out of -C and -W */
+    int64_t rate;                        /* bytes in a second; 0: as they come */
+    int64_t max_memory;                  /* 0: the default */
+    int salvage;
+} Manner;
+
+/* Notes one of its options.  0, or -1 with the message printed; the second, once all
+ * are known. */
+int manner_take(Manner *manner, int letter, const char *value);
+int manner_check(const Manner *manner, int looks_for_zeros);
+
+/* What there is for the conversion's buffers, and for the tables of each of so many
+ * images. */
+size_t manner_window_memory(const Manner *manner);
+size_t manner_table_memory(const Manner *manner, int images);
+
+/* What could not be read. */
+typedef struct Salvage {
+    const char *name; /* of the source */
+    int quiet;        /* only sum up */
+    int64_t places, bytes;
+} Salvage;
+
+/* A BdrvLostFn; opaque is a Salvage. */
+void salvage_note(void *opaque, int64_t offset, int64_t bytes, const char *reason);
+
+/* Tells how much it is.  0: nothing, else 1. */
+int salvage_sum(const Salvage *salvage);
 
 typedef struct Convert {
     ImageHow source;
@@ -19,7 +55,7 @@ typedef struct Convert {
     int compress;
     int verify;
     int in_place; /* --no-atomic */
-    int unsafe; /* -t unsafe: not flushed */
+    Manner manner;
     ProgressHow progress;
     int ova; /* not 0: the target is an OVA, with the disk in it */
     const Profile *destination; /* --for; NULL: none */
@@ -32,8 +68,8 @@ static inline int convert_is_pipe(const char *name)
     return strcmp(name, "-") == 0;
 }
 
-/* Copies the images of all names but the last into that.  0, or less with the
- * message printed. */
+/* Copies the images of all names but the last into that.  0; or less with the
+ * message printed; or more if it is there but for what could not be read. */
 int convert(const Convert *request, int count, char **names);
 
 #endif

@@ -169,6 +169,7 @@ static int open_image(BlockDriverState **bs, const char *filename, BlockDriverSt
         .flags = how->flags,
         .options = how->options,
         .allow_paths = how->allow_paths,
+        .table_bytes = how->table_bytes,
         .log = how->quiet ? NULL : take_warning,
     };
 

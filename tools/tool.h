@@ -113,6 +113,7 @@ typedef struct ImageHow {
     const char **allow_paths; /* ended by NULL, or NULL */
     int no_sandbox;     /* not 0: confine() does nothing */
     char *options;      /* all --open-option, joined; NULL: none */
+    size_t table_bytes; /* as in BdrvOpenOptions */
 } ImageHow;
 
 /* The rows that most commands share, and what notes them. */

@@ -77,6 +77,15 @@ int64_t bdrv_file_measure(const BlockDriverState *bs)
     return end >= 0 ? end : bdrv_file_host_error(bs, "find the end of the device");
 }
 
+/* What the flags say of the page cache. */
+static int choose_cache(BlockDriverState *bs)
+{
+    FileState *state = bdrv_state(bs);
+
+    state->drops_behind = (bdrv_open_flags(bs) & BDRV_O_DROP_BEHIND) != 0;
+    return bdrv_open_flags(bs) & BDRV_O_DIRECT ? bdrv_file_open_direct(bs) : 0;
+}
+
 int bdrv_file_start(BlockDriverState *bs, int fd)
 {
     FileState *state = bdrv_state(bs);
@@ -90,7 +99,6 @@ int bdrv_file_start(BlockDriverState *bs, int fd)
         ret = bdrv_file_lock(bs, fd);
     }
     if (ret == 0) {
-        pthread_mutex_init(&state->known.lock, NULL);
         state->fd = fd;
         state->is_device = S_ISBLK(st.st_mode);
         if ((bdrv_open_flags(bs) & BDRV_O_CREATE) && !state->is_device) {
@@ -102,10 +110,16 @@ int bdrv_file_start(BlockDriverState *bs, int fd)
         length = bdrv_file_measure(bs);
         ret = length < 0 ? (int)length : 0;
     }
+    if (ret == 0 && !(bdrv_open_flags(bs) & BDRV_O_TEMPORARY)) {
+        ret = choose_cache(bs);
+    }
     if (ret < 0) {
         close(fd);
         return ret;
     }
+    pthread_mutex_init(&state->known.lock, NULL);
+    pthread_mutex_init(&state->behind_lock, NULL);
+    pthread_rwlock_init(&state->edges, NULL);
     bdrv_set_length(bs, length);
     return 0;
 }
@@ -131,6 +145,7 @@ int bdrv_file_host_flags(const BlockDriverState *bs)
 {
     return (bdrv_file_wants_writing(bs) ? O_RDWR : O_RDONLY) |
            (bdrv_open_flags(bs) & BDRV_O_CREATE ? O_CREAT : 0) |
+           (bdrv_open_flags(bs) & BDRV_O_WRITETHROUGH ? O_DSYNC : 0) |
            O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 }
 
@@ -223,6 +238,11 @@ static int file_close(BlockDriverState *bs)
 
     free(state->image_directory);
     pthread_mutex_destroy(&state->known.lock);
+    pthread_mutex_destroy(&state->behind_lock);
+    pthread_rwlock_destroy(&state->edges);
+    if (state->is_direct) {
+        close(state->direct_fd);
+    }
     /* Not repeated on EINTR: Linux has closed it even then.  Nothing can be
      * lost here; what had to be durable was flushed. */
     close(state->fd);
@@ -231,59 +251,56 @@ static int file_close(BlockDriverState *bs)
 
 /* -------------------------------------------------------------------- data */
 
-static int file_read(BlockDriverState *bs, void *buf, size_t bytes, int64_t offset)
+int bdrv_file_move(BlockDriverState *bs, FileTransfer way, void *buf, size_t bytes,
+                   int64_t offset)
 {
-    FileState *state = bdrv_state(bs);
+    const char *action = way == FILE_READ ? "read" : "write";
     uint8_t *p = buf;
     size_t done = 0;
 
     while (done < bytes) {
         size_t want = bytes - done < MAX_TRANSFER ? bytes - done : MAX_TRANSFER;
-        ssize_t n = pread(state->fd, p + done, want, offset + (off_t)done);
+        ssize_t n = bdrv_file_transfer(bdrv_state(bs), way, p + done, want,
+                                       offset + (off_t)done);
 
         if (n < 0 && errno == EINTR) {
             continue;
         }
-        if (n < 0) {
-            return bdrv_file_range_error(bs, "read", (int64_t)want, offset + (int64_t)done);
-        }
-        if (n == 0) {
+        if (n == 0 && way == FILE_READ) {
             return bdrv_error(bs, -EIO, "file ends at byte %" PRId64 ", %zu bytes "
                               "wanted at offset %" PRId64,
                               offset + (int64_t)done, bytes, offset);
+        }
+        if (n == 0) { /* a host that neither takes bytes nor says why */
+            errno = ENOSPC;
+        }
+        if (n <= 0) {
+            return bdrv_file_range_error(bs, action, (int64_t)want, offset + (int64_t)done);
         }
         done += (size_t)n;
     }
     return 0;
 }
 
-int bdrv_file_write(BlockDriverState *bs, const void *buf, size_t bytes,
-                    int64_t offset)
+static int move(BlockDriverState *bs, FileTransfer way, void *buf, size_t bytes, int64_t offset)
 {
-    FileState *state = bdrv_state(bs);
-    const uint8_t *p = buf;
-    size_t done = 0;
+    const FileState *state = bdrv_state(bs);
+
+    return state->is_direct ? bdrv_file_move_direct(bs, way, buf, bytes, offset)
+                            : bdrv_file_move(bs, way, buf, bytes, offset);
+}
+
+static int file_read(BlockDriverState *bs, void *buf, size_t bytes, int64_t offset)
+{
+    return move(bs, FILE_READ, buf, bytes, offset);
+}
+
+/* The bytes are not changed: a pointer serves both ways. */
+int bdrv_file_write(BlockDriverState *bs, const void *buf, size_t bytes, int64_t offset)
+{
     int ret = bdrv_file_begin_change(bs);
 
-    if (ret < 0) {
-        return ret;
-    }
-    while (done < bytes) {
-        size_t want = bytes - done < MAX_TRANSFER ? bytes - done : MAX_TRANSFER;
-        ssize_t n = pwrite(state->fd, p + done, want, offset + (off_t)done);
-
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n == 0) { /* a host that neither takes bytes nor says why */
-            errno = ENOSPC;
-        }
-        if (n <= 0) {
-            return bdrv_file_range_error(bs, "write", (int64_t)want, offset + (int64_t)done);
-        }
-        done += (size_t)n;
-    }
-    return 0;
+    return ret < 0 ? ret : move(bs, FILE_WRITE, (void *)(uintptr_t)buf, bytes, offset);
 }
 
 char *bdrv_file_directory(const char *path)
@@ -337,6 +354,7 @@ static int file_flush(BlockDriverState *bs)
         atomic_store(&state->failed_flush, errno);
         return bdrv_file_host_error(bs, "flush");
     }
+    bdrv_file_drop_all(state);
     if (state->name_is_new) { /* flushes do not overlap: see the core */
         bdrv_file_flush_directory(bdrv_filename(bs));
         state->name_is_new = 0;

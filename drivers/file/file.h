@@ -9,6 +9,7 @@
  *   hole.c    finding holes and making them; space set aside
  *   replace.c another content in one step
  *   copy.c    bytes of another file, without reading them
+ *   cache.c   past the page cache, or through it without staying there
  *   lock.c    who else may have the file open
  *   other.c   which other files an image may name, and how they are opened
  */
@@ -19,6 +20,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 
 #include "bdrv-driver.h"
 
@@ -33,6 +35,12 @@ typedef struct KnownData {
     pthread_mutex_t lock;
     int64_t start, end; /* end -1: data begins at start, it is not known how much */
 } KnownData;
+
+typedef enum FileTransfer { FILE_READ, FILE_WRITE } FileTransfer;
+
+typedef struct FileRange {
+    off_t offset, bytes;
+} FileRange;
 
 typedef struct FileState {
     int fd;
@@ -51,6 +59,13 @@ typedef struct FileState {
     dev_t directory_device;
     ino_t directory_inode;
     KnownData known; /* hole.c's */
+    int drops_behind; /* BDRV_O_DROP_BEHIND */
+    pthread_mutex_t behind_lock;
+    FileRange behind; /* written, not yet dropped */
+    int is_direct;    /* BDRV_O_DIRECT: direct_fd is open */
+    int direct_fd;
+    pthread_rwlock_t edges; /* see cache.c */
+    atomic_int cannot_uncached; /* the host has no way to drop at once */
     atomic_int cannot_punch; /* the host has said so: not asked again */
     atomic_int cannot_zero;  /* the same for FALLOC_FL_ZERO_RANGE */
     atomic_int cannot_share; /* the same for FICLONERANGE */
@@ -105,6 +120,10 @@ int64_t bdrv_file_measure(const BlockDriverState *bs);
 int bdrv_file_write(BlockDriverState *bs, const void *buf, size_t bytes,
                     int64_t offset);
 
+/* All bytes through the page cache, or an error. */
+int bdrv_file_move(BlockDriverState *bs, FileTransfer way, void *buf, size_t bytes,
+                   int64_t offset);
+
 /* Makes a change of names in the directory of path durable, where the host can. */
 void bdrv_file_flush_directory(const char *path);
 
@@ -120,6 +139,23 @@ int bdrv_file_discard(BlockDriverState *bs, int64_t offset, int64_t bytes);
 void bdrv_file_forget_data(FileState *state);
 
 int bdrv_file_allocate(BlockDriverState *bs, int64_t offset, int64_t bytes);
+
+/* ---- cache.c ---- */
+
+/* pread(2) or pwrite(2) through the page cache, as the node shall use that. */
+ssize_t bdrv_file_transfer(FileState *state, FileTransfer way, void *buf, size_t bytes,
+                           off_t offset);
+
+/* To be called when all is durable: nothing of the file stays in the page cache, if so
+ * asked. */
+void bdrv_file_drop_all(const FileState *state);
+
+/* Opens the file a second time, past the page cache.  -ENOTSUP: cannot be. */
+int bdrv_file_open_direct(BlockDriverState *bs);
+
+/* All bytes past the page cache, as far as they are whole blocks. */
+int bdrv_file_move_direct(BlockDriverState *bs, FileTransfer way, void *buf, size_t bytes,
+                          int64_t offset);
 
 /* ---- copy.c ---- */
 

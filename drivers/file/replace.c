@@ -105,6 +105,11 @@ static void take_over(BlockDriverState *bs, int fd, int directory, size_t size)
 
     while (move_descriptor(fd, state->fd) < 0 && (errno == EINTR || errno == EBUSY)) {
     }
+    bdrv_file_forget_data(state);
+    if (state->is_direct) { /* what is written this way needs no direct I/O */
+        while (move_descriptor(fd, state->direct_fd) < 0 && (errno == EINTR || errno == EBUSY)) {
+        }
+    }
     bdrv_set_length(bs, (int64_t)size);
     flush_directory(directory);
 }

@@ -25,6 +25,7 @@ equal "format" "$(completed img-convert -O vm)" "vmdk "
 equal "format, long" "$(completed img-convert --target-format = vm)" "vmdk "
 equal "form" "$(completed img map --output = js)" "json "
 equal "form of progress" "$(completed img-convert --progress = js)" "json "
+equal "cache mode" "$(completed img-convert -t d)" "directsync drop-behind "
 equal "profile" "$(completed img-convert --for = vs)" "vsphere-ovf "
 equal "file" "$(completed img-info di)" "disk.raw "
 case " $(completed img-convert -)" in

@@ -22,8 +22,12 @@ refused 1 "*'xml'*json*" img-info --output=xml x.raw
 refused 1 '*beyond*' img-map -s 2M x.raw
 refused 1 '*-c*compressed*' img-convert -c x.raw y.raw
 refused 1 '*-l*snapshot*' img-convert -l s x.raw y.raw
-refused 1 "*cache mode 'none'*writeback*" img-convert -t none x.raw y.raw
-refused 1 "*cache mode 'none'*" img-convert -T none x.raw y.raw
+refused 1 "*cache mode 'fast'*writeback*drop-behind*" img-convert -t fast x.raw y.raw
+refused 1 "*cache mode 'fast'*" img-convert -T fast x.raw y.raw
+refused 1 "-C: *without -S" img-convert -C -S 4k x.raw y.raw
+refused 1 "-C: *without --salvage" img-convert -C --salvage x.raw y.raw
+refused 1 "-r: *" img-convert -r 0 x.raw y.raw
+refused 1 "--max-memory: *8M*" img-convert --max-memory=1M x.raw y.raw
 refused 1 "*-m*'0'*" img-convert -m 0 x.raw y.raw
 refused 1 '*--target-is-zero*-n*' img-convert --target-is-zero x.raw y.raw
 refused 1 '*-F*-B*' img-convert -F raw x.raw y.raw

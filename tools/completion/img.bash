@@ -47,6 +47,10 @@ _img_complete_argument()
     HOW) mapfile -t COMPREPLY < <(compgen -W "bar json" -- "$2") ;;
     FORM) mapfile -t COMPREPLY < <(compgen -W "human json" -- "$2") ;;
     MODE) mapfile -t COMPREPLY < <(compgen -W "writeback unsafe" -- "$2") ;;
+    CACHE)
+        mapfile -t COMPREPLY < <(compgen -W \
+            "writeback writethrough none directsync unsafe drop-behind" -- "$2")
+        ;;
     PROFILE) mapfile -t COMPREPLY < <(compgen -W "$(_img_profiles)" -- "$2") ;;
     DIR) mapfile -t COMPREPLY < <(compgen -d -- "$2") ;;
     FILE) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;

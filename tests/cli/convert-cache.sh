@@ -1,0 +1,39 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Every cache mode, and order and copying left to the host, give the same target; a
+# file system that cannot do direct I/O is told, and nothing is left of the target.
+. "$(dirname "$0")/lib.sh"
+disk x.raw 3
+img-convert -O vmdk x.raw x.vmdk
+
+for mode in writeback writethrough unsafe none directsync drop-behind; do
+    case $mode in
+    none | directsync)
+        # shellcheck disable=SC2094 # the target is another file
+        img-convert -T "$mode" x.raw y.raw 2>message || {
+            has message "direct I/O"
+            continue
+        }
+        ;;
+    esac
+    quiet img-convert -t "$mode" -T "$mode" x.raw y.raw
+    same_file x.raw y.raw
+    quiet img-convert -m 3 -W -t "$mode" -T "$mode" x.vmdk y.raw
+    same_file x.raw y.raw
+    for kind in monolithicSparse monolithicFlat twoGbMaxExtentSparse; do
+        quiet img-convert -t "$mode" -T "$mode" -O vmdk -o "subformat=$kind" x.raw y.vmdk
+        quiet img-compare -f raw x.raw y.vmdk
+    done
+    equal "left" "$(leftovers)" ""
+done
+quiet img-convert -C x.raw y.raw
+same_file x.raw y.raw
+quiet img-convert -C -W -m 4 x.raw y.raw
+same_file x.raw y.raw
+
+mkdir small
+mount -t ramfs none small 2>/dev/null || exit 0
+trap 'umount "$work/small"; rm -rf "$work"' EXIT
+refused 1 "small/y.raw: *no direct I/O*drop-behind*" img-convert -t none x.raw small/y.raw
+equal "left" "$(ls -A small)" ""
