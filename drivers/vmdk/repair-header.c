@@ -17,6 +17,7 @@
 enum {
     ENTRY_BYTES = 4,
     ENTRY_ZEROED = 1,
+    SAMPLES = 64,
     READ_ENTRIES = 4096,
     FLAGS_COWD = 3,
     COWD_GD_SECTOR = VMDK_COWD_HEADER_BYTES / BDRV_SECTOR_SIZE
@@ -62,15 +63,16 @@ static int fits(const VmdkHeader *h, int64_t file_size)
 
 /* ------------------------------------------------------------------ matching */
 
-static int count_matches(BlockDriverState *file, const VmdkHeader *h, uint64_t gd,
-                         int64_t *matches)
+/* READ_ENTRIES of them at every so many. */
+static int count_matches_each(BlockDriverState *file, const VmdkHeader *h, uint64_t gd,
+                              int64_t every, int64_t *matches)
 {
     const int64_t first = (int64_t)gd + vmdk_header_gd_sectors(h);
     const int64_t step = vmdk_header_gt_sectors(h), tables = vmdk_header_tables(h);
     uint8_t bytes[READ_ENTRIES * ENTRY_BYTES];
     int ret = 0;
 
-    for (int64_t t = 0; ret == 0 && t < tables; t += READ_ENTRIES) {
+    for (int64_t t = 0; ret == 0 && t < tables; t += every) {
         const int64_t count = bdrv_min(tables - t, READ_ENTRIES);
 
         ret = bdrv_pread(file, bytes, (size_t)count * ENTRY_BYTES,
@@ -80,6 +82,24 @@ static int count_matches(BlockDriverState *file, const VmdkHeader *h, uint64_t g
         }
     }
     return ret;
+}
+
+/* All of a directory may be 256 MiB, and there are hundreds of layouts to try: first
+ * a few places of it are looked at, which must not be as good as empty of matches. */
+static int count_matches(BlockDriverState *file, const VmdkHeader *h, uint64_t gd,
+                         int64_t *matches)
+{
+    const int64_t every = vmdk_header_tables(h) / SAMPLES;
+    int64_t some = 0;
+    int ret = 0;
+
+    if (every > READ_ENTRIES) {
+        ret = count_matches_each(file, h, gd, every, &some);
+        if (ret < 0 || some < (int64_t)SAMPLES * READ_ENTRIES / 8) {
+            return ret;
+        }
+    }
+    return count_matches_each(file, h, gd, READ_ENTRIES, matches);
 }
 
 /* What follows the directory's last entry in its sector is zeros. */

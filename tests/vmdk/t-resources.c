@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * t-resources.c - what the worst images cost: files of a few KiB on the host,
+ * made to be slow or large.  Nothing that looks at one, reads of it, checks it or
+ * writes one sector to it may take a gigabyte of memory or a minute of processor
+ * time; the limits are set on the process, so that it would die.
+ */
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "build.h"
+#include "host.h"
+
+enum {
+    MIB = 1024 * 1024,
+    MEMORY_MAX = 1000, /* MiB, with the program's own */
+    SECONDS_MAX = 60,
+    HEAD = 64 * 1024 /* of a file: all that is not zeros */
+};
+
+static char *directory;
+
+static void setup(void)
+{
+    directory = host_directory_new();
+}
+
+static void teardown(void)
+{
+    host_directory_remove(directory);
+}
+
+/* Not 0: the limits hold for this process.  Sanitizers reserve terabytes. */
+static int limit_process(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return 0;
+#else
+    const char *fork = getenv("CK_FORK");
+    const struct rlimit memory = { (rlim_t)MEMORY_MAX * MIB, (rlim_t)MEMORY_MAX * MIB };
+    const struct rlimit time = { SECONDS_MAX, SECONDS_MAX };
+
+    if ((fork != NULL && strcmp(fork, "no") == 0) || getenv("RUNNER") != NULL) {
+        return 0; /* other tests, or valgrind, are in it */
+    }
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &memory), 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_CPU, &time), 0);
+    return 1;
+#endif
+}
+
+/* ------------------------------------------------------------------ the images */
+
+typedef struct Worst {
+    const char *name;
+    int64_t (*make)(uint8_t *head); /* fills HEAD bytes; the length of the file */
+} Worst;
+
+static void put_header(uint8_t *head, uint64_t capacity, uint64_t grain, uint32_t gtes)
+{
+    memcpy(head, "KDMV", 4);
+    bdrv_store_le32(head + AT_VERSION, 1);
+    bdrv_store_le32(head + AT_FLAGS, 3);
+    bdrv_store_le64(head + AT_CAPACITY, capacity);
+    bdrv_store_le64(head + AT_GRAIN, grain);
+    bdrv_store_le64(head + AT_DESCRIPTOR, 1);
+    bdrv_store_le64(head + AT_DESCRIPTOR_SIZE, 20);
+    bdrv_store_le32(head + AT_GTES, gtes);
+    memcpy(head + AT_NEWLINES, "\n \r\n", 4);
+    snprintf((char *)head + SECTOR, 20 * SECTOR, "# Disk DescriptorFile\nversion=1\nCID=12345678\n"
+             "parentCID=ffffffff\ncreateType=\"monolithicSparse\"\nRW %" PRIu64
+             " SPARSE \"x.vmdk\"\n", capacity);
+}
+
+/* As many tables as the driver accepts (an eighth of them in a short run), and none is
+ * there. */
+static int64_t most_tables(uint8_t *head)
+{
+    const int64_t tables = INT64_C(1) << (suite_is_large() ? 26 : 23), gd = tables * 4 / SECTOR;
+
+    put_header(head, (uint64_t)tables * 512 * 128, 128, 512);
+    bdrv_store_le64(head + AT_RGD, 21);
+    bdrv_store_le64(head + AT_GD, (uint64_t)(21 + gd));
+    bdrv_store_le64(head + AT_OVERHEAD, (uint64_t)bdrv_round_up(21 + 2 * gd, 128));
+    return bdrv_round_up(21 + 2 * gd, 128) * SECTOR;
+}
+
+/* Without redundant tables, the smallest grains, and one grain at the far end. */
+static int64_t far_grain(uint8_t *head)
+{
+    put_header(head, UINT64_C(1) << 22, 8, 512);
+    bdrv_store_le32(head + AT_FLAGS, 1);
+    bdrv_store_le64(head + AT_GD, 21);
+    bdrv_store_le64(head + AT_OVERHEAD, 128);
+    bdrv_store_le32(head + 21 * SECTOR, 60);
+    bdrv_store_le32(head + 60 * SECTOR, 0xfffffff1); /* at no multiple of a grain */
+    return INT64_C(1) << 42;
+}
+
+/* All the disk that an int64_t can hold, in a file that cannot have its tables. */
+static int64_t endless(uint8_t *head)
+{
+    put_header(head, (UINT64_C(1) << 54) - 1, 65536, 65536);
+    bdrv_store_le64(head + AT_RGD, 21);
+    bdrv_store_le64(head + AT_GD, 22);
+    bdrv_store_le64(head + AT_OVERHEAD, 128);
+    return HEAD;
+}
+
+/* Grains of 32 MiB, and tables of 65536 of them that are one and the same. */
+static int64_t same_tables(uint8_t *head)
+{
+    put_header(head, UINT64_C(100) * 65536 * 65536, 65536, 65536);
+    bdrv_store_le32(head + AT_FLAGS, 1);
+    bdrv_store_le64(head + AT_GD, 21);
+    bdrv_store_le64(head + AT_OVERHEAD, 1024);
+    for (int i = 0; i < 100; i++) {
+        bdrv_store_le32(head + 21 * SECTOR + 4 * i, 512);
+    }
+    return INT64_C(1) << 30;
+}
+
+/* A descriptor of which each line is an extent. */
+static int64_t most_lines(uint8_t *head)
+{
+    size_t used = (size_t)snprintf((char *)head, HEAD, "# Disk DescriptorFile\nversion=1\n"
+                                   "CID=12345678\nparentCID=ffffffff\ncreateType=\"custom\"\n");
+
+    while (used < HEAD - 16) {
+        used += (size_t)snprintf((char *)head + used, HEAD - used, "RW 1 ZERO\n");
+    }
+    return (int64_t)used;
+}
+
+/* The most that a descriptor can say of a size. */
+static int64_t huge_zero(uint8_t *head)
+{
+    return snprintf((char *)head, HEAD, "# Disk DescriptorFile\nversion=1\nCID=12345678\n"
+                    "parentCID=ffffffff\ncreateType=\"custom\"\nRW 18014398509481983 ZERO\n");
+}
+
+/* Its own parent, by another name each time. */
+static int64_t own_parent(uint8_t *head)
+{
+    return snprintf((char *)head, HEAD, "# Disk DescriptorFile\nversion=1\nCID=12345678\n"
+                    "parentCID=12345678\nparentFileNameHint=\"./disk.vmdk\"\n"
+                    "createType=\"custom\"\nRW 100 ZERO\n");
+}
+
+static int64_t cowd(uint8_t *head)
+{
+    const uint32_t tables = 1 << 20;
+
+    memcpy(head, "COWD", 4);
+    bdrv_store_le32(head + 4, 1);
+    bdrv_store_le32(head + 8, 3);
+    bdrv_store_le32(head + 12, UINT32_MAX);
+    bdrv_store_le32(head + 16, 1);
+    bdrv_store_le32(head + 20, 4);
+    bdrv_store_le32(head + 24, tables);
+    bdrv_store_le32(head + 28, 4 + tables * 4 / SECTOR);
+    bdrv_store_le32(head + 32, 16383);
+    bdrv_store_le32(head + 36, 16);
+    bdrv_store_le32(head + 40, 63);
+    return (INT64_C(4) + tables * 4 / SECTOR) * SECTOR;
+}
+
+static const Worst worst[] = {
+    { "most tables", most_tables }, { "far grain", far_grain },     { "endless", endless },
+    { "same tables", same_tables }, { "most lines", most_lines },   { "huge zero", huge_zero },
+    { "own parent", own_parent },   { "COWD", cowd },
+};
+
+static char *make_file(const Worst *image)
+{
+    char *path = host_path(directory, "disk.vmdk");
+    uint8_t *head = calloc(1, HEAD);
+    int64_t length;
+    struct stat status;
+
+    ck_assert_ptr_nonnull(head);
+    length = image->make(head);
+    host_write_file(path, head, (size_t)bdrv_min(length, HEAD));
+    ck_assert_int_eq(truncate(path, length), 0);
+    ck_assert_int_eq(stat(path, &status), 0);
+    ck_assert_int_le(status.st_blocks * 512, 2 * HEAD);
+    free(head);
+    return path;
+}
+
+/* ------------------------------------------------------------- what is done */
+
+static void ignore_detail(void *opaque, const BdrvDetail *detail)
+{
+    (void)opaque, (void)detail;
+}
+
+static int open_file(const char *path, unsigned flags, BlockDriverState **disk)
+{
+    BdrvOpenOptions options = { .struct_size = sizeof(options), .flags = flags };
+
+    return bdrv_open(disk, path, "vmdk", &options);
+}
+
+static void look_and_read(BlockDriverState *disk)
+{
+    static uint8_t buf[MIB];
+    const int64_t length = bdrv_getlength(disk);
+    BdrvInfo info = { .struct_size = sizeof(info) };
+
+    bdrv_get_info(disk, &info);
+    bdrv_get_details(disk, ignore_detail, NULL);
+    for (int i = 0; i < 8; i++) {
+        bdrv_pread(disk, buf, sizeof(buf), length / 8 * i);
+    }
+}
+
+/* From one end to the other, as img-map does. */
+static void walk(BlockDriverState *disk)
+{
+    const int64_t length = bdrv_getlength(disk);
+    BdrvExtent run;
+
+    for (int64_t at = 0; at < length; at += run.bytes) {
+        if (bdrv_map(disk, at, length - at, &run) < 0) {
+            run.bytes = bdrv_min(length - at, INT64_C(1) << 40);
+        }
+    }
+}
+
+static void check(const char *path)
+{
+    BdrvCheckOptions options = { .struct_size = sizeof(options) };
+    BdrvCheckResult result = { .struct_size = sizeof(result) };
+    BlockDriverState *disk;
+
+    if (open_file(path, BDRV_O_CHECK, &disk) == 0) {
+        bdrv_check(disk, &options, &result);
+        bdrv_close(disk);
+    }
+}
+
+static void write_a_sector(const char *path)
+{
+    static const uint8_t sector[SECTOR] = { 1 };
+    BlockDriverState *disk;
+
+    if (open_file(path, BDRV_O_RDWR, &disk) == 0) {
+        bdrv_pwrite(disk, sector, sizeof(sector), 0);
+        bdrv_flush(disk);
+        bdrv_close(disk);
+    }
+}
+
+/* RESOURCES=1 in the environment shows it. */
+static void say_cost(const char *name)
+{
+    struct rusage usage;
+
+    if (getenv("RESOURCES") != NULL && getrusage(RUSAGE_SELF, &usage) == 0) {
+        printf("%s: %ld.%02ld s, %ld MiB\n", name,
+               (long)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec),
+               (long)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 10000,
+               usage.ru_maxrss / 1024);
+        fflush(stdout);
+    }
+}
+
+START_TEST(a_file_of_a_few_kib_costs_no_gigabyte_and_no_minute)
+{
+    char *path = make_file(&worst[_i]);
+    BlockDriverState *disk;
+
+    if (!limit_process()) {
+        suite_skipped("limits of the process cannot be set under a sanitizer or without fork");
+    }
+    if (open_file(path, 0, &disk) == 0) {
+        look_and_read(disk);
+        walk(disk);
+        bdrv_close(disk);
+    }
+    check(path);
+    write_a_sector(path);
+    say_cost(worst[_i].name);
+    free(path);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    Suite *suite = suite_create("vmdk/resources");
+    TCase *tcase = tcase_create("worst");
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_set_timeout(tcase, 600);
+    tcase_add_loop_test(tcase, a_file_of_a_few_kib_costs_no_gigabyte_and_no_minute, 0,
+                        sizeof(worst) / sizeof(worst[0]));
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
