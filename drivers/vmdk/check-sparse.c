@@ -464,8 +464,12 @@ int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent)
         header.flags & VMDK_FLAG_COMPRESSED && !was_sent_as_text(bytes)) {
         return vmdk_check_stream(c, extent, &header);
     }
-    if (vmdk_header_read(extent->file, &header) == 0) {
+    ret = vmdk_header_read(extent->file, &header);
+    if (ret == 0) {
         return check_body(c, extent, &header);
+    }
+    if (ret == -EIO) {
+        return ret; /* it could be read a moment ago: no reason to write another */
     }
     if (vmdk_stream_has_footer(extent)) {
         return vmdk_check_stream(c, extent, NULL);
