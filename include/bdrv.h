@@ -363,6 +363,9 @@ typedef struct BdrvInfo {
     /* The backing image as the image records it and its format, "" if none. */
     char backing_filename[1024];
     char backing_format[16];
+    /* Not 0: parts of it are, or may be, bytes that were there before the image was
+     * created (of a device, say), so that a new one need not read as zeros. */
+    int has_old_bytes;
 } BdrvInfo;
 
 /* Fills *info, whose struct_size the caller has set. */

@@ -53,6 +53,14 @@ static int show_progress(void *opaque, int64_t done, int64_t total)
     return interrupt_signal() != 0;
 }
 
+/* Is it, in part, what was there before? */
+static int has_old_bytes(BlockDriverState *bs)
+{
+    BdrvInfo info = {.struct_size = sizeof(info)};
+
+    return bdrv_get_info(bs, &info) < 0 || info.has_old_bytes;
+}
+
 /* Is what we do not write known to read as zeros? */
 static int target_reads_zero(const Job *job)
 {
@@ -65,7 +73,7 @@ static int target_reads_zero(const Job *job)
     /* Not a device, which keeps what was on it; not the child of a backing
      * image, which shows through. */
     return job->output.removable && job->request->target.backing == NULL &&
-           job->request->sparse_size >= 0;
+           job->request->sparse_size >= 0 && !has_old_bytes(job->target);
 }
 
 static int copy_sources(Job *job)

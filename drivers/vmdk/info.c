@@ -55,6 +55,24 @@ static int add_extents(Vmdk *image, BdrvInfo *info)
     return ret;
 }
 
+/* Those kinds are made over files that exist; see create-lines.c. */
+static int may_have_old_bytes(const VmdkDescriptor *d)
+{
+    static const char *const types[] = {"custom", "fullDevice", "partitionedDevice", "vmfsRaw",
+                                        "vmfsRDM", "vmfsRawDeviceMap", "vmfsRDMP",
+                                        "vmfsPassthroughRawDeviceMap"};
+    int is_over_files = 0, is_flat = 0;
+
+    for (size_t i = 0; d->create_type && i < sizeof types / sizeof *types; i++) {
+        is_over_files |= vmdk_slice_is((VmdkSlice){d->create_type, strlen(d->create_type)},
+                                       types[i]);
+    }
+    for (size_t i = 0; i < d->extent_count; i++) {
+        is_flat |= vmdk_kind_is_flat(d->extents[i].kind);
+    }
+    return is_over_files && is_flat;
+}
+
 int vmdk_get_info(BlockDriverState *bs, BdrvInfo *info)
 {
     Vmdk *image = bdrv_state(bs);
@@ -64,6 +82,7 @@ int vmdk_get_info(BlockDriverState *bs, BdrvInfo *info)
     pthread_rwlock_rdlock(&image->gate);
     ret = add_extents(image, info);
     pthread_mutex_lock(&image->lock);
+    info->has_old_bytes = may_have_old_bytes(d);
     if (ret == 0 && d->parent_cid != VMDK_CID_NONE && d->parent_hint) {
         snprintf(info->backing_filename, sizeof info->backing_filename, "%s", d->parent_hint);
         snprintf(info->backing_format, sizeof info->backing_format, "vmdk");

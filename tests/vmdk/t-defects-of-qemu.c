@@ -162,9 +162,11 @@ END_TEST
 /* QEMU goes round for ever in an image that is its own parent. */
 START_TEST(hang_an_image_that_is_its_own_parent)
 {
-    place_describe("d.vmdk", "RW 128 ZERO\n");
-    place_write("d.vmdk", "version=1\nCID=12345678\nparentCID=12345678\ncreateType=\"custom\"\n"
-                "parentFileNameHint=\"d.vmdk\"\nRW 128 ZERO\n", 111);
+    static const char text[] = "version=1\nCID=12345678\nparentCID=12345678\n"
+                               "createType=\"custom\"\nparentFileNameHint=\"d.vmdk\"\n"
+                               "RW 128 ZERO\n";
+
+    place_write("d.vmdk", text, sizeof text - 1);
     place_refused("d.vmdk", 0, -ELOOP, "");
 }
 END_TEST
