@@ -266,13 +266,27 @@ static int parts(void)
     return child > 0 && waitpid(child, &status, 0) == child ? WEXITSTATUS(status) : 0;
 }
 
+static int gives_up_more(void)
+{
+    return sandbox_enter(NULL, 0) >= 0 && reads_file();
+}
+
+START_TEST(what_was_kept_can_be_given_up_later)
+{
+    const SandboxPath paths[] = { { inside, 1 } };
+    int done;
+    ck_assert_int_eq(could(reads_file, paths, 1, &done), 1);
+    ck_assert_int_eq(could(gives_up_more, paths, 1, &done) && done, 0);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
         without_paths_nothing_can_be_opened, files_outside_the_paths_cannot_be_touched,
         paths_to_read_cannot_be_written, what_is_listed_can_be_used,
         no_program_connection_process_or_code, memory_threads_and_open_files_stay,
-        a_second_sandbox_gives_nothing_back, NULL
+        a_second_sandbox_gives_nothing_back, what_was_kept_can_be_given_up_later, NULL
     };
     Suite *suite = suite_create("sandbox");
     if (parts() != (SANDBOX_FILES | SANDBOX_CALLS)) {

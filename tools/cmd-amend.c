@@ -79,7 +79,8 @@ static int amend_run(void *opaque, int count, char **operands)
     } else if (count == 0 || options == NULL) {
         tool_error("wanted: -o K=V,... FILE");
     } else {
-        result = amend(request, operands[0]);
+        result = confine_before(&request->how, 1, operands);
+        result = result < 0 ? result : amend(request, operands[0]);
     }
     image_new_free(&request->change);
     image_how_free(&request->how);

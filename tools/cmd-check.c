@@ -405,9 +405,8 @@ static void json_rules(const Profile *profile, const Rules *rules, const char *f
     json_end(&json);
 }
 
-static int check_destination(const Check *request, const char *filename)
+static int check_destination(const Check *request, char *filename)
 {
-    Confinement c = {0};
     Rules rules = {.count = 0};
     int status = CHECK_FAILED;
 
@@ -415,8 +414,7 @@ static int check_destination(const Check *request, const char *filename)
         tool_error("--for: only looks; -r and --dry-run are for a check without it");
         return CHECK_FAILED;
     }
-    confine_named(&c, &request->how, filename, CONFINE_READ);
-    confine(&c, &request->how);
+    confine_before(&request->how, 1, &filename);
     if (profile_check(request->destination, filename, &request->how, &rules) == 0) {
         status = rules.count > 0 ? CHECK_CORRUPTIONS : CHECK_CLEAN;
         if (request->json) {
@@ -431,9 +429,9 @@ static int check_destination(const Check *request, const char *filename)
 
 /* --------------------------------------------------------------------- image */
 
-static int check_image(Check *request, const char *filename)
+static int check_image(Check *request, char *filename)
 {
-    BlockDriverState *bs;
+    BlockDriverState *bs = NULL;
     int status = CHECK_FAILED;
 
     if (request->dry_run && request->repair == 0) {
@@ -443,7 +441,9 @@ static int check_image(Check *request, const char *filename)
     if (request->repair != 0 && !request->dry_run) {
         request->how.flags |= BDRV_O_RDWR;
     }
-    bs = image_open(filename, &request->how);
+    if (confine_before(&request->how, 1, &filename) == 0) {
+        bs = image_open(filename, &request->how);
+    }
     if (bs != NULL) {
         confine_to_image(&request->how, bs);
         status = check(bs, request);

@@ -86,20 +86,20 @@ static void give_up_rights(const Commit *request, BlockDriverState *bs)
 static int commit_run(void *opaque, int count, char **operands)
 {
     Commit *request = opaque;
-    BlockDriverState *bs;
+    BlockDriverState *bs = NULL;
     int result = -1;
 
-    (void)count;
     request->how.flags |= BDRV_O_RDWR;
     request->progress.wanted = request->progress.wanted && !request->how.quiet;
     if (progress_check(&request->progress) < 0) {
         return 1;
     }
-    bs = image_open(operands[0], &request->how);
+    if (confine_before(&request->how, count, operands) == 0) {
+        bs = image_open(operands[0], &request->how);
+    }
     if (bs != NULL) {
-        result = bdrv_backing(bs) ? image_check_free(bdrv_filename(bdrv_backing(bs))) : 0;
         give_up_rights(request, bs);
-        result = result < 0 ? result : commit(request, bs, operands[0]);
+        result = commit(request, bs, operands[0]);
         result = image_close_written(bs, result);
     }
     image_how_free(&request->how);

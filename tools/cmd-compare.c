@@ -253,10 +253,10 @@ static int compare_run(void *opaque, int count, char **operands)
     Comparison comparison = {.request = request};
     int result = COMPARE_OPEN_FAILED;
 
-    (void)count;
     second.format = request->second_format;
     request->progress.wanted = request->progress.wanted && !request->how.quiet;
     if (progress_check(&request->progress) == 0 &&
+        confine_before(&request->how, count, operands) == 0 &&
         open_side(&comparison.sides[0], operands[0], &request->how) == 0 &&
         open_side(&comparison.sides[1], operands[1], &second) == 0) {
         give_up_rights(&request->how, comparison.sides);

@@ -182,19 +182,6 @@ static int hash_image(const Hash *request, Json *json, const char *filename)
 
 /* ------------------------------------------------------------------ command */
 
-/* Of several images, before the first is opened; the rest must still be. */
-static void give_up_rights(const Hash *request, int count, char **names)
-{
-    Confinement c = {0};
-
-    for (int i = 0; i < count; i++) {
-        if (strcmp(names[i], "-") != 0) {
-            confine_named(&c, &request->how, names[i], CONFINE_READ);
-        }
-    }
-    confine(&c, &request->how);
-}
-
 static int hash_run(void *opaque, int count, char **operands)
 {
     Hash *request = opaque;
@@ -210,9 +197,7 @@ static int hash_run(void *opaque, int count, char **operands)
     interrupt_catch();
     interrupt_answer();
     request->alone = count == 1;
-    if (!request->alone) {
-        give_up_rights(request, count, operands);
-    }
+    confine_before(&request->how, count, operands);
     json_begin(&json, stdout);
     if (request->json) {
         json_list(&json, NULL, JSON_INDENTED);

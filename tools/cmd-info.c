@@ -273,7 +273,7 @@ static int info_run(void *opaque, int count, char **operands)
         result = formats_print(count > 0 ? operands[0] : NULL, request->json);
     } else if (count == 0) {
         tool_error("missing operand, wanted: FILE (--help tells more)");
-    } else {
+    } else if (confine_before(&request->how, 1, operands) == 0) {
         result = show_image(operands[0], request);
     }
     image_how_free(&request->how);

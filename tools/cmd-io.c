@@ -144,14 +144,15 @@ static int run_typed_lines(BlockDriverState *bs)
 static int io_run(void *opaque, int count, char **operands)
 {
     IoSession *session = opaque;
-    BlockDriverState *bs;
+    BlockDriverState *bs = NULL;
     int status = 1;
 
-    (void)count;
     if (!session->read_only) {
         session->how.flags |= BDRV_O_RDWR;
     }
-    bs = image_open(operands[0], &session->how);
+    if (confine_before(&session->how, count, operands) == 0) {
+        bs = image_open(operands[0], &session->how);
+    }
     if (bs != NULL) {
         confine_to_image(&session->how, bs);
         status = session->count > 0 ? run_given_lines(bs, session)

@@ -165,10 +165,12 @@ static int map(BlockDriverState *bs, const MapRequest *request)
 static int map_run(void *opaque, int count, char **operands)
 {
     MapRequest *request = opaque;
-    BlockDriverState *bs = image_open(operands[0], &request->how);
+    BlockDriverState *bs = NULL;
     int result = -1;
 
-    (void)count;
+    if (confine_before(&request->how, count, operands) == 0) {
+        bs = image_open(operands[0], &request->how);
+    }
     if (bs != NULL) {
         confine_to_image(&request->how, bs);
         result = map(bs, request);

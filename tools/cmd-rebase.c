@@ -62,6 +62,18 @@ static void give_up_rights(const Rebase *request, BlockDriverState *bs)
     confine(&c, &request->how);
 }
 
+static int give_up_rights_before(const Rebase *request, char *filename)
+{
+    Confinement c = {0};
+    int result = confine_operands(&c, &request->how, 1, &filename);
+
+    if (request->parent[0] != '\0') {
+        confine_beside(&c, &request->how, filename, request->parent);
+    }
+    confine(&c, &request->how);
+    return result;
+}
+
 /* With -u the old parent is not needed, and may be gone. */
 static int rebase_run(void *opaque, int count, char **operands)
 {
@@ -75,7 +87,8 @@ static int rebase_run(void *opaque, int count, char **operands)
     request->progress.wanted = request->progress.wanted && !request->how.quiet;
     if (request->parent == NULL) {
         tool_error("the new parent is missing: -b FILE, or -b \"\" for none");
-    } else if (progress_check(&request->progress) == 0) {
+    } else if (progress_check(&request->progress) == 0 &&
+               give_up_rights_before(request, operands[0]) == 0) {
         bs = image_open(operands[0], &request->how);
     }
     if (bs != NULL) {

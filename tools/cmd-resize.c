@@ -68,12 +68,14 @@ static int resize(const Resize *request, BlockDriverState *bs,
 static int resize_run(void *opaque, int count, char **operands)
 {
     Resize *request = opaque;
-    BlockDriverState *bs;
+    BlockDriverState *bs = NULL;
     int result = -1;
 
     (void)count;
     request->how.flags |= BDRV_O_RDWR;
-    bs = image_open(operands[0], &request->how);
+    if (confine_before(&request->how, 1, operands) == 0) {
+        bs = image_open(operands[0], &request->how);
+    }
     if (bs != NULL) {
         confine_to_image(&request->how, bs);
         result = resize(request, bs, operands[0], operands[1]);

@@ -41,6 +41,15 @@ static void add_directory_of(Confinement *c, const char *filename, ConfineAccess
     add_owned(c, strndup(slash == NULL ? "." : filename, length), access);
 }
 
+/* FILE:NAME, a disk in an OVA, is looked for at each colon. */
+static void add_archives(Confinement *c, const char *filename)
+{
+    for (const char *colon = strchr(filename, ':'); colon != NULL;
+         colon = strchr(colon + 1, ':')) {
+        add_owned(c, strndup(filename, (size_t)(colon - filename)), CONFINE_READ);
+    }
+}
+
 /* A link that leads to nothing will lead to what is made there. */
 static void add_target_of(Confinement *c, const char *filename, ConfineAccess access)
 {
@@ -52,6 +61,8 @@ static void add_target_of(Confinement *c, const char *filename, ConfineAccess ac
         free(target);
     } else if (lstat(filename, &st) == 0) {
         c->incomplete = 1;
+    } else {
+        add_archives(c, filename);
     }
 }
 
@@ -87,6 +98,37 @@ void confine_beside(Confinement *c, const ImageHow *how, const char *filename,
     memcpy(path + length, name, strlen(name) + 1);
     confine_named(c, how, path, CONFINE_READ);
     free(path);
+}
+
+int confine_operands(Confinement *c, const ImageHow *how, int count, char **names)
+{
+    const int is_snapshot = (how->flags & BDRV_O_SNAPSHOT) != 0;
+    const int writes = (how->flags & BDRV_O_RDWR) && !is_snapshot;
+
+    for (int i = 0; i < count; i++) {
+        if (writes && !(how->flags & BDRV_O_NO_LOCK) && image_check_free(names[i]) < 0) {
+            return -1;
+        }
+        if (strcmp(names[i], "-") != 0) {
+            confine_named(c, how, names[i], writes ? CONFINE_WRITE : CONFINE_READ);
+        }
+    }
+    if (is_snapshot) {
+        add_owned(c, strdup("/var/tmp"), CONFINE_WRITE); /* see BdrvOpenOptions */
+    }
+    return 0;
+}
+
+int confine_before(const ImageHow *how, int count, char **names)
+{
+    Confinement c = {0};
+    int result = confine_operands(&c, how, count, names);
+
+    if (result < 0) {
+        c.incomplete = 1; /* only freed: we are not going on */
+    }
+    confine(&c, how);
+    return result;
 }
 
 void confine_image(Confinement *c, const ImageHow *how, BlockDriverState *bs)

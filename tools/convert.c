@@ -514,7 +514,7 @@ static int make_records(Job *job)
 /* Before anything is touched: writing to what we read from would destroy it. */
 static int check_not_a_source(const Job *job, const char *target)
 {
-    for (int i = 0; i < job->count; i++) {
+    for (int i = 0; i < job->count && !convert_is_pipe(target); i++) {
         if (image_spare(job->sources[i], target, target) < 0) {
             return -1;
         }
@@ -524,13 +524,35 @@ static int check_not_a_source(const Job *job, const char *target)
 
 /* ------------------------------------------------------------------ the whole */
 
+/* Before the sources are opened; they are only read, and so is a parent. */
+static int give_up_rights_before(const Job *job, char **names)
+{
+    const ImageHow *how = &job->request->source;
+    const char *target = job->output.name, *backing = job->request->target.backing;
+    Confinement c = {0};
+
+    if (!convert_is_pipe(target)) {
+        if (image_check_free(target) < 0) {
+            return -1;
+        }
+        confine_named(&c, NULL, target, CONFINE_WRITE);
+    }
+    if (backing != NULL) {
+        confine_beside(&c, how, target, backing);
+    }
+    confine_operands(&c, how, job->count, names);
+    confine(&c, how);
+    return 0;
+}
+
 static int begin(Job *job, char **names)
 {
     if (job->sources == NULL || job->records == NULL) {
         tool_error("out of memory");
         return -1;
     }
-    return open_sources(job, names) == 0 && make_records(job) == 0
+    return give_up_rights_before(job, names) == 0 && open_sources(job, names) == 0 &&
+                   make_records(job) == 0
                ? check_not_a_source(job, job->output.name)
                : -1;
 }

@@ -68,6 +68,7 @@ enum {
     FS_READ_DIR = 1 << 3,
     FS_REMOVE_DIR = 1 << 4,
     FS_REMOVE_FILE = 1 << 5,
+    FS_MAKE_DIR = 1 << 7,
     FS_MAKE_REG = 1 << 8,
     FS_REFER = 1 << 13,    /* moving between directories; version 2 */
     FS_TRUNCATE = 1 << 14, /* version 3 */
@@ -75,7 +76,7 @@ enum {
     FS_FOR_FILES = FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE,
     FS_TO_READ = FS_READ_FILE | FS_READ_DIR,
     FS_TO_WRITE = FS_TO_READ | FS_WRITE_FILE | FS_REMOVE_DIR | FS_REMOVE_FILE |
-                  FS_MAKE_REG | FS_REFER | FS_TRUNCATE,
+                  FS_MAKE_DIR | FS_MAKE_REG | FS_REFER | FS_TRUNCATE,
     NET_BIND_AND_CONNECT = 3,    /* TCP; version 4 */
     SCOPE_SOCKETS_AND_SIGNALS = 3, /* to others; version 6 */
     GET_VERSION = 1,
@@ -185,9 +186,10 @@ static const uint32_t always[] = {
 #endif
 };
 
-/* Those that find files by name: only if there are paths. */
+/* Those that find files by name, and that give up more: only if there are paths. */
 static const uint32_t names[] = {
-    SYS_openat,
+    SYS_openat, SYS_landlock_create_ruleset, SYS_landlock_add_rule,
+    SYS_landlock_restrict_self, SYS_seccomp, SYS_mkdirat,
 #ifdef SYS_openat2
     SYS_openat2,
 #endif
@@ -196,7 +198,7 @@ static const uint32_t names[] = {
     SYS_renameat,
 #endif
 #ifdef __x86_64__
-    SYS_open, SYS_unlink, SYS_rename, SYS_rmdir,
+    SYS_open, SYS_unlink, SYS_rename, SYS_rmdir, SYS_mkdir,
 #endif
 };
 
@@ -211,7 +213,7 @@ typedef struct Conditional {
 
 enum {
     LIST_MAX = sizeof(always) / sizeof(always[0]) + sizeof(names) / sizeof(names[0]),
-    CONDITIONALS = 7,
+    CONDITIONALS = 8,
     CODE_MAX = 8 + 3 * LIST_MAX + 5 * CONDITIONALS
 };
 
@@ -299,6 +301,7 @@ static void emit_conditionals(Program *program)
         {SYS_tgkill, 0, BPF_JEQ, (uint32_t)getpid(), SECCOMP_RET_ALLOW, REFUSE(EPERM)},
         {SYS_kill, 0, BPF_JEQ, (uint32_t)getpid(), SECCOMP_RET_ALLOW, REFUSE(EPERM)},
         {SYS_prlimit64, 0, BPF_JEQ, 0 /* oneself */, SECCOMP_RET_ALLOW, REFUSE(EPERM)},
+        {SYS_prctl, 0, BPF_JEQ, PR_SET_NO_NEW_PRIVS, SECCOMP_RET_ALLOW, REFUSE(EPERM)},
     };
 
     for (size_t i = 0; i < CONDITIONALS; i++) {
@@ -353,18 +356,28 @@ int sandbox_enter(const SandboxPath *paths, size_t count)
 
 #elif defined(__OpenBSD__)
 
-int sandbox_enter(const SandboxPath *paths, size_t count)
+/* What is seen is settled the first time; later only what can be done with it. */
+static int see(const SandboxPath *paths, size_t count)
 {
+    static int settled;
     int done = SANDBOX_FILES;
 
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; !settled && i < count; i++) {
         if (unveil(paths[i].path, paths[i].writable ? "rwc" : "r") < 0 && errno != ENOENT) {
             done = 0;
         }
     }
-    if (unveil(NULL, NULL) < 0) {
+    if (!settled && unveil(NULL, NULL) < 0) {
         done = 0;
     }
+    settled = 1;
+    return done;
+}
+
+int sandbox_enter(const SandboxPath *paths, size_t count)
+{
+    int done = see(paths, count);
+
     return pledge(count > 0 ? "stdio rpath wpath cpath fattr flock" : "stdio flock", NULL) == 0
                ? done | SANDBOX_CALLS : done;
 }

@@ -25,8 +25,9 @@ enum {
 };
 
 /* Gives up everything but the files that are open, the paths, memory, time and
- * threads.  To be called while there is one thread.  What it could do, as a set of
- * SANDBOX_…: a host that lacks a mechanism is no error, and nobody can undo it. */
+ * threads.  To be called while there is one thread; again, to give up more, but not
+ * after a call without paths.  What it could do, as a set of SANDBOX_…: a host that
+ * lacks a mechanism is no error, and nobody can undo it. */
 int sandbox_enter(const SandboxPath *paths, size_t count);
 
 #endif

@@ -210,8 +210,9 @@ int image_spare(BlockDriverState *bs, const char *filename, const char *what);
 
 /* ----------------------------------------------------- confining (confine.c)
  *
- * When the images are open, a command gives up what it will not need any more (see
- * sandbox.h).  It lists what it does need by name, and then calls confine():
+ * A command gives up what it does not need (see sandbox.h), twice: before it opens
+ * its images, all but their directories, and when they are open, what it will not
+ * need any more.  It lists what it does need by name, and then calls confine():
  *
  *     Confinement c = {0};
  *     confine_image(&c, how, bs);
@@ -245,10 +246,16 @@ void confine_named(Confinement *c, const ImageHow *how, const char *filename,
 void confine_beside(Confinement *c, const ImageHow *how, const char *filename,
                     const char *name);
 
+/* Lists the images that are operands, and will be opened as how says; "-" is none.
+ * Those that will be written must be free: -1 with the message printed. */
+int confine_operands(Confinement *c, const ImageHow *how, int count, char **names);
+
 /* Gives up the rest, unless how says otherwise, and frees the list. */
 void confine(Confinement *c, const ImageHow *how);
 
-/* The same for a command that does no more than work on one open image. */
+/* For a command that only works on its operands: before it opens them, as
+ * confine_operands(), and (one of them) when it is open. */
+int confine_before(const ImageHow *how, int count, char **names);
 void confine_to_image(const ImageHow *how, BlockDriverState *bs);
 
 /* ------------------------------------------------------- holder (holder.c) */
