@@ -6,6 +6,7 @@
 # for a full disk where we may not mount one.
 . "$(dirname "$0")/lib.sh"
 disk x.raw 1
+head -c 3000000 /dev/urandom | put x.raw 14000000 # which nothing compresses
 mkdir small
 
 limited()
@@ -25,18 +26,27 @@ else
     reason='*File too large*'
 fi
 
-for format in raw vmdk; do
-    # shellcheck disable=SC2086 # empty or one word
+# try KIND: the options for it, and the conversion.
+try()
+{
+    case $1 in
+    raw) $run img-convert x.raw small/out.img 2>message ;;
+    *) $run img-convert -O vmdk -o "subformat=$1" x.raw small/out.img 2>message ;;
+    esac
+}
+
+for kind in raw monolithicSparse monolithicFlat twoGbMaxExtentSparse twoGbMaxExtentFlat \
+    vmfs vmfsPreallocated vmfsSparse cowd streamOptimized; do
     status=0
-    $run img-convert -O "$format" x.raw "small/out.$format" 2>message || status=$?
-    equal "status" "$status" 1
-    equal "lines" "$(wc -l <message)" 1
+    try $kind || status=$?
+    equal "status of $kind" "$status" 1
+    equal "lines of $kind ($(cat message))" "$(wc -l <message)" 1
     # shellcheck disable=SC2254 # the pattern is one
     case $(cat message) in
-    "img-convert: small/out.$format"$reason) ;;
-    *) fail "said $(cat message)" ;;
+    "img-convert: small/"$reason) ;;
+    *) fail "$kind: said $(cat message)" ;;
     esac
-    equal "left" "$(ls -A small)" ""
+    equal "left of $kind" "$(ls -A small)" ""
 done
 
 echo "the old one" >small/out.raw
