@@ -179,6 +179,14 @@ static const CreateType create_types[] = {
     {"vmfsPreallocated", VMDK_VMFS, 0, VMDK_EXTENTS_MAX},
     {"vmfsEagerZeroedThick", VMDK_VMFS, 0, VMDK_EXTENTS_MAX},
     {"vmfsSparse", VMDK_VMFSSPARSE, 0, VMDK_EXTENTS_MAX},
+    {"seSparse", VMDK_SESPARSE, 0, 1},
+    {"vmfsSeSparse", VMDK_SESPARSE, 0, 1},
+    {"fullDevice", VMDK_FLAT, 0, 1},
+    {"vmfsRDM", VMDK_VMFSRDM, 0, 1},
+    {"vmfsRawDeviceMap", VMDK_VMFSRDM, 0, 1},
+    {"vmfsRDMP", VMDK_VMFSRDM, 0, 1},
+    {"vmfsPassthroughRawDeviceMap", VMDK_VMFSRDM, 0, 1},
+    {"vmfsRaw", VMDK_VMFSRAW, 0, 1},
 };
 
 /* NULL: it fits; else what does not. */

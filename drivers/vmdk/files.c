@@ -113,8 +113,12 @@ static int check_not_own(const VmdkExtent *extent)
 static int open_in_file(VmdkExtent *extent)
 {
     VmdkFile *file = extent->source;
-    int ret = file && !file->node ? open_node(extent->image, file) : 0;
+    int ret = 0;
 
+    if (file && !file->node) {
+        ret = extent->line->kind == VMDK_VSANSPARSE ? vmdk_extent_refuse_vsan(extent)
+                                                    : open_node(extent->image, file);
+    }
     if (ret < 0) {
         return ret;
     }

@@ -75,10 +75,11 @@ static int is_compressed(VmdkExtent *extent, int *compressed)
     return ret;
 }
 
-static int not_supported(const VmdkExtent *extent)
+int vmdk_extent_refuse_vsan(const VmdkExtent *extent)
 {
-    return bdrv_error(extent->image->bs, -ENOTSUP, "extents of type %s are not supported yet",
-                      vmdk_kind_name(extent->line->kind));
+    return bdrv_error(extent->image->bs, -ENOTSUP, "the extent '%s' is of type %s: its data are "
+                      "objects inside vSAN, which no file shows; export the disk there",
+                      extent->line->name, vmdk_kind_name(extent->line->kind));
 }
 
 /* Everything but a stream goes to and fro in its file. */
@@ -119,7 +120,7 @@ static int choose_ops(VmdkExtent *extent)
     case VMDK_VSANSPARSE:
         break;
     }
-    return not_supported(extent);
+    return vmdk_extent_refuse_vsan(extent);
 }
 
 int vmdk_extent_open(VmdkExtent *extent)

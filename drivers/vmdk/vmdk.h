@@ -120,6 +120,8 @@ int vmdk_extent_has_parent(const VmdkExtent *extent);
  * with the line's. */
 int vmdk_extent_set_capacity(VmdkExtent *extent, uint64_t capacity_sectors,
                              int64_t grain_sectors);
+/* Says why an extent of type VSANSPARSE cannot be opened: -ENOTSUP. */
+int vmdk_extent_refuse_vsan(const VmdkExtent *extent);
 /* settle for those that have nothing to do. */
 int vmdk_extent_settled(VmdkExtent *extent);
 

@@ -100,6 +100,10 @@ START_TEST(a_create_type_can_be_another_name_of_the_same)
     assert_amends("b.vmdk", "subformat=2GbMaxExtentFlat", "createType=\"2GbMaxExtentFlat\"");
     assert_amends("b.vmdk", "subformat=monolithicFlat", "createType=\"monolithicFlat\"");
     assert_refuses("b.vmdk", "subformat=vmfs", "another kind");
+    assert_amends("b.vmdk", "subformat=fullDevice", "createType=\"fullDevice\"");
+    assert_refuses("b.vmdk", "subformat=vmfsRaw", "another kind");
+    create_disk("c.vmdk", NULL, "subformat=seSparse,sesparse_unverified=on", DISK);
+    assert_amends("c.vmdk", "subformat=vmfsSeSparse", "createType=\"vmfsSeSparse\"");
 }
 END_TEST
 
