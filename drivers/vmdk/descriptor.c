@@ -208,6 +208,13 @@ static int check_name(const Parser *p, VmdkSlice name)
     return 0;
 }
 
+/* What stands in the place of an offset must be one: as 0, it would be other bytes. */
+static int is_bad_offset(VmdkKind kind, VmdkSlice word)
+{
+    return vmdk_kind_is_flat(kind) && word.length > 0 && word.start[0] != '#' &&
+           !vmdk_slice_is_digits(word);
+}
+
 /* "name" and what follows it: an offset, and on lines for Windows' disks a
  * partition's and a device's identity, which we only keep in the text. */
 static int take_name(Parser *p, VmdkSlice rest, VmdkExtentLine *line)
@@ -227,7 +234,7 @@ static int take_name(Parser *p, VmdkSlice rest, VmdkExtentLine *line)
     ret = check_name(p, name);
     rest = (VmdkSlice){end + 1, rest.length - name.length - 2};
     word = vmdk_slice_word(&rest);
-    if (ret == 0 && vmdk_slice_is_digits(word)) {
+    if (ret == 0 && (vmdk_slice_is_digits(word) || is_bad_offset(line->kind, word))) {
         ret = take_sectors(p, "the extent's offset", word, &line->offset_sectors);
     }
     if (ret == 0) {
@@ -324,12 +331,20 @@ static int take_extent(Parser *p, int access, VmdkSlice rest)
 
 /* ------------------------------------------------------------------- lines */
 
-/* A line that looks like an extent but for its first word must not be skipped:
+/* A line that looks like an extent but for its first words must not be skipped:
  * everything behind it would move. */
 static int take_other(const Parser *p, VmdkSlice first, VmdkSlice rest)
 {
-    if (vmdk_slice_is_digits(vmdk_slice_word(&rest))) {
+    VmdkSlice word = vmdk_slice_word(&rest);
+
+    if (vmdk_slice_is_digits(word)) {
         return fail(p, "the access of an extent", first, "RW, RDONLY or NOACCESS");
+    }
+    for (; word.length > 0; word = vmdk_slice_word(&rest)) {
+        if (find_name(kind_names, COUNT_OF(kind_names), word) >= 0) {
+            return fail(p, "the beginning of an extent", first, "an access and a number of "
+                        "sectors");
+        }
     }
     return 0;
 }
