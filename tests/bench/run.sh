@@ -39,6 +39,7 @@ compile make-data
 compile copy
 compile make-image "$B/lib/libbdrv.so" -Wl,-rpath,"$B/lib" -pthread
 compile disk "$B/lib/libbdrv.so" -Wl,-rpath,"$B/lib" -pthread
+compile deflate -ldeflate 2>/dev/null || echo "no libdeflate: install libdeflate-dev" >&2
 compile libvmdk -lvmdk 2>/dev/null || echo "no libvmdk: install libvmdk-dev, libbfio-dev" >&2
 command -v qemu-img >/dev/null || {
     echo "qemu-img is what it is compared to: install it" >&2
@@ -57,6 +58,8 @@ machine()
         "$(7z 2>/dev/null | grep -o '^7-Zip.*[0-9]\.[0-9]*' || true);" \
         "$(version "${CC:-cc}" --version)"
     echo "- open-vmdk is not in Debian, and could not be installed; nbdkit has no reader of VMDK"
+    echo "- sizes${BENCH_SMALL:+ (small: not to compare)}: a disk of $disk_mib MiB with files;" \
+        "full $full_mib MiB; writes of $write_mib MiB; $requests reads; $grains scattered grains"
     echo "- medians of $ROUNDS interleaved rounds; a ratio is the median of the rounds' ratios"
     [ ! -e "$work/kind" ] || echo "- the disk with files: $(cat "$work/kind")"
     [ ! -e "$work/notes" ] || sed 's/^/- /' "$work/notes"
