@@ -188,6 +188,7 @@ static int convert_run(void *opaque, int count, char **operands)
     Convert *request = opaque;
     BdrvDriverInfo driver;
     int result = choose_target(request, &driver);
+    const int helped = result > 0;
 
     request->progress.wanted = request->progress.wanted && !request->source.quiet;
     if (result == 0 && count < 2) {
@@ -219,7 +220,7 @@ static int convert_run(void *opaque, int count, char **operands)
     image_new_free(&request->target);
     image_how_free(&request->source);
     interrupt_end();
-    return result < 0 ? 1 : result > 0 ? INCOMPLETE : 0;
+    return result < 0 ? 1 : result > 0 && !helped ? INCOMPLETE : 0;
 }
 
 static const ToolOption convert_options[] = {

@@ -57,9 +57,12 @@ quiet img-create -f vmdk -b parent.vmdk small/child.vmdk
 quiet img-io -c "write -q -P 0x22 1M 1M" small/child.vmdk
 fill_up
 no_space img-commit small/child.vmdk
-quiet img-io -r -c "read -q -P 0x22 1M 1M" --open-option any_parent=on small/child.vmdk
+img-io -r -c "read -q -P 0x22 1M 1M" --open-option any_parent=on small/child.vmdk \
+    2>message || fail "the child does not open after a commit that failed: $(cat message)"
+has message "commit again"
 rm small/ballast
 mv small/parent.vmdk small/child.vmdk . # where there is room for both
-quiet img-commit --open-option any_parent=on child.vmdk
+img-commit -q --open-option any_parent=on child.vmdk 2>message ||
+    fail "the commit cannot be repeated: $(cat message)"
 quiet img-io -r -c "read -q -P 0x22 1M 1M" parent.vmdk
 sound parent.vmdk
