@@ -359,6 +359,68 @@ START_TEST(power_loss_at_any_point_breaks_no_promise)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- creation */
+
+/* What is left of an image that was being made is refused, or is an empty disk;
+ * what of it cannot be read is an error. */
+typedef struct Creation {
+    const ImageKind *kind;
+    int opened; /* how many of the states */
+} Creation;
+
+static void examine_new(void *opaque, Volume *volume, size_t cut, const char *where)
+{
+    static uint8_t buf[64 * 1024];
+    Creation *creation = opaque;
+    const ImageKind *kind = creation->kind;
+    BdrvOpenOptions options = { .struct_size = sizeof(options),
+                                .options = kind->open_options };
+    char path[64];
+    BlockDriverState *file, *disk;
+    (void)cut;
+    volume_path(volume, "new", path, sizeof(path));
+    if (bdrv_open(&file, path, "volume", NULL) != 0) {
+        return;
+    }
+    if (bdrv_open_node(&disk, file, kind->format, &options) == 0) {
+        creation->opened++;
+        int64_t length = bdrv_getlength(disk);
+        for (int64_t at = 0; at < length; at += (int64_t)sizeof(buf)) {
+            size_t bytes = (size_t)bdrv_min(length - at, (int64_t)sizeof(buf));
+            if (bdrv_pread(disk, buf, bytes, at) == 0 &&
+                pattern_check(buf, bytes, at, PATTERN_ZEROS) != NULL) {
+                ck_abort_msg("%s, %s: %s", kind->name, where, pattern_message());
+            }
+        }
+        assert_ok(bdrv_close(disk));
+    }
+    assert_ok(bdrv_close(file));
+}
+
+START_TEST(power_loss_during_a_creation_makes_nothing_up)
+{
+    const ImageKind *kind = image_kind((size_t)_i);
+    if (!image_fits_volume(kind) || !is_chosen(kind) || kind->parent_format != NULL) {
+        return;
+    }
+    BdrvCreateOptions create = { .struct_size = sizeof(create), .size = DISK,
+                                 .options = kind->create_options };
+    uint32_t seed = suite_seed();
+    Volume *volume = volume_new();
+    Powercut powercut;
+    powercut_begin(&powercut, volume);
+    BlockDriverState *file = volume_create(volume, "new");
+    assert_ok(bdrv_create_node(file, kind->format, &create));
+    assert_ok(bdrv_close(file));
+    powercut_end(&powercut);
+    Creation creation = { .kind = kind };
+    powercut_try_all(&powercut, suite_is_large() ? 1000 : 100, &seed, examine_new, &creation);
+    ck_assert_int_gt(creation.opened, 0);
+    powercut_free(&powercut);
+    volume_free(volume);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- seSparse */
 
 /* What is written must have a place already: so all of it has. */
@@ -417,7 +479,8 @@ END_TEST
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
-        power_loss_at_any_point_breaks_no_promise, NULL,
+        power_loss_at_any_point_breaks_no_promise,
+        power_loss_during_a_creation_makes_nothing_up, NULL,
     };
     Suite *suite = suite_create("powercut");
     image_register_drivers();
