@@ -265,7 +265,7 @@ START_TEST(the_chain_reads_as_before_wherever_the_power_goes)
     make_child(volume, chain->child);
     record(&powercut, volume, &sweep);
     printf("%s: %zu cuts, %zu states\n", what, powercut.count + 1,
-           powercut_try_all(&powercut, suite_is_large() ? 100 * LOSSES : LOSSES, &seed, examine,
+           powercut_try_all(&powercut, suite_is_large() ? 10 * LOSSES : LOSSES, &seed, examine,
                             &sweep));
     if (operations[_i % OPERATIONS].run == commit) {
         ck_assert_int_gt(sweep.interrupted, 0);
