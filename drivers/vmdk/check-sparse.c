@@ -12,7 +12,8 @@
 
 enum {
     AT_NEWLINES = 73,
-    VERSION_ZEROED = 2
+    VERSION_ZEROED = 2,
+    GDES_LOOKED_AT = 256 /* of hostile directories each could lead to a table */
 };
 
 /* ------------------------------------------------------------------- header */
@@ -88,45 +89,61 @@ static int replace_header(VmdkCheck *c, VmdkExtent *extent, const uint8_t *bytes
 /* ----------------------------------------------------- places of directories */
 
 /* Could the table at that sector be one?  Nearly all of its entries are zeros or
- * sectors of the file. */
-static int is_table_at(const VmdkExtent *extent, const VmdkHeader *header, uint32_t sector)
+ * sectors of the file.  bytes is room for it. */
+static int is_table_at(const VmdkExtent *extent, const VmdkHeader *header, uint32_t sector,
+                       uint8_t *bytes)
 {
     const int64_t start = (int64_t)sector * BDRV_SECTOR_SIZE, size = bdrv_getlength(extent->file);
+    const int64_t length = vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
     int64_t strange = 0;
 
-    if (start < VMDK_HEADER_BYTES ||
-        start + vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE > size) {
+    if (start < VMDK_HEADER_BYTES || start + length > size ||
+        bdrv_pread(extent->file, bytes, (size_t)length, start) < 0) {
         return 0;
     }
     for (int64_t i = 0; i < header->gtes_per_gt; i++) {
-        uint8_t entry[4];
-
-        if (bdrv_pread(extent->file, entry, sizeof entry, start + i * 4) < 0) {
-            return 0;
-        }
-        strange += (int64_t)bdrv_load_le32(entry) * BDRV_SECTOR_SIZE >= size;
+        strange += (int64_t)bdrv_load_le32(bytes + i * 4) * BDRV_SECTOR_SIZE >= size;
     }
     return strange * 8 < header->gtes_per_gt;
 }
 
-/* Do most GDEs of the primary directory, wherever it is, lead to tables? */
+/* Do most GDEs of the primary directory, wherever it is, lead to tables?  The first
+ * ones in use tell. */
 static int leads_to_tables(const VmdkExtent *extent, const VmdkHeader *header)
 {
     const int64_t gd = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE;
+    const int64_t tables = vmdk_header_tables(header);
+    uint8_t *table = malloc((size_t)vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE);
     int64_t good = 0, used = 0;
 
-    for (int64_t i = 0; i < vmdk_header_tables(header); i++) {
-        uint8_t bytes[4];
+    for (int64_t i = 0; table && i < tables && used < GDES_LOOKED_AT; i++) {
+        uint8_t bytes[BDRV_SECTOR_SIZE];
+        const int64_t at = i * 4 % BDRV_SECTOR_SIZE;
         uint32_t entry;
 
-        if (bdrv_pread(extent->file, bytes, sizeof bytes, gd + i * 4) < 0) {
-            return 0;
+        if (at == 0 && bdrv_pread(extent->file, bytes,
+                                  (size_t)bdrv_min(BDRV_SECTOR_SIZE, (tables - i) * 4),
+                                  gd + i * 4) < 0) {
+            used = 0;
+            break;
         }
-        entry = bdrv_load_le32(bytes);
+        entry = bdrv_load_le32(bytes + at);
         used += entry != 0;
-        good += entry != 0 && is_table_at(extent, header, entry);
+        good += entry != 0 && is_table_at(extent, header, entry, table);
     }
+    free(table);
     return used > 0 && good * 2 >= used;
+}
+
+/* Is the directory at that sector in the midst of the descriptor? */
+static int is_in_text(const VmdkExtent *extent, const VmdkHeader *header, uint64_t sector)
+{
+    const Vmdk *image = extent->image;
+    const int64_t start = (int64_t)sector * BDRV_SECTOR_SIZE;
+
+    return image->descriptor_file == extent->file && image->descriptor.text &&
+           start < image->descriptor_offset + (int64_t)image->descriptor.text_size &&
+           image->descriptor_offset < start + vmdk_header_gd_sectors(header) * BDRV_SECTOR_SIZE;
 }
 
 /* Can what was worked out take the place of what the header says?  With only one
@@ -140,16 +157,31 @@ static int is_better(const VmdkHeader *usual, const VmdkHeader *header, int fits
            (usual->gd_sector != header->gd_sector || !fits);
 }
 
-/* A header that can be used may still say wrong things of where tables are. */
+static void report_in_text(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeader *header)
+{
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_UNRECOVERABLE,
+        .offset = extent->start,
+        .bytes = extent->length,
+    };
+
+    vmdk_found(c, &finding, "%s: gdOffset is sector %" PRIu64 ", where the descriptor is, and "
+               "there is no other directory", vmdk_check_name(extent), header->gd_sector);
+}
+
+/* A header that can be used may still say wrong things of where tables are.  1: and
+ * where they are, nobody knows. */
 static int check_places(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
 {
     const int fits = !(header->flags & VMDK_FLAG_REDUNDANT) ||
-                     vmdk_header_redundant_fits(header, bdrv_getlength(extent->file));
+                     (vmdk_header_redundant_fits(header, bdrv_getlength(extent->file)) &&
+                      !is_in_text(extent, header, header->rgd_sector));
     VmdkHeader usual;
     BdrvFinding finding = {.kind = BDRV_FINDING_CORRUPTION, .repaired = c->mend_all};
     int good = vmdk_header_is_usual(extent->file, header), found;
 
     good = good == 0 ? leads_to_tables(extent, header) : good;
+    good = good > 0 ? !is_in_text(extent, header, header->gd_sector) : good;
     if (good < 0 || (fits && good)) {
         return good < 0 ? good : 0;
     }
@@ -167,11 +199,15 @@ static int check_places(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
         header->rgd_sector = usual.rgd_sector;
         header->flags &= ~(uint32_t)VMDK_FLAG_REDUNDANT;
         header->flags |= usual.flags & VMDK_FLAG_REDUNDANT;
+    } else if (is_in_text(extent, header, header->gd_sector)) {
+        report_in_text(c, extent, header);
+        return 1;
     } else if (!fits) {
         finding.repair = "the redundant directory is given up";
         vmdk_found(c, &finding, "%s: rgdOffset is sector %" PRIu64 ", where the redundant "
-                   "directory is not inside the file", vmdk_check_name(extent),
-                   header->rgd_sector);
+                   "directory %s", vmdk_check_name(extent), header->rgd_sector,
+                   is_in_text(extent, header, header->rgd_sector) ? "cannot be: the descriptor is"
+                                                                  : "is not inside the file");
         header->flags &= ~(uint32_t)VMDK_FLAG_REDUNDANT;
         header->rgd_sector = 0;
     }
@@ -447,7 +483,7 @@ static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
         ret = check_flags(c, extent, header, map.zeroed_unflagged);
     }
     vmdk_check_map_free(&map);
-    return ret;
+    return ret == 1 ? 0 : ret;
 }
 
 int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent)

@@ -245,6 +245,29 @@ static int walk(VmdkStreamCheck *s, int64_t *end)
 
 /* -------------------------------------------------------------------- front */
 
+/* Room for the descriptor that reaches into the grains would be missing when what
+ * follows the stream is cut off. */
+static int check_room(VmdkStreamCheck *s, VmdkHeader *front)
+{
+    const uint64_t first = (uint64_t)(first_block(s) / BDRV_SECTOR_SIZE);
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_CORRUPTION,
+        .repair = "set to what is before the grains",
+        .repaired = s->c->mend_all,
+    };
+    uint8_t bytes[VMDK_HEADER_BYTES];
+
+    if (front->descriptor_sector == 0 || front->descriptor_sector >= first ||
+        front->descriptor_sectors <= first - front->descriptor_sector) {
+        return 0;
+    }
+    vmdk_found(s->c, &finding, "%s: descriptorSize is %" PRIu64 " sectors, but grains begin at "
+               "sector %" PRIu64, vmdk_check_name(s->extent), front->descriptor_sectors, first);
+    front->descriptor_sectors = first - front->descriptor_sector;
+    vmdk_header_encode(front, bytes);
+    return s->c->mend_all ? vmdk_mend_bytes(s->c, s->extent->file, bytes, sizeof bytes, 0) : 0;
+}
+
 /* What only the header at the beginning tells: where descriptor and grains are. */
 static int check_head(VmdkStreamCheck *s, const VmdkHeader *head)
 {
@@ -257,9 +280,11 @@ static int check_head(VmdkStreamCheck *s, const VmdkHeader *head)
     uint8_t bytes[VMDK_HEADER_BYTES];
     int ret = vmdk_check_descriptor_place(s->c, s->extent, &front);
 
+    ret = ret < 0 ? ret : check_room(s, &front);
     s->header.descriptor_sector = front.descriptor_sector;
     s->header.descriptor_sectors = front.descriptor_sectors;
-    if (ret < 0 || front.overhead_sectors <= (uint64_t)s->size / BDRV_SECTOR_SIZE) {
+    if (ret < 0 || front.overhead_sectors <= (uint64_t)s->size / BDRV_SECTOR_SIZE ||
+        front.overhead_sectors == (uint64_t)(first_block(s) / BDRV_SECTOR_SIZE)) {
         return ret;
     }
     vmdk_found(s->c, &finding, "%s: overHead is %" PRIu64 " sectors, more than the file has",

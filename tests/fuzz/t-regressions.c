@@ -54,6 +54,17 @@ static const Finding findings[] = {
     { "In an image that ends before overHead, new grains were put before it, where none can be "
       "when the image is opened next.",
       fuzz_write, "bare", 1024, { { 64, 33 }, { 512, 0 } } },
+    { "A repair wrote the entries of a redundant directory that the header places in the "
+      "descriptor, and so destroyed that.",
+      fuzz_check, "sparse-child", 98304, { { 28, 0xa0 }, { 48, 1 } } },
+    { "The same with the primary directory.",
+      fuzz_check, "bare", 20480, { { 28, 1 }, { 36, 32 } } },
+    { "Each repair of a stream that ends where its grains would begin set overHead to what it "
+      "was.",
+      fuzz_check, "stream", 20480, { { 8, 0x10001 } } },
+    { "A repair cut a stream inside the room that descriptorSize says there is for its "
+      "descriptor: then it could not be opened.",
+      fuzz_check, "stream", 140800, { { 36, 200 } } },
 };
 
 static const FuzzSeed *find_seed(const char *name)
