@@ -20,7 +20,10 @@ enum {
     ENTRY_BYTES = 4,
     ENTRIES_PER_SECTOR = BDRV_SECTOR_SIZE / ENTRY_BYTES,
     ENTRY_ZEROED = 1,
-    KNOWN_TABLES_MAX = 4096 /* the tables of 128 GiB; 32 KiB */
+    KNOWN_TABLES_MAX = 4096, /* the tables of 128 GiB; 32 KiB */
+    /* Steps of one lookup.  Who uses only a part of the run that is told, and asks
+     * again behind it, must not pay for the rest of the disk each time. */
+    STEPS_MAX = 16
 };
 
 static const char *const set_names[] = {
@@ -395,7 +398,7 @@ int vmdk_map_lookup(VmdkMap *map, int64_t offset, int64_t bytes, BdrvExtent *run
                              ENTRIES_PER_SECTOR - entries.first % ENTRIES_PER_SECTOR);
     ret = look_up_step(map, offset, &entries, run);
     more = ret == 0 && is_open_ended(map, &entries, run);
-    while (more && run->bytes < bytes) {
+    for (int step = 1; more && run->bytes < bytes && step < STEPS_MAX; step++) {
         more = go_on(map, offset, bytes, &entries, run);
     }
     run->bytes = bdrv_min(run->bytes, bytes);

@@ -94,6 +94,28 @@ START_TEST(neighbouring_grains_are_one_run)
 }
 END_TEST
 
+/* Who asks about the rest of the disk again and again, and uses a part of each answer,
+ * would look at all tables each time. */
+START_TEST(runs_go_on_over_tables_but_not_over_all)
+{
+    Built b = build_sparse((Shape){.sectors = 65536, .grain = 1, .gtes = 128});
+    BlockDriverState *memory = build_memory(&b), *disk = open_memory(memory, BDRV_O_RDWR);
+    BdrvExtent run;
+
+    assert_ok(pattern_write(disk, 100 * SECTOR, 300 * SECTOR, 1));
+    assert_ok(bdrv_is_allocated(disk, 100 * SECTOR, 65436 * SECTOR, &run));
+    ck_assert_int_eq(run.state, BDRV_DATA);
+    ck_assert_int_eq(run.bytes, 300 * SECTOR);
+    assert_ok(bdrv_is_allocated(disk, 400 * SECTOR, 65136 * SECTOR, &run));
+    ck_assert_int_eq(run.state, BDRV_UNALLOCATED);
+    ck_assert_int_ge(run.bytes, 4 * 128 * SECTOR);
+    ck_assert_int_le(run.bytes, 32 * 128 * SECTOR);
+    assert_ok(bdrv_close(disk));
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* The name in an embedded descriptor is what the file was called once; libvmdk
  * opens it by that name and fails after a rename. */
 START_TEST(the_name_in_an_embedded_descriptor_is_not_used)
@@ -457,6 +479,7 @@ Suite *test_suite(void)
 {
     const TTest *const tests[] = {
         neighbouring_grains_are_one_run,
+        runs_go_on_over_tables_but_not_over_all,
         the_name_in_an_embedded_descriptor_is_not_used,
         the_descriptor_is_where_the_header_says,
         the_cid_changes_at_the_first_write_after_each_open,
