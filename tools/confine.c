@@ -109,9 +109,7 @@ int confine_operands(Confinement *c, const ImageHow *how, int count, char **name
         if (writes && !(how->flags & BDRV_O_NO_LOCK) && image_check_free(names[i]) < 0) {
             return -1;
         }
-        if (strcmp(names[i], "-") != 0) {
-            confine_named(c, how, names[i], writes ? CONFINE_WRITE : CONFINE_READ);
-        }
+        confine_named(c, how, names[i], writes ? CONFINE_WRITE : CONFINE_READ);
     }
     if (is_snapshot) {
         add_owned(c, strdup("/var/tmp"), CONFINE_WRITE); /* see BdrvOpenOptions */

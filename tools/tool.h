@@ -246,7 +246,7 @@ void confine_named(Confinement *c, const ImageHow *how, const char *filename,
 void confine_beside(Confinement *c, const ImageHow *how, const char *filename,
                     const char *name);
 
-/* Lists the images that are operands, and will be opened as how says; "-" is none.
+/* Lists the images that are operands, and will be opened as how says ("-" may be one).
  * Those that will be written must be free: -1 with the message printed. */
 int confine_operands(Confinement *c, const ImageHow *how, int count, char **names);
 

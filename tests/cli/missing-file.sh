@@ -13,3 +13,4 @@ refused 1 'nothing*: *No such file*' img-convert x.raw nothing out.raw
 refused 2 'nothing*: *No such file*' img-compare x.raw nothing
 refused 2 'nothing*: *No such file*' img-compare nothing x.raw
 [ ! -e out.raw ] || fail "a target was made"
+refused 1 '*No such file*' img-info -
