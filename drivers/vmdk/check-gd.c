@@ -176,8 +176,14 @@ static int is_sound(const VmdkCheckMap *map, int64_t table, uint32_t sector, uin
     return read_table(map, sector, bytes) == 0 && is_table(map, table, bytes);
 }
 
+static int is_zeros(const uint8_t *bytes, size_t size)
+{
+    return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
+}
+
 /* A GDE that points somewhere else than the layout has its table, where there
- * is none, while there is one where it should be. */
+ * is none, while there is one where it should be.  (Zeros there that are like an
+ * empty copy are no sign of one: nothing was ever written.) */
 static int is_astray(const VmdkCheckMap *map, int set, int64_t table, uint8_t *bytes)
 {
     const size_t size = (size_t)vmdk_check_table_bytes(map);
@@ -192,7 +198,7 @@ static int is_astray(const VmdkCheckMap *map, int set, int64_t table, uint8_t *b
         return 0;
     }
     astray = !is_sound(map, table, here, bytes);
-    if (!astray && copy != 0 && is_possible(map, copy) && copy != here &&
+    if (!astray && !is_zeros(bytes + size, size) && copy != 0 && is_possible(map, copy) && copy != here &&
         read_table(map, copy, bytes + 2 * size) == 0) {
         astray = memcmp(bytes + size, bytes + 2 * size, size) == 0 &&
                  memcmp(bytes, bytes + 2 * size, size) != 0;
