@@ -433,6 +433,10 @@ static int check_packing(const Conversion *c)
                           "only what %d is a multiple of can be", (long long)cluster,
                           WINDOW_BYTES);
     }
+    if (cluster > 0 && c->asked.flags & BDRV_CONVERT_KEEP_SAME) {
+        return bdrv_error(c->target, -ENOTSUP, "the target compresses, and cannot be read "
+                          "while it is written");
+    }
     if (cluster > 0 && c->asked.target_offset % cluster != 0) {
         return bdrv_error(c->target, -ENOTSUP, "the target compresses clusters of %lld bytes, "
                           "and what is copied begins at byte %lld, inside of one: join the "
@@ -445,7 +449,7 @@ static int check_packing(const Conversion *c)
 static int check_options(const BdrvConvertOptions *asked)
 {
     const unsigned known = BDRV_CONVERT_TARGET_IS_ZERO | BDRV_CONVERT_OFFLOAD |
-                           BDRV_CONVERT_UNORDERED;
+                           BDRV_CONVERT_UNORDERED | BDRV_CONVERT_KEEP_SAME;
 
     if (asked->flags & ~known) {
         return bdrv_error(NULL, -EINVAL, "convert flags 0x%x are unknown", asked->flags & ~known);
@@ -479,6 +483,7 @@ static int prepare(Conversion *c, const BdrvConvertOptions *options)
         c->is_forward = (bdrv_open_flags(c->source) & BDRV_O_FORWARD) != 0;
         c->is_plain = is_plain(c);
         atomic_init(&c->can_place, c->is_plain && !c->is_forward && !c->asked.record &&
+                                      !(c->asked.flags & BDRV_CONVERT_KEEP_SAME) &&
                                       !c->asked.lost && c->asked.sparse_size > 0);
     }
     return ret;

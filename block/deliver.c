@@ -104,11 +104,66 @@ static int write_zeros(const Conversion *c, int64_t offset, int64_t bytes)
                ? 0 : bdrv_write_zeroes(c->target, offset, bytes);
 }
 
+/* Bytes of the target, or zeros if data is NULL. */
+static int is_same(const uint8_t *there, const uint8_t *data, size_t bytes)
+{
+    return data ? memcmp(there, data, bytes) == 0 : bdrv_is_zero(there, bytes);
+}
+
+/* Only where the target reads as something else.  Units are aligned on the target, as
+ * its clusters are. */
+static int write_changed(const Conversion *c, const uint8_t *data, int64_t bytes,
+                         int64_t offset)
+{
+    uint8_t there[64 * 1024];
+    int64_t step;
+    int ret = 0;
+
+    for (; ret == 0 && bytes > 0; bytes -= step, offset += step) {
+        step = bdrv_min(bytes, (int64_t)sizeof there - offset % (int64_t)sizeof there);
+        ret = bdrv_pread(c->target, there, (size_t)step, offset);
+        if (ret == 0 && !is_same(there, data, (size_t)step)) {
+            ret = data ? bdrv_pwrite(c->target, data, (size_t)step, offset)
+                       : write_zeros(c, offset, step);
+        }
+        data = data ? data + step : NULL;
+    }
+    return ret;
+}
+
+/* The same for zeros: what is known to read so is left alone. */
+static int write_changed_zeros(const Conversion *c, int64_t offset, int64_t bytes)
+{
+    BdrvExtent run;
+    int ret = 0;
+
+    for (; ret == 0 && bytes > 0; offset += run.bytes, bytes -= run.bytes) {
+        ret = bdrv_map(c->target, offset, bytes, &run);
+        if (ret == 0 && run.state == BDRV_DATA) {
+            ret = write_changed(c, NULL, run.bytes, offset);
+        }
+    }
+    return ret;
+}
+
+static int keep_or_write(const Conversion *c, const Window *w, const Piece *piece)
+{
+    int64_t target_offset = c->asked.target_offset + piece->offset;
+
+    return piece->kind == PIECE_DATA
+               ? write_changed(c, w->data + (piece->offset - w->offset), piece->bytes,
+                               target_offset)
+               : write_changed_zeros(c, target_offset, piece->bytes);
+}
+
 /* All but PIECE_PLACED. */
 static int write_piece(const Conversion *c, const Window *w, const Piece *piece)
 {
     int64_t target_offset = c->asked.target_offset + piece->offset;
 
+    if (c->asked.flags & BDRV_CONVERT_KEEP_SAME) {
+        return keep_or_write(c, w, piece);
+    }
     return piece->kind == PIECE_DATA
                ? bdrv_pwrite(c->target, w->data + (piece->offset - w->offset),
                              (size_t)piece->bytes, target_offset)

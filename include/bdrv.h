@@ -537,7 +537,10 @@ enum {
     BDRV_CONVERT_OFFLOAD = 1 << 1,
     /* Data may be written in any order, where the destination has a fixed place for
      * every byte (raw, flat).  One that allocates is written in order all the same. */
-    BDRV_CONVERT_UNORDERED = 1 << 2
+    BDRV_CONVERT_UNORDERED = 1 << 2,
+    /* What the target reads as already is not written: for the child of a backing image,
+     * which then stores only what differs.  Not for a target that compresses. */
+    BDRV_CONVERT_KEEP_SAME = 1 << 3
 };
 
 /* Told of a range of the source that could not be read: zeros stand for it in the

@@ -133,6 +133,32 @@ START_TEST(what_is_known_to_be_zero_is_not_read)
 }
 END_TEST
 
+START_TEST(what_the_target_reads_as_already_is_not_written)
+{
+    const int64_t length = 9 * MIB + 700;
+    BlockDriverState *source = make_source(length);
+    BlockDriverState *target = image_memory(length);
+    BlockDriverState *trace = trace_insert(target);
+    BdrvConvertOptions options = defaults();
+    options.flags = BDRV_CONVERT_KEEP_SAME;
+    assert_ok(bdrv_convert(source, trace, &options)); /* into nothing */
+    assert_same(source, target, 0);
+    trace_clear(trace);
+    assert_ok(bdrv_convert(source, trace, &options));
+    ck_assert_int_eq(trace_count(trace, TRACE_WRITE), 0);
+    ck_assert_int_eq(trace_count(trace, TRACE_ZEROES), 0);
+    assert_ok(pattern_write(target, 5 * MIB, 1, 9));  /* one byte, */
+    assert_ok(pattern_write(target, length - 1, 1, 9)); /* … the last one, */
+    assert_ok(pattern_write(target, 250000, 10000, 9)); /* … and what is nothing there */
+    assert_ok(bdrv_convert(source, trace, &options));
+    assert_same(source, target, 0);
+    ck_assert_int_le(bytes_of(trace, TRACE_WRITE), 5 * 64 * KIB);
+    assert_ok(bdrv_close(trace));
+    assert_ok(bdrv_close(target));
+    assert_ok(bdrv_close(source));
+}
+END_TEST
+
 /* How many bytes a conversion writes as data, of 64 KiB in which every second
  * block of `block` bytes is zero. */
 static int64_t data_written(int64_t block, int64_t sparse_size)
@@ -397,6 +423,7 @@ Suite *test_suite(void)
         old_content_of_the_target_is_overwritten,
         zeros_are_not_written_where_the_target_is_known_to_be_zero,
         what_is_known_to_be_zero_is_not_read,
+        what_the_target_reads_as_already_is_not_written,
         sparse_size_decides_how_short_a_hole_may_be,
         target_offset_moves_everything,
         target_that_is_too_short_or_read_only_is_refused_untouched,

@@ -38,7 +38,7 @@ static int amend(const Amend *request, const char *filename)
         return -1;
     }
     confine_to_image(&request->how, bs);
-    progress_begin(&progress, &request->progress, "amend");
+    progress_begin(&progress, &request->progress, "amend", bdrv_getlength(bs));
     result = bdrv_amend(bs, request->change.options);
     progress_end(&progress, result == 0);
     if (result < 0) {
@@ -90,6 +90,7 @@ static int amend_run(void *opaque, int count, char **operands)
 static const ToolOption amend_options[] = {
     {'f', "format", "FMT", "format of the image (default: look at it)"},
     {'o', "options", "K=V,...", "what to change; -o help lists it"},
+    IMAGE_OPTION_CACHE('t'),
     PROGRESS_OPTIONS,
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_ALLOW_PATH,

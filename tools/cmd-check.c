@@ -54,15 +54,6 @@ static int take_repair(Check *request, const char *value)
     return 0;
 }
 
-static int take_cache_mode(const char *mode)
-{
-    if (strcmp(mode, "writeback") != 0 && strcmp(mode, "unsafe") != 0) {
-        tool_error("-T: there is no cache mode '%s', only writeback and unsafe", mode);
-        return -1;
-    }
-    return 0;
-}
-
 static int check_take(void *opaque, int letter, const char *value)
 {
     Check *request = opaque;
@@ -76,8 +67,6 @@ static int check_take(void *opaque, int letter, const char *value)
     }
     case 'r':
         return take_repair(request, value);
-    case 'T':
-        return take_cache_mode(value);
     case CHECK_DRY_RUN:
         request->dry_run = 1;
         return 0;
@@ -475,7 +464,7 @@ static const ToolOption check_options[] = {
     {CHECK_FOR, "for", "PROFILE",
      "instead: would that destination refuse the image, and why?"},
     {'q', "quiet", NULL, "print errors of the program only"},
-    {'T', "cache", "MODE", "writeback (default) or unsafe, both the same"},
+    IMAGE_OPTION_CACHE('T'),
     IMAGE_OPTION_FORCE_SHARE,
     IMAGE_OPTION_ALLOW_PATH,
     IMAGE_OPTION_OPEN,

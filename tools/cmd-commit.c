@@ -61,8 +61,7 @@ static int commit(const Commit *request, BlockDriverState *bs,
     if (result < 0) {
         return result;
     }
-    progress_begin(&progress, &request->progress, "commit");
-    progress_show(&progress, 0, 1);
+    progress_begin(&progress, &request->progress, "commit", bdrv_getlength(bs));
     result = bdrv_commit(bs);
     progress_end(&progress, result == 0);
     if (result < 0) {
@@ -112,6 +111,7 @@ static int commit_run(void *opaque, int count, char **operands)
 static const ToolOption commit_options[] = {
     {'f', "format", "FMT", "format of the image (default: look at it)"},
     {'b', "base", "FILE", "its parent, to be sure which it is"},
+    IMAGE_OPTION_CACHE('t'),
     PROGRESS_OPTIONS,
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_ALLOW_PATH,

@@ -209,7 +209,8 @@ static int compare(Comparison *comparison)
         say(comparison, "Strict mode: Image size mismatch!");
         return COMPARE_DIFFERENT;
     }
-    progress_begin(&comparison->progress, &comparison->request->progress, "compare");
+    progress_begin(&comparison->progress, &comparison->request->progress, "compare",
+                   comparison->length);
     result = compare_range(comparison, 0, common);
     if (result == COMPARE_SAME && first != second) {
         say(comparison, "Warning: Image size mismatch!");
@@ -274,6 +275,7 @@ static const ToolOption compare_options[] = {
     {'f', "a-format", "FMT", "format of the first (default: look at it)"},
     {'F', "b-format", "FMT", "format of the second (default: look at it)"},
     {'s', "strict", NULL, "sizes, and what is stored where, must be the same too"},
+    IMAGE_OPTION_CACHE('T'),
     PROGRESS_OPTIONS,
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_FORCE_SHARE,

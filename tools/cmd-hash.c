@@ -116,7 +116,7 @@ static int compute(const Hash *request, BlockDriverState *bs, char hex[HEX_LENGT
     };
     int result;
 
-    progress_begin(&progress, &request->progress, "hash");
+    progress_begin(&progress, &request->progress, "hash", bdrv_getlength(bs));
     result = bdrv_hash(bs, digest, &options);
     progress_end(&progress, result == 0);
     if (result < 0) {

@@ -40,8 +40,7 @@ static int rebase(const Rebase *request, BlockDriverState *bs)
     Progress progress;
     int result;
 
-    progress_begin(&progress, &request->progress, "rebase");
-    progress_show(&progress, 0, 1);
+    progress_begin(&progress, &request->progress, "rebase", bdrv_getlength(bs));
     result = bdrv_rebase(bs, parent, parent ? request->parent_format : NULL,
                          request->unsafe ? BDRV_REBASE_UNSAFE : 0);
     progress_end(&progress, result == 0);
@@ -105,6 +104,7 @@ static const ToolOption rebase_options[] = {
     {'b', "backing", "FILE", "the new parent, relative to it; \"\": none"},
     {'F', "backing-format", "FMT", "format of that FILE (default: look at it)"},
     {'u', "unsafe", NULL, "only change what is recorded: it is the same disk"},
+    IMAGE_OPTION_CACHE('t'),
     PROGRESS_OPTIONS,
     {'q', "quiet", NULL, "print errors only"},
     IMAGE_OPTION_ALLOW_PATH,

@@ -76,13 +76,23 @@ static int target_reads_zero(const Job *job)
            job->request->sparse_size >= 0 && !has_old_bytes(job->target);
 }
 
+/* A child stores what differs from its parent, unless all shall take room. */
+static unsigned copy_flags(const Job *job)
+{
+    const Convert *request = job->request;
+
+    return request->manner.copy_flags |
+           (target_reads_zero(job) ? BDRV_CONVERT_TARGET_IS_ZERO : 0) |
+           (request->target.backing != NULL && request->sparse_size >= 0
+                ? (unsigned)BDRV_CONVERT_KEEP_SAME : 0);
+}
+
 static int copy_sources(Job *job)
 {
     const Manner *manner = &job->request->manner;
     BdrvConvertOptions options = {
         .struct_size = sizeof(options),
-        .flags = manner->copy_flags |
-                 (target_reads_zero(job) ? BDRV_CONVERT_TARGET_IS_ZERO : 0),
+        .flags = copy_flags(job),
         .sparse_size = job->request->sparse_size,
         .progress = show_progress,
         .progress_opaque = job,
@@ -247,7 +257,7 @@ static int fill_target(Job *job)
     }
     if (result == 0) {
         give_up_rights(job);
-        progress_begin(&job->progress, &job->request->progress, "copy");
+        progress_begin(&job->progress, &job->request->progress, "copy", job->length);
         result = copy_sources(job);
         progress_end(&job->progress, result == 0);
     }
@@ -332,7 +342,7 @@ static int verify_parts(Job *job, BlockDriverState *target)
     int result = 0;
 
     job->before = 0;
-    progress_begin(&job->progress, &job->request->progress, "verify");
+    progress_begin(&job->progress, &job->request->progress, "verify", job->length);
     for (int i = 0; result == 0 && i < job->count; i++) {
         int64_t length = bdrv_getlength(job->sources[i]);
 
@@ -349,6 +359,7 @@ static int verify_target(Job *job)
     BlockDriverState *target;
     const BdrvOpenOptions options = {
         .struct_size = sizeof(options),
+        .flags = job->request->manner.target_flags & BDRV_O_DIRECT, /* past the host's cache */
         .allow_paths = job->request->source.allow_paths,
     };
     int result;
@@ -416,7 +427,7 @@ static int finish_ova(Job *job)
     int result;
 
     job->before = 0;
-    progress_begin(&job->progress, &job->request->progress, "hash");
+    progress_begin(&job->progress, &job->request->progress, "hash", job->length);
     result = ova_finish(job->ova, &hash);
     progress_end(&job->progress, result == 0);
     if (result < 0 && check_stopped(job) == 0) {

@@ -49,6 +49,44 @@ static void release_warnings(int show)
 
 /* ------------------------------------------------------------------ opening */
 
+/* The modes of qemu-img, and one more. */
+static const struct {
+    const char *name;
+    unsigned source, target; /* BDRV_O_… */
+} cache_modes[] = {
+    {"writeback", 0, 0},
+    {"unsafe", 0, BDRV_O_NO_FLUSH},
+    {"writethrough", 0, BDRV_O_WRITETHROUGH},
+    {"none", BDRV_O_DIRECT, BDRV_O_DIRECT},
+    {"directsync", BDRV_O_DIRECT, BDRV_O_DIRECT | BDRV_O_WRITETHROUGH},
+    {"drop-behind", BDRV_O_DROP_BEHIND, BDRV_O_DROP_BEHIND},
+};
+enum { CACHE_MODES = sizeof(cache_modes) / sizeof(*cache_modes) };
+
+int tool_parse_cache(int letter, const char *mode, unsigned *flags)
+{
+    for (size_t i = 0; i < CACHE_MODES; i++) {
+        if (strcmp(mode, cache_modes[i].name) == 0) {
+            *flags = letter == 't' ? cache_modes[i].target : cache_modes[i].source;
+            return 0;
+        }
+    }
+    tool_error("-%c: there is no cache mode '%s', only writeback, unsafe, writethrough, none, "
+               "directsync and drop-behind", letter, mode);
+    return -1;
+}
+
+static int take_cache(ImageHow *how, int letter, const char *mode)
+{
+    unsigned flags;
+
+    if (tool_parse_cache(letter, mode, &flags) < 0) {
+        return -1;
+    }
+    how->flags |= flags;
+    return 0;
+}
+
 /* Adds one "key=value" to those in *options.  what names it in the message. */
 static int join_option(char **options, const char *value, const char *what)
 {
@@ -93,6 +131,9 @@ int image_take(ImageHow *how, int letter, const char *value)
     case 'f':
         how->format = value;
         return 0;
+    case 't':
+    case 'T':
+        return take_cache(how, letter, value);
     case 'U':
         how->flags |= BDRV_O_NO_LOCK;
         return 0;

@@ -5,41 +5,10 @@
  */
 #include "convert.h"
 
-/* The modes of qemu-img, and one more. */
-static const struct {
-    const char *name;
-    unsigned source, target; /* BDRV_O_… */
-} cache_modes[] = {
-    {"writeback", 0, 0},
-    {"unsafe", 0, BDRV_O_NO_FLUSH},
-    {"writethrough", 0, BDRV_O_WRITETHROUGH},
-    {"none", BDRV_O_DIRECT, BDRV_O_DIRECT},
-    {"directsync", BDRV_O_DIRECT, BDRV_O_DIRECT | BDRV_O_WRITETHROUGH},
-    {"drop-behind", BDRV_O_DROP_BEHIND, BDRV_O_DROP_BEHIND},
-};
-enum { CACHE_MODES = sizeof(cache_modes) / sizeof(*cache_modes) };
-
 enum {
     MEMORY_DEFAULT = 48 * 1024 * 1024,
     MEMORY_MIN = 8 * 1024 * 1024
 };
-
-static int take_cache_mode(Manner *manner, int letter, const char *mode)
-{
-    for (size_t i = 0; i < CACHE_MODES; i++) {
-        if (strcmp(mode, cache_modes[i].name) == 0 && letter == 't') {
-            manner->target_flags = cache_modes[i].target;
-            return 0;
-        }
-        if (strcmp(mode, cache_modes[i].name) == 0) {
-            manner->source_flags = cache_modes[i].source;
-            return 0;
-        }
-    }
-    tool_error("-%c: there is no cache mode '%s', only writeback, unsafe, writethrough, none, "
-               "directsync and drop-behind", letter, mode);
-    return -1;
-}
 
 static int take_rate(Manner *manner, const char *value)
 {
@@ -82,7 +51,8 @@ int manner_take(Manner *manner, int letter, const char *value)
     case MANNER_MAX_MEMORY:
         return take_memory(manner, value);
     default:
-        return take_cache_mode(manner, letter, value);
+        return tool_parse_cache(letter, value, letter == 't' ? &manner->target_flags
+                                                             : &manner->source_flags);
     }
 }
 

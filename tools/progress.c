@@ -168,7 +168,8 @@ static void update_rate(Progress *progress, int64_t now)
 
 /* --------------------------------------------------------------------- calls */
 
-void progress_begin(Progress *progress, const ProgressHow *how, const char *phase)
+void progress_begin(Progress *progress, const ProgressHow *how, const char *phase,
+                    int64_t total)
 {
     interrupt_answer();
     *progress = (Progress){.phase = phase, .out = how->to_stderr ? stderr : stdout};
@@ -177,11 +178,11 @@ void progress_begin(Progress *progress, const ProgressHow *how, const char *phas
     progress->fd = how->has_fd ? how->fd : STDERR_FILENO;
     progress->terminal = !how->json && isatty(how->to_stderr ? STDERR_FILENO : STDOUT_FILENO);
     progress->began_at = progress->shown_at = now_in_milliseconds();
-    progress->total = 1;
+    progress->total = total;
     if (how->json) {
         signal(SIGPIPE, SIG_IGN);
     }
-    if (progress->enabled && !how->json) {
+    if (progress->enabled) {
         draw(progress);
     }
 }

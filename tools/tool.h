@@ -92,6 +92,10 @@ int tool_parse_size(const char *what, const char *text, int64_t *bytes);
 /* The value of -m.  0, or -1 with the message printed. */
 int tool_parse_threads(const char *text, unsigned *threads);
 
+/* The value of -t (of what is written to) or -T: sets BDRV_O_… in *flags.  0, or -1
+ * with the message printed. */
+int tool_parse_cache(int letter, const char *mode, unsigned *flags);
+
 /* The value of --output: 0 for human, 1 for json; -1 with the message. */
 int tool_parse_output(const char *text);
 
@@ -136,6 +140,11 @@ typedef struct ImageHow {
     {                                            \
         TOOL_NO_SANDBOX, "no-sandbox", NULL,     \
         "keep all rights, also when the files are open" \
+    }
+#define IMAGE_OPTION_CACHE(letter)                                           \
+    {                                                                       \
+        letter, "cache", "CACHE",                                           \
+        "writeback (default), unsafe, writethrough, none, directsync, drop-behind" \
     }
 int image_take(ImageHow *how, int letter, const char *value);
 
@@ -425,7 +434,8 @@ typedef struct Progress {
 } Progress;
 
 /* Shows nothing unless it is wanted, but SIGUSR1 is answered. */
-void progress_begin(Progress *progress, const ProgressHow *how, const char *phase);
+void progress_begin(Progress *progress, const ProgressHow *how, const char *phase,
+                    int64_t total);
 void progress_show(Progress *progress, int64_t done, int64_t total);
 /* Shows 100 % if whole is not 0, and goes to the next line. */
 void progress_end(Progress *progress, int whole);
