@@ -45,6 +45,7 @@ int sandbox_enter(const SandboxPath *paths, size_t count)
 
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -176,7 +177,7 @@ static const uint32_t always[] = {
     SYS_sigaltstack, SYS_restart_syscall, SYS_getpid, SYS_gettid, SYS_getuid,
     SYS_geteuid, SYS_getgid, SYS_getegid, SYS_sched_yield, SYS_sched_getaffinity,
     SYS_set_robust_list, SYS_rseq, SYS_membarrier, SYS_sysinfo, SYS_uname, SYS_umask,
-    SYS_exit, SYS_exit_group,
+    SYS_exit, SYS_exit_group, SYS_getrusage,
 #ifdef SYS_faccessat2
     SYS_faccessat2,
 #endif
@@ -213,8 +214,9 @@ typedef struct Conditional {
 
 enum {
     LIST_MAX = sizeof(always) / sizeof(always[0]) + sizeof(names) / sizeof(names[0]),
-    CONDITIONALS = 8,
-    CODE_MAX = 8 + 3 * LIST_MAX + 5 * CONDITIONALS
+    CONDITIONALS = 7,
+    IOCTL_CODE = 7,
+    CODE_MAX = 8 + 3 * LIST_MAX + 5 * CONDITIONALS + IOCTL_CODE
 };
 
 #define REFUSE(error) (SECCOMP_RET_ERRNO | (error))
@@ -288,12 +290,23 @@ static void emit_conditional(Program *program, const Conditional *c)
     emit(program, BPF_RET | BPF_K, c->if_false, 0);
 }
 
+/* Is it a terminal; and what makes two files share their bytes. */
+static void emit_ioctl(Program *program)
+{
+    emit(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 6);
+    emit(program, BPF_LD | BPF_W | BPF_ABS, SEE(args) + 8, 0);
+    emit(program, BPF_JMP | BPF_JEQ | BPF_K, TCGETS, 1);
+    emit(program, BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0);
+    emit(program, BPF_JMP | BPF_JEQ | BPF_K, FICLONERANGE, 1);
+    emit(program, BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0);
+    emit(program, BPF_RET | BPF_K, REFUSE(ENOTTY), 0);
+}
+
 static void emit_conditionals(Program *program)
 {
     const Conditional conditionals[CONDITIONALS] = {
         {SYS_mmap, 2, BPF_JSET, PROT_EXEC, REFUSE(EPERM), SECCOMP_RET_ALLOW},
         {SYS_mprotect, 2, BPF_JSET, PROT_EXEC, REFUSE(EPERM), SECCOMP_RET_ALLOW},
-        {SYS_ioctl, 1, BPF_JEQ, TCGETS, SECCOMP_RET_ALLOW, REFUSE(ENOTTY)},
         /* Threads, no processes.  clone3, whose flags cannot be seen, is refused as
          * unknown; clone is what is used then. */
         {SYS_clone, 0, BPF_JSET, 0x00010000 /* CLONE_THREAD */, SECCOMP_RET_ALLOW,
@@ -307,6 +320,7 @@ static void emit_conditionals(Program *program)
     for (size_t i = 0; i < CONDITIONALS; i++) {
         emit_conditional(program, &conditionals[i]);
     }
+    emit_ioctl(program);
 }
 
 static int restrict_calls(int names_too)
