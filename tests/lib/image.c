@@ -261,7 +261,7 @@ static Image *image_without_files(const ImageKind *kind, int64_t size)
 
 int image_fits_volume(const ImageKind *kind)
 {
-    return (kind->facts & IMAGE_FORGETS) == 0 && kind->create_format == NULL;
+    return (kind->facts & (IMAGE_FORGETS | IMAGE_ROUNDED)) == 0 && kind->create_format == NULL;
 }
 
 Image *image_new_in_volume(const ImageKind *kind, int64_t size)

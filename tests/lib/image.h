@@ -33,7 +33,10 @@ enum {
     IMAGE_MAPS = 1 << 5,      /* allocates clusters: a fresh one is UNALLOCATED */
     IMAGE_PLAIN = 1 << 6,     /* no metadata: any cut of the file is an image */
     IMAGE_SNAPSHOT = 1 << 7,  /* opened with BDRV_O_SNAPSHOT */
-    IMAGE_READ_ONLY = 1 << 8  /* has content from the start, and keeps it */
+    IMAGE_READ_ONLY = 1 << 8, /* has content from the start, and keeps it */
+    /* Records its length in whole clusters too, and the repair of a change of length
+     * that was interrupted may take that for what it was: up to a cluster longer. */
+    IMAGE_ROUNDED = 1 << 9
 };
 
 enum {
@@ -113,8 +116,8 @@ BlockDriverState *image_memory_from(const void *bytes, int64_t length);
 Image *image_new(const ImageKind *kind, int64_t size);
 void image_free(Image *image);
 
-/* A fresh image of any kind that makes files, in a volume of its own, with its
- * parent. */
+/* A fresh image of any kind that makes files, but for IMAGE_ROUNDED, in a volume of
+ * its own, with its parent. */
 int image_fits_volume(const ImageKind *kind);
 Image *image_new_in_volume(const ImageKind *kind, int64_t size);
 /* A handle on it as it lies in a copy of its volume. */
