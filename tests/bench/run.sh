@@ -7,6 +7,7 @@
 #
 #   BENCH_ROWS="map check"  these rows only (the names are in rows.sh)
 #   BENCH_SMALL=1           small disks: to see that it works, not to compare
+#   BENCH_CALLS=0           does not count system calls, which strace is slow at
 #   BENCH_OUT=FILE          puts the tables there, too
 #   BENCH_DIR=…             where the data is made (default: TMPDIR or /tmp)
 #   BENCH_DATA=…            a raw image of yours instead of this system's files
