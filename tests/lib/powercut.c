@@ -218,15 +218,25 @@ static void try_one(const Powercut *powercut, size_t cut, PowercutLoss loss, uin
     volume_free(volume);
 }
 
+/* Whatever may be lost at a cut may be lost at a later one, too, up to the next
+ * flush: so the losses by chance are tried just before one. */
+static size_t is_before_flush(const Powercut *powercut, size_t cut)
+{
+    return cut == powercut->count || powercut->steps[cut].change.kind == VOLUME_FLUSH;
+}
+
 size_t powercut_try_all(const Powercut *powercut, size_t by_chance, uint32_t *seed,
                         PowercutExamine *examine, void *opaque)
 {
-    size_t cuts = powercut->count + 1, done = 0;
+    size_t cuts = powercut->count + 1, flushes = 0, seen = 0, done = 0;
+    for (size_t cut = 0; cut < cuts; cut++) {
+        flushes += is_before_flush(powercut, cut);
+    }
     for (size_t cut = 0; cut < cuts; cut++) {
         try_one(powercut, cut, POWERCUT_NOTHING, seed, examine, opaque);
         try_one(powercut, cut, POWERCUT_HALF, seed, examine, opaque);
-        /* As many as there should be up to here. */
-        for (; done < (cut + 1) * by_chance / cuts; done++) {
+        seen += is_before_flush(powercut, cut);
+        for (; done < seen * by_chance / flushes; done++) { /* as many as up to here */
             try_one(powercut, cut, POWERCUT_BY_CHANCE, seed, examine, opaque);
         }
     }

@@ -56,8 +56,8 @@ Volume *powercut_replay(const Powercut *powercut, size_t cut, PowercutLoss loss,
 typedef void PowercutExamine(void *opaque, Volume *volume, size_t cut, const char *where);
 
 /* Calls examine for every cut with nothing lost and with a half lost, and for
- * the given number of losses by chance, spread over the cuts.  How many that
- * were. */
+ * the given number of losses by chance, spread over the cuts where most can be
+ * lost.  How many that were. */
 size_t powercut_try_all(const Powercut *powercut, size_t by_chance, uint32_t *seed,
                         PowercutExamine *examine, void *opaque);
 
