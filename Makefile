@@ -282,6 +282,18 @@ interchange: all
 lint:
 	@tests/lint.sh
 
+# Its exceptions stand beside the lines.  Threads may have no more than 128 KiB of
+# stack: no frame of ours takes a third of that.
+## analyze: cppcheck, and the size of stack frames
+analyze: $(B)/drivers.inc
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability \
+	    --inline-suppr --suppress=duplicateAssignExpression \
+	    --error-exitcode=1 -j2 -Iinclude -Iblock block drivers tools
+	for f in block/*.c drivers/*.c drivers/*/*.c tools/*.c; do \
+	    $(CC) $(cppflags) $(CPPFLAGS) -Iblock -I$(B) -std=c11 -pthread -O1 -Walloca -Wvla \
+	        -Wframe-larger-than=43000 -Werror -c -o /dev/null $$f || exit; \
+	done
+
 ## symbols: every global symbol starts with bdrv_, every declared function exists
 symbols: $(B)/results/abi/symbols.sh
 
@@ -336,6 +348,6 @@ help:
 	@sed -n 's/^## \([a-z-]*\): /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: all check check-suites check-large check-asan check-tsan check-valgrind \
-        build-tests fuzz fuzz-long soak demo bench interchange lint symbols deps deps-peers install \
+        build-tests fuzz fuzz-long soak demo bench interchange lint analyze symbols deps deps-peers install \
         uninstall dist clean help FORCE
 -include $(wildcard $(B)/obj/*/*.d $(B)/obj/*/*/*.d)

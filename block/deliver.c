@@ -115,7 +115,7 @@ static int is_same(const uint8_t *there, const uint8_t *data, size_t bytes)
 static int write_changed(const Conversion *c, const uint8_t *data, int64_t bytes,
                          int64_t offset)
 {
-    uint8_t there[64 * 1024];
+    uint8_t there[32 * 1024]; /* threads may have 128 KiB of stack */
     int64_t step;
     int ret = 0;
 

@@ -134,6 +134,7 @@ static inline int64_t bdrv_round_up(int64_t a, int64_t unit)
 
 static inline int64_t bdrv_div_up(int64_t a, int64_t unit)
 {
+    /* cppcheck-suppress zerodivcond ; unit > 0 */
     return a / unit + (a % unit != 0);
 }
 

@@ -31,6 +31,7 @@ static void add_owned(Confinement *c, char *path, ConfineAccess access)
     }
     c->paths[c->count] = path;
     c->access[c->count++] = access;
+    /* cppcheck-suppress memleak ; both are in c */
 }
 
 static void add_directory_of(Confinement *c, const char *filename, ConfineAccess access)

@@ -197,7 +197,7 @@ static int move_grain(const Resize *r, int64_t grain, int64_t from, uint8_t *buf
 {
     VmdkMap *map = r->map;
     const int64_t there = bdrv_min(map->grain, bdrv_getlength(r->file) - from);
-    int64_t count = 1, to;
+    int64_t count = 1, to = 0;
     int zeroed, ret;
 
     memset(buf, 0, (size_t)map->grain);
@@ -208,9 +208,8 @@ static int move_grain(const Resize *r, int64_t grain, int64_t from, uint8_t *buf
     if (ret == 0) {
         ret = bdrv_pwrite(r->file, buf, (size_t)map->grain, to);
     }
-    return ret < 0 ? ret
-                   : vmdk_map_enter(map, grain * map->grain, 1,
-                                    (uint32_t)(to / BDRV_SECTOR_SIZE), 0);
+    return ret < 0 ? ret : vmdk_map_enter(map, grain * map->grain, 1,
+                                          (uint32_t)(to / BDRV_SECTOR_SIZE), 0);
 }
 
 static int move_grains_of(const Resize *r, int64_t table, int64_t limit, uint8_t *buf)

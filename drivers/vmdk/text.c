@@ -43,6 +43,7 @@ int vmdk_slice_begins(VmdkSlice slice, const char *word)
 {
     size_t i = 0;
 
+    /* cppcheck-suppress arrayIndexThenCheck ; word ends by itself */
     while (word[i] != '\0' && i < slice.length && lower(slice.start[i]) == lower(word[i])) {
         i++;
     }
