@@ -175,7 +175,6 @@ static int look(const ToolOperation *operation, const char *directory, const cha
     char *path = host_path(directory, name);
     BdrvOpenOptions options = {
         .struct_size = sizeof(options), .flags = repair ? BDRV_O_CHECK : 0,
-        .options = operation->promise == TOOL_SECTORS ? "any_parent=on" : NULL,
     };
     BlockDriverState *bs;
     const char *found = NULL;

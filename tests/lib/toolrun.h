@@ -19,7 +19,7 @@ typedef enum ToolPromise {
     TOOL_OLD_OR_NEW,  /* an image is as a whole what it was or what it is to be */
     TOOL_OR_NOTHING,  /* that, or nothing that can be opened */
     TOOL_SECTORS,     /* each word is the old or the new one (a commit writes into the
-                       * parent); the child may have to be opened with any_parent=on */
+                       * parent, which its child accepts at any moment) */
     TOOL_NEVER_WORSE  /* what could be read still reads the same (a repair) */
 } ToolPromise;
 
