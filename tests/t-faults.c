@@ -165,6 +165,19 @@ START_TEST(no_failing_call_breaks_a_promise)
 }
 END_TEST
 
+/* A new grain was entered into the redundant table though the primary one could not be
+ * read: what was written there next was lost when it could be again. */
+START_TEST(an_unreadable_table_gets_no_entry_in_its_copy)
+{
+    Image *image = image_new(image_kind_named("built: no tables"), DISK);
+    FaultPlan plan = { .operations = FAULT_READ, .life = FAULT_FOR_EVER, .error = EIO };
+    do {
+        plan.call++;
+    } while (run_accident(image, &plan) >= plan.call);
+    image_free(image);
+}
+END_TEST
+
 /* The close flushes: its failures are swept too, with the fault still there. */
 START_TEST(close_tells_that_data_was_lost)
 {
@@ -364,6 +377,7 @@ Suite *test_suite(void)
     };
     Suite *suite = suite_create("faults");
     image_register_drivers();
-    image_add_loops(suite, "failing storage", tests, 300);
+    TCase *tcase = image_add_loops(suite, "failing storage", tests, 300);
+    tcase_add_test(tcase, an_unreadable_table_gets_no_entry_in_its_copy);
     return suite;
 }

@@ -337,12 +337,20 @@ static void complain(VmdkMap *map, int64_t table)
 }
 
 /* Is there a redundant GT?  Where the primary one is missing, that is what a crash
- * leaves between the two writes that make a GT known, or damage. */
+ * leaves between the two writes that make a GT known, or damage.  1, 0 or -errno. */
 static int has_redundant(VmdkMap *map, int64_t table)
 {
     int64_t offset;
+    int ret = vmdk_map_table(map, VMDK_REDUNDANT, table, &offset);
 
-    return vmdk_map_table(map, VMDK_REDUNDANT, table, &offset) == 0 && offset != 0;
+    return ret < 0 ? ret : offset != 0;
+}
+
+static int look_up_redundant(VmdkMap *map, int64_t offset, Entries *entries, BdrvExtent *run)
+{
+    int ret = has_redundant(map, entries->table);
+
+    return ret > 0 ? lookup_in(map, VMDK_REDUNDANT, offset, entries, run) : ret;
 }
 
 /* At most the entries, of one table, which are located.  run->bytes can be more than
@@ -358,9 +366,7 @@ static int look_up_step(VmdkMap *map, int64_t offset, Entries *entries, BdrvExte
         complain(map, entries->table);
         return lookup_in(map, VMDK_REDUNDANT, offset, entries, run) == 0 ? 0 : ret;
     }
-    return entries->absent && has_redundant(map, entries->table)
-               ? lookup_in(map, VMDK_REDUNDANT, offset, entries, run)
-               : ret;
+    return entries->absent ? look_up_redundant(map, offset, entries, run) : ret;
 }
 
 /* Is the run all that the entries could tell?  Then it may go on behind them. */
@@ -498,12 +504,14 @@ static int ensure_tables(VmdkMap *map, int64_t table, int64_t *offsets)
     return ret;
 }
 
+/* The primary set comes first here, in memory: if its table cannot be read, nothing has
+ * changed.  Which is written to the file first, the order says. */
 static int write_entries(VmdkMap *map, const Entries *entries, const int64_t *offsets)
 {
     static const struct {
         VmdkSet set;
         BdrvTableOrder order;
-    } steps[] = {{VMDK_REDUNDANT, BDRV_TABLE_REDUNDANT}, {VMDK_PRIMARY, BDRV_TABLE_PRIMARY}};
+    } steps[] = {{VMDK_PRIMARY, BDRV_TABLE_PRIMARY}, {VMDK_REDUNDANT, BDRV_TABLE_REDUNDANT}};
     int ret = 0;
 
     for (size_t i = 0; ret == 0 && i < sizeof steps / sizeof *steps; i++) {
