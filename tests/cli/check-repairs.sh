@@ -29,7 +29,7 @@ status 63 img-check d.raw
 has message 'does not support checks'
 status 1 img-check missing.vmdk
 refused 1 "*'some'*leaks and all*" img-check -r some d.vmdk
-refused 1 "*cache mode 'none'*" img-check -T none d.vmdk
+refused 1 "*cache mode 'sometimes'*" img-check -T sometimes d.vmdk
 
 # The third entry of the primary table, whose copy is sound.
 damage d.vmdk $((27 * 512 + 8))

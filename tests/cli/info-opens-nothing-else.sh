@@ -14,7 +14,8 @@ cd images
 # opened COMMAND...: the files of this directory that it opens.
 opened()
 {
-    strace -f -e trace=open,openat,openat2 -o ../trace "$@" >/dev/null
+    # LeakSanitizer is a tracer too, and there can be one only.
+    ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=0" strace -f -e trace=open,openat,openat2 -o ../trace "$@" >/dev/null
     sed -n 's/.*open[at2]*(.*"\([^"]*\.vmdk\)".*) = [0-9]*$/\1/p' ../trace |
         sed 's,.*/,,' | sort -u | tr '\n' ' '
 }
