@@ -202,6 +202,8 @@ static int use_window(Window *window, BlockDriverState *file, void *buf, size_t 
 
     if (!has && is_in_order(window, file, offset)) {
         has = fill_window(window, file, offset, epoch) == 0 && bytes <= window->bytes;
+    } else if (window->file != file) {
+        window->bytes = 0; /* what is in it is the other file's */
     }
     if (has) {
         memcpy(buf, window->data + (offset - window->offset), bytes);

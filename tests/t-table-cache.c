@@ -187,6 +187,32 @@ START_TEST(forgotten_file_is_read_again_and_others_are_not)
 }
 END_TEST
 
+/* What had been read ahead of one file was given as the content of the next. */
+START_TEST(what_is_read_ahead_of_one_file_is_not_the_content_of_another)
+{
+    enum { LONG = 4 * PAGE, READS = 8 };
+    Ram *second = ram_new(SIZE, SIZE);
+    BlockDriverState *child;
+    uint8_t found[LONG];
+
+    memset(testtable.ram->bytes + TABLE, 'a', TABLE_BYTES);
+    memset(second->bytes + TABLE, 'b', TABLE_BYTES);
+    testtable.ram->other = second;
+    assert_ok(bdrv_open_child(testtable.bs, "second", &child));
+    for (int i = 0; i < 2 * READS; i++) {
+        BlockDriverState *file = i / READS == 0 ? testtable.file : child;
+
+        assert_ok(bdrv_table_read(testtable.table, file, found, sizeof found,
+                                  TABLE + i % READS * LONG));
+        for (int j = 0; j < LONG; j++) {
+            ck_assert_int_eq(found[j], i / READS == 0 ? 'a' : 'b');
+        }
+    }
+    testtable_reopen(0);
+    ram_free(second);
+}
+END_TEST
+
 /* ----------------------------------------------------------------- threads */
 
 enum {
@@ -329,6 +355,7 @@ Suite *test_suite(void)
         fresh_table_drops_older_changes_in_it_but_not_beside_it,
         failing_fresh_leaves_the_cache_as_it_was,
         forgotten_file_is_read_again_and_others_are_not,
+        what_is_read_ahead_of_one_file_is_not_the_content_of_another,
         NULL,
     };
     const TTest *const threads[] = {

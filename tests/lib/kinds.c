@@ -88,6 +88,16 @@ static const ImageKind kinds[] = {
     { .name = "twoGbMaxExtentSparse", .format = "vmdk", .cluster = GRAIN,
       .create_options = "subformat=twoGbMaxExtentSparse,extent_size=1M",
       .facts = IMAGE_MAPS | IMAGE_TRUNCATES },
+    { .name = "twoGbMaxExtentSparse, several tables", .format = "vmdk",
+      .cluster = 8 * KIB,
+      .create_options = "subformat=twoGbMaxExtentSparse,extent_size=2M,grain_size=8k,"
+                        "gtes_per_table=128",
+      .facts = IMAGE_MAPS | IMAGE_TRUNCATES },
+    { .name = "twoGbMaxExtentSparse child, several tables", .format = "vmdk",
+      .cluster = 8 * KIB, .parent_format = "vmdk",
+      .create_options = "subformat=twoGbMaxExtentSparse,extent_size=2M,grain_size=8k,"
+                        "gtes_per_table=128",
+      .facts = IMAGE_MAPS },
     { .name = "twoGbMaxExtentFlat", .format = "vmdk", .cluster = GRAIN,
       .create_options = "subformat=twoGbMaxExtentFlat,extent_size=64k",
       .facts = IMAGE_TRUNCATES },

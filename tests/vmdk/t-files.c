@@ -307,12 +307,41 @@ START_TEST(a_disk_of_62_tib_in_2_gib_files_opens_few_of_them)
 }
 END_TEST
 
+/* Tables that had been read ahead of one extent were taken for those of the next. */
+START_TEST(each_extent_has_its_own_tables)
+{
+    enum { MIB = 1024 * 1024, GRAIN = 16 * 1024, LENGTH = 34 * MIB };
+    BlockDriverState *disk;
+    int64_t stored = 0;
+
+    assert_ok(place_try_create("d.vmdk", NULL, "subformat=twoGbMaxExtentSparse,extent_size=16M,"
+                               "grain_size=16k", LENGTH));
+    disk = place_open("d.vmdk", BDRV_O_RDWR, NULL);
+    assert_ok(pattern_write(disk, 19 * MIB, GRAIN, 1));
+    assert_ok(pattern_write(disk, 10 * MIB, GRAIN, 2));
+    assert_ok(bdrv_close(disk));
+    disk = place_open("d.vmdk", BDRV_O_RDWR, NULL);
+    for (int64_t at = 0; at < LENGTH;) {
+        BdrvExtent run;
+
+        assert_ok(bdrv_is_allocated(disk, at, LENGTH - at, &run));
+        stored += run.state == BDRV_DATA ? run.bytes : 0;
+        at += run.bytes;
+    }
+    ck_assert_int_eq(stored, 2 * GRAIN);
+    assert_ok(pattern_write(disk, 0, LENGTH, 3));
+    assert_pattern(disk, 0, LENGTH, 3);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const alone[] = {
         the_clean_mark_is_set_when_an_extent_is_closed,
         info_counts_the_extents_that_are_closed_too,
         a_disk_of_62_tib_in_2_gib_files_opens_few_of_them,
+        each_extent_has_its_own_tables,
         NULL
     };
     const TTest *const for_kinds[] = {
