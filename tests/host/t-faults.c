@@ -38,7 +38,7 @@ static const Fault faults[] = {
 
 enum { FAULTS = sizeof(faults) / sizeof(faults[0]) };
 
-/* The lines of the file, without warnings; text gets the last of them. */
+/* The lines of the file, without warnings; text gets the last of all. */
 static int count_lines(const char *path, char *text, size_t room)
 {
     FILE *file = fopen(path, "r");
@@ -47,12 +47,10 @@ static int count_lines(const char *path, char *text, size_t room)
     ck_assert_ptr_nonnull(file);
     text[0] = '\0';
     while (fgets(line, sizeof(line), file) != NULL) {
-        if (strstr(line, "img: warning: ") == NULL) {
-            size_t length = strlen(line) < room ? strlen(line) : room - 1;
-            memcpy(text, line, length);
-            text[length] = '\0';
-            lines++;
-        }
+        size_t length = strlen(line) < room ? strlen(line) : room - 1;
+        memcpy(text, line, length);
+        text[length] = '\0';
+        lines += strstr(line, "img: warning: ") == NULL;
     }
     fclose(file);
     return lines;
@@ -110,8 +108,8 @@ static const char *judge(const ToolRun *run, const char *directory, const Fault 
                  wanted, message);
         return text;
     }
-    if (found == NULL && status == 0 && fault->kinds[0] == 's') {
-        return "a failed sync was swallowed";
+    if (found == NULL && status == 0 && fault->kinds[0] == 's' && message[0] == '\0') {
+        return "a failed sync was swallowed, without even a warning";
     }
     if (found == NULL && strpbrk(fault->kinds, "u") == NULL && has_leftovers(directory)) {
         return "it leaves its temporary directory behind";
