@@ -205,7 +205,8 @@ $(B)/tests/host/hostcalls.so: tests/host/hostcalls.c $(B)/flags
 	$(call say,LD )$(CC) $(cppflags) -Itests/lib $(cflags) $(filter-out -fsanitize%,$(CFLAGS)) \
 	    -fPIC -shared -o $@ $< -ldl
 
-$(B)/results/host/%: $(B)/bin/img $(B)/tests/host/hostcalls.so
+$(patsubst %,$(B)/results/%,$(filter host/%,$(test_programs))): \
+    $(B)/bin/img $(B)/tests/host/hostcalls.so
 
 run_suite = @PATH="$(abspath $(B))/bin:$$PATH" B="$(abspath $(B))" \
     IMAGES="$(abspath $(IMAGES))" CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" \

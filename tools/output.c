@@ -74,16 +74,23 @@ static int spare_sources(const Output *output, const char *path)
     return 0;
 }
 
-/* The first time, for the library asks again when it cleans up. */
+static int is_noted(const Output *output, const char *path)
+{
+    for (size_t i = 0; i < output->other_count; i++) {
+        if (strcmp(output->others[i].path, path) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static int note_file(Output *output, const char *path)
 {
     struct stat status;
     OutputFile *others;
 
-    for (size_t i = 0; i < output->other_count; i++) {
-        if (strcmp(output->others[i].path, path) == 0) {
-            return 0;
-        }
+    if (is_noted(output, path)) {
+        return 0;
     }
     others = realloc(output->others, (output->other_count + 1) * sizeof(*others));
     if (others == NULL) {
@@ -104,8 +111,11 @@ int output_may_write(void *opaque, const BdrvNamedFile *file)
 {
     Output *output = opaque;
 
-    if (file->role == BDRV_FILE_EXTENT && file->writable &&
-        spare_sources(output, file->path) < 0) {
+    /* The library asks again when it opens, and when it cleans up. */
+    if (file->role != BDRV_FILE_EXTENT || !file->writable || is_noted(output, file->path)) {
+        return BDRV_OPEN_AS_USUAL;
+    }
+    if (output->said || spare_sources(output, file->path) < 0) {
         output->said = 1;
         return -EEXIST;
     }
