@@ -404,6 +404,11 @@ const char *bdrv_path_basename(const char *path);
  * bytes with its NUL; *path is then "". */
 int bdrv_path_join(char *path, size_t size, const char *base, const char *name);
 
+/* text, in an encoding that bdrv_encoding_open() (bdrv.h) gave, in UTF-8: the caller
+ * frees *utf8.  One thread at a time per encoding.  -EINVAL: it is not in that
+ * encoding; -ENOMEM.  *utf8 is NULL then. */
+int bdrv_encoding_convert(BdrvEncoding *encoding, const char *text, char **utf8);
+
 /* ----------------------------------------------------------------- options */
 
 /* The value of an option of the driver's list, or the default, or (no default)

@@ -705,6 +705,20 @@ int bdrv_driver_describe(const BlockDriver *driver, BdrvDriverInfo *info);
  * not fit. */
 int bdrv_parse_size(const char *text, int64_t *bytes);
 
+/* -------------------------------------------------------------- encodings */
+
+/* An encoding that names in images may be in, other than UTF-8. */
+typedef struct BdrvEncoding BdrvEncoding;
+
+/* Loads what converting from an encoding takes, by the name that images have for it
+ * ("windows-1252", "GBK", …; case does not matter), until bdrv_encoding_close().
+ * Opening an image does so by itself.  A program that gives up the right to load code
+ * before it opens images calls this before that, and keeps the result: what is loaded
+ * is then there for images too.  -ENOTSUP: not known here, or this host cannot
+ * convert it; -ENOMEM. */
+int bdrv_encoding_open(const char *name, BdrvEncoding **encoding);
+void bdrv_encoding_close(BdrvEncoding *encoding); /* NULL is allowed */
+
 #ifdef __cplusplus
 }
 #endif

@@ -97,6 +97,7 @@ void confine_beside(Confinement *c, const ImageHow *how, const char *filename,
     }
     memcpy(path, filename, length);
     memcpy(path + length, name, strlen(name) + 1);
+    encodings_keep(path);
     confine_named(c, how, path, CONFINE_READ);
     free(path);
 }
@@ -110,6 +111,7 @@ int confine_operands(Confinement *c, const ImageHow *how, int count, char **name
         if (writes && !(how->flags & BDRV_O_NO_LOCK) && image_check_free(names[i]) < 0) {
             return -1;
         }
+        encodings_keep(names[i]);
         confine_named(c, how, names[i], writes ? CONFINE_WRITE : CONFINE_READ);
     }
     if (is_snapshot) {

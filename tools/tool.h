@@ -267,6 +267,13 @@ void confine(Confinement *c, const ImageHow *how);
 int confine_before(const ImageHow *how, int count, char **names);
 void confine_to_image(const ImageHow *how, BlockDriverState *bs);
 
+/* -------------------------------------------------- encodings (encodings.c) */
+
+/* Before an image is opened, and before the right to load code is given up: loads what
+ * converting names takes from each encoding that the beginning of the file (if it is
+ * one) mentions as a descriptor does.  confine_operands() and confine_beside() do so. */
+void encodings_keep(const char *filename);
+
 /* ------------------------------------------------------- holder (holder.c) */
 
 /* Which process has the file locked so that we could be refused: 1 and "NAME,

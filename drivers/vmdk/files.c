@@ -25,16 +25,16 @@ static int open_named(BlockDriverState *bs, const VmdkFile *file, const char *na
                           : bdrv_open_child_to_read(bs, name, node);
 }
 
-static int missing(const Vmdk *image, const VmdkFile *file)
+static int missing(const Vmdk *image, const VmdkFile *file, const VmdkSpellings *spellings)
 {
-    VmdkSlice encoding;
+    const char *encoding = vmdk_encoding_of(image, file->name);
 
-    if (vmdk_encoding_of(image, file->name, &encoding)) {
-        return bdrv_error_prefix(image->bs, -ENOENT, "cannot open the extent '%s', whose name is "
-                                 "in the encoding %.*s", file->name,
-                                 (int)bdrv_min((int64_t)encoding.length, 64), encoding.start);
+    if (!encoding) {
+        return bdrv_error_prefix(image->bs, -ENOENT, "cannot open the extent '%s'", file->name);
     }
-    return bdrv_error_prefix(image->bs, -ENOENT, "cannot open the extent '%s'", file->name);
+    return bdrv_error_prefix(image->bs, -ENOENT, "cannot open the extent '%s', whose name is in "
+                             "the encoding %.64s%s", file->name, encoding,
+                             spellings->problem);
 }
 
 /* In the first spelling that there is a file of.  If there is none, the message is
@@ -54,6 +54,12 @@ static int open_spelt(Vmdk *image, VmdkFile *file)
     if (ret == -ENOENT && spellings.count > 1) {
         ret = open_named(image->bs, file, file->name, &file->node);
     }
+    if (ret < 0) {
+        file->node = NULL;
+        ret = ret == -ENOENT ? missing(image, file, &spellings)
+                             : bdrv_error_prefix(image->bs, ret, "cannot open the extent '%s'",
+                                                 file->name);
+    }
     vmdk_spellings_free(&spellings);
     return ret;
 }
@@ -67,14 +73,8 @@ static int open_node(Vmdk *image, VmdkFile *file)
                           file->name);
     }
     ret = open_spelt(image, file);
-    if (ret < 0) {
-        file->node = NULL;
-        return ret == -ENOENT ? missing(image, file)
-                              : bdrv_error_prefix(image->bs, ret, "cannot open the extent '%s'",
-                                                  file->name);
-    }
-    image->files.open_count++;
-    return 0;
+    image->files.open_count += ret == 0;
+    return ret;
 }
 
 /* ---------------------------------------------------------- opening, closing */

@@ -7,81 +7,11 @@
  * encoding of their own, which the line "encoding" names, while a host of today
  * stores file names in UTF-8.  (In some of these encodings the second byte of a
  * character may be a backslash: a name is converted before it is cut.)
- *
- * Only encodings of the list below are passed on to iconv(3), under its names for
- * them: what an image says never decides what the host's library loads.
  */
 #include "vmdk.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#ifdef BDRV_HAVE_ICONV
-#include <iconv.h>
-
-typedef struct Encoding {
-    const char *name; /* as descriptors have it */
-    const char *host; /* as iconv has it */
-} Encoding;
-
-/* Windows' code pages, by the names that VMware's programs give them. */
-static const Encoding encodings[] = {
-    {"windows-1250", "CP1250"}, {"windows-1251", "CP1251"}, {"windows-1252", "CP1252"},
-    {"windows-1253", "CP1253"}, {"windows-1254", "CP1254"}, {"windows-1255", "CP1255"},
-    {"windows-1256", "CP1256"}, {"windows-1257", "CP1257"}, {"windows-1258", "CP1258"},
-    {"windows-874", "CP874"},   {"Shift_JIS", "CP932"},     {"windows-932", "CP932"},
-    {"GBK", "GBK"},             {"GB2312", "GBK"},          {"windows-936", "GBK"},
-    {"GB18030", "GB18030"},     {"Big5", "BIG5"},           {"windows-950", "BIG5"},
-    {"EUC-KR", "CP949"},        {"windows-949", "CP949"},   {"ISO-8859-1", "ISO-8859-1"},
-    {"ISO-8859-15", "ISO-8859-15"},
-};
-
-static const char *host_encoding(VmdkSlice name)
-{
-    for (size_t i = 0; i < sizeof encodings / sizeof *encodings; i++) {
-        if (vmdk_slice_is(name, encodings[i].name)) {
-            return encodings[i].host;
-        }
-    }
-    return NULL;
-}
-
-/* NULL: it cannot be converted. */
-static char *to_utf8(const char *name, VmdkSlice encoding)
-{
-    enum {
-        GROWTH = 4 /* bytes of UTF-8 that one byte becomes at most */
-    };
-    const char *host = host_encoding(encoding);
-    size_t in_left = strlen(name), out_left = in_left * GROWTH;
-    char *copy = host ? strdup(name) : NULL, *result = host ? calloc(1, out_left + 1) : NULL;
-    char *in = copy, *out = result;
-    const iconv_t conversion = host ? iconv_open("UTF-8", host) : (iconv_t)-1;
-    size_t done = (size_t)-1;
-
-    if (conversion != (iconv_t)-1) {
-        if (copy && result) {
-            done = iconv(conversion, &in, &in_left, &out, &out_left);
-        }
-        iconv_close(conversion);
-    }
-    free(copy);
-    if (done == (size_t)-1) {
-        free(result);
-        return NULL;
-    }
-    return result;
-}
-
-#else
-
-static char *to_utf8(const char *name, VmdkSlice encoding)
-{
-    (void)name, (void)encoding;
-    return NULL;
-}
-
-#endif
 
 int vmdk_note_encoding(Vmdk *image)
 {
@@ -96,16 +26,12 @@ int vmdk_note_encoding(Vmdk *image)
     return image->encoding ? 0 : -ENOMEM;
 }
 
-int vmdk_encoding_of(const Vmdk *image, const char *name, VmdkSlice *encoding)
+const char *vmdk_encoding_of(const Vmdk *image, const char *name)
 {
     while (*name && (unsigned char)*name < 0x80) {
         name++;
     }
-    if (!*name || !image->encoding) {
-        return 0;
-    }
-    *encoding = (VmdkSlice){image->encoding, strlen(image->encoding)};
-    return 1;
+    return *name ? image->encoding : NULL;
 }
 
 static char *with_slashes(const char *name)
@@ -126,20 +52,39 @@ static void add(VmdkSpellings *spellings, char *name)
     }
 }
 
+/* The spellings of a name that is in another encoding. */
+static void add_converted(VmdkSpellings *spellings, const char *name, const char *from)
+{
+    BdrvEncoding *encoding;
+    char *converted;
+
+    if (vmdk_slice_is((VmdkSlice){from, strlen(from)}, "UTF-8")) {
+        return;
+    }
+    if (bdrv_encoding_open(from, &encoding) < 0) {
+        spellings->problem = ", which cannot be converted here";
+        return;
+    }
+    if (bdrv_encoding_convert(encoding, name, &converted) < 0) {
+        spellings->problem = ", in which it means nothing";
+    } else {
+        add(spellings, converted);
+        add(spellings, with_slashes(converted));
+    }
+    bdrv_encoding_close(encoding);
+}
+
 int vmdk_spellings(const Vmdk *image, const char *name, VmdkSpellings *spellings)
 {
-    VmdkSlice encoding;
+    const char *encoding = vmdk_encoding_of(image, name);
 
-    *spellings = (VmdkSpellings){.list = {strdup(name)}, .count = 1};
+    *spellings = (VmdkSpellings){.list = {strdup(name)}, .count = 1, .problem = ""};
     if (!spellings->list[0]) {
         return -ENOMEM;
     }
     add(spellings, with_slashes(name));
-    if (vmdk_encoding_of(image, name, &encoding)) {
-        char *converted = to_utf8(name, encoding);
-
-        add(spellings, converted);
-        add(spellings, converted ? with_slashes(converted) : NULL);
+    if (encoding) {
+        add_converted(spellings, name, encoding);
     }
     return 0;
 }

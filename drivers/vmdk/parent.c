@@ -120,8 +120,15 @@ static int open_hint(Vmdk *image, const char *hint)
         return ret;
     }
     ret = open_spelt(image, &spellings);
+    if (ret < 0) {
+        ret = tell(image, hint);
+    }
+    if (ret < 0 && *spellings.problem) {
+        bdrv_error_prefix(image->bs, ret, "the parent's name is in the encoding %.64s%s",
+                          vmdk_encoding_of(image, hint), spellings.problem);
+    }
     vmdk_spellings_free(&spellings);
-    return ret < 0 ? tell(image, hint) : 0;
+    return ret;
 }
 
 int vmdk_parent_open(Vmdk *image)

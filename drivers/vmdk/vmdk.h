@@ -359,6 +359,8 @@ int vmdk_descriptor_change(Vmdk *image, const char *text);
 typedef struct VmdkSpellings {
     char *list[4]; /* [0] is the name as it stands */
     size_t count;
+    const char *problem; /* why it was not converted, to follow the encoding; "": it was,
+                          * or needs not be */
 } VmdkSpellings;
 
 int vmdk_spellings(const Vmdk *image, const char *name, VmdkSpellings *spellings);
@@ -366,9 +368,9 @@ void vmdk_spellings_free(VmdkSpellings *spellings);
 /* Remembers what the descriptor, just parsed, says of the names in it: files are opened
  * at any time, also while another thread changes the text.  0 or -ENOMEM. */
 int vmdk_note_encoding(Vmdk *image);
-/* Does the descriptor say in which encoding name is, which has more than ASCII in
- * it?  1 and what it says, or 0. */
-int vmdk_encoding_of(const Vmdk *image, const char *name, VmdkSlice *encoding);
+/* In which encoding the descriptor says that name is, which has more than ASCII in it.
+ * NULL: it does not say, or the name has not. */
+const char *vmdk_encoding_of(const Vmdk *image, const char *name);
 
 /* ---------------------------------------------------------------- parent.c */
 
