@@ -194,6 +194,39 @@ static int survey_entry(VmdkSurvey *survey, int64_t grain, uint32_t entry, uint3
     return reserve(survey, grain, copy);
 }
 
+/* What two entries of the other set have does not tell which of them it belongs to. */
+static int note_copy(VmdkCheckMap *map, int64_t grain, uint32_t copy)
+{
+    const int64_t start = (int64_t)copy * BDRV_SECTOR_SIZE;
+    const int64_t end = start + vmdk_check_covered(map, grain);
+    int ret = 0;
+
+    if (vmdk_check_class(map, grain, copy) != VMDK_ENTRY_GRAIN || start % map->seen.unit != 0) {
+        return 0;
+    }
+    if (map->copies.bytes && vmdk_bits_any(&map->copies, start, end)) {
+        ret = mark(map, &map->contested, grain, copy);
+    }
+    return ret < 0 ? ret : mark(map, &map->copies, grain, copy);
+}
+
+/* Of a table whose two copies differ.  (What both have is in map->seen.) */
+static int note_copies(VmdkCheckMap *map, int64_t table, const uint8_t *primary,
+                       const uint8_t *copy)
+{
+    const int64_t grains = bdrv_div_up(map->length, map->grain) - table * map->gtes;
+    int ret = 0;
+
+    for (int64_t i = 0; ret == 0 && i < map->gtes && i < grains; i++) {
+        const uint32_t other = bdrv_load_le32(copy + i * ENTRY_BYTES);
+
+        if (other != bdrv_load_le32(primary + i * ENTRY_BYTES)) {
+            ret = note_copy(map, table * map->gtes + i, other);
+        }
+    }
+    return ret;
+}
+
 static int is_blank(const uint8_t *bytes, size_t size)
 {
     return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
@@ -209,8 +242,9 @@ static int survey_table(VmdkSurvey *survey, int64_t table, const uint8_t *primar
 
     if (copy != primary && memcmp(primary, copy, (size_t)count * ENTRY_BYTES) != 0) {
         survey->odd = 1;
+        ret = note_copies(map, table, primary, copy);
     }
-    if (is_blank(primary, (size_t)count * ENTRY_BYTES)) {
+    if (ret == 0 && is_blank(primary, (size_t)count * ENTRY_BYTES)) {
         return 0;
     }
     for (int64_t i = 0; ret == 0 && i < count; i++) {
@@ -299,10 +333,7 @@ static int first_walk(VmdkSurvey *survey, VmdkTablePiece *piece)
     }
     if (ret == 1) { /* grains that are not aligned: all again, sector by sector */
         *map->c->result = before;
-        free(map->seen.bytes);
-        free(map->shared.bytes);
-        free(map->reserved.bytes);
-        map->shared.bytes = map->reserved.bytes = NULL;
+        vmdk_check_forget_grains(map);
         survey->previous_end = -1;
         survey->zeroed = 0;
         ret = vmdk_bits_new(&map->seen, map->file_size + map->grain, BDRV_SECTOR_SIZE);

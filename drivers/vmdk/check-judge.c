@@ -4,16 +4,18 @@
  *
  *      GT          redundant GT    becomes
  *      a grain     anything else   the grain
- *      … shared    one of its own  its own
+ *      … shared    one of its own  its own: that no other entry of either set has
  *      … shared    anything else   a copy of the grain, for all but the first
- *      0           a free grain    that grain: the entry was lost, or a crash
+ *      0           one of its own  that grain: the entry was lost, or a crash
  *                                  came between the two writes
  *      0, zeroed   anything else   what it is
  *      impossible  anything else   that
  *      impossible  impossible      0: what was there is gone
  *
- * So whatever could be read before reads the same afterwards, or as it did
- * before the damage.  Entries in a row that share one fate are one finding.
+ * (Two entries of the other set on one grain: it belongs to one of them, and to
+ * take it for the wrong one would spoil a range that was right.)  So whatever
+ * could be read before reads the same afterwards, or as it did before the
+ * damage.  Entries in a row that share one fate are one finding.
  */
 #include "check-judge.h"
 
@@ -100,12 +102,12 @@ static int is_in(const VmdkCheckMap *map, const VmdkBits *bits, int64_t grain, u
     return bits->bytes && vmdk_bits_any(bits, start_of(entry), end_of(map, grain, entry));
 }
 
-/* A grain that no other entry has. */
-static int is_free_grain(const VmdkCheckMap *map, int64_t grain, uint32_t entry)
+/* A grain that no other entry has, in either set. */
+static int is_its_own(const VmdkCheckMap *map, int64_t grain, uint32_t entry)
 {
     return vmdk_check_class(map, grain, entry) == VMDK_ENTRY_GRAIN &&
            (map->any_place || map->unaligned || start_of(entry) % map->grain == 0) &&
-           !is_in(map, &map->seen, grain, entry);
+           !is_in(map, &map->seen, grain, entry) && !is_in(map, &map->contested, grain, entry);
 }
 
 static Decision decide_grain(VmdkJudge *judge, int64_t grain, uint32_t entry, uint32_t copy)
@@ -113,7 +115,7 @@ static Decision decide_grain(VmdkJudge *judge, int64_t grain, uint32_t entry, ui
     const VmdkCheckMap *map = judge->map;
 
     if (is_in(map, &map->shared, grain, entry)) {
-        if (copy != entry && is_free_grain(map, grain, copy)) {
+        if (copy != entry && is_its_own(map, grain, copy)) {
             return (Decision){.fate = FATE_UNSHARED, .entry = copy};
         }
         if (is_in(map, &judge->taken, grain, entry)) {
@@ -129,7 +131,7 @@ static Decision decide_cut(VmdkJudge *judge, int64_t grain, uint32_t entry, uint
     Decision decision = decide_grain(judge, grain, entry, copy);
 
     if (decision.fate == FATE_FINE || decision.fate == FATE_STALE) {
-        if (copy != entry && is_free_grain(judge->map, grain, copy)) {
+        if (copy != entry && is_its_own(judge->map, grain, copy)) {
             return (Decision){.fate = FATE_RESTORED, .entry = copy};
         }
         decision.fate = FATE_CUT;
@@ -143,7 +145,7 @@ static Decision decide_empty(const VmdkCheckMap *map, int64_t grain, uint32_t co
     if (copy == 0) {
         return (Decision){.fate = FATE_FINE};
     }
-    if ((is_free_grain(map, grain, copy) && !is_in(map, &map->reserved, grain, copy)) ||
+    if ((is_its_own(map, grain, copy) && !is_in(map, &map->reserved, grain, copy)) ||
         vmdk_check_class(map, grain, copy) == VMDK_ENTRY_ZEROED) {
         return (Decision){.fate = FATE_MISSING, .entry = copy};
     }

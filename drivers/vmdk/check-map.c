@@ -134,6 +134,17 @@ int vmdk_check_map(VmdkCheckMap *map)
     return ret < 0 ? ret : vmdk_check_leaks(map);
 }
 
+void vmdk_check_forget_grains(VmdkCheckMap *map)
+{
+    VmdkBits *const all[] = {&map->seen, &map->shared, &map->reserved, &map->copies,
+                             &map->contested};
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        free(all[i]->bytes);
+        all[i]->bytes = NULL;
+    }
+}
+
 void vmdk_check_map_free(VmdkCheckMap *map)
 {
     for (int set = 0; set < VMDK_SETS; set++) {
@@ -143,10 +154,5 @@ void vmdk_check_map_free(VmdkCheckMap *map)
     free(map->swapped);
     map->swapped = NULL;
     vmdk_regions_free(&map->regions);
-    free(map->seen.bytes);
-    free(map->shared.bytes);
-    free(map->reserved.bytes);
-    map->reserved.bytes = NULL;
-    map->seen.bytes = NULL;
-    map->shared.bytes = NULL;
+    vmdk_check_forget_grains(map);
 }

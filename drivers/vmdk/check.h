@@ -117,6 +117,8 @@ typedef struct VmdkCheckMap {
     VmdkBits seen;           /* what the grains of the tables occupy */
     VmdkBits shared;         /* bytes NULL: nothing is shared */
     VmdkBits reserved;       /* what takes the place of impossible entries; the same */
+    VmdkBits copies;         /* what only entries of the other set have; the same */
+    VmdkBits contested;      /* … and more than one of them; the same */
     int64_t used_end;        /* of grains and tables */
     int64_t next;            /* where a repair puts what is new */
     int zeroed_unflagged;    /* there are GTEs of 1 that the header does not allow */
@@ -129,6 +131,8 @@ typedef struct VmdkCheckMap {
  * descriptor; he calls vmdk_check_map_free() in any case. */
 int vmdk_check_map(VmdkCheckMap *map);
 void vmdk_check_map_free(VmdkCheckMap *map);
+/* Forgets what the tables' grains occupy: all that is bits. */
+void vmdk_check_forget_grains(VmdkCheckMap *map);
 
 int vmdk_check_directories(VmdkCheckMap *map);
 int vmdk_check_entries(VmdkCheckMap *map);

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * t-check-shared.c - two entries on one grain, and what the other set has for
+ * them: a repair takes it only if that is certain, and leaves alone what reads
+ * right.
+ *
+ *              GT            redundant GT
+ *              [2]  [5]      [2]  [5]
+ *      right    A    B        A    B
+ *      both     A    A        B    B      whose is A, whose is B?
+ */
+#include "damage.h"
+
+static void set_entry(Built *b, int set, int grain, uint32_t entry)
+{
+    bdrv_store_le32(build_gte(b, set, grain), entry);
+}
+
+static void assert_sound(BlockDriverState *memory)
+{
+    Findings f;
+
+    check_memory(memory, 0, &f);
+    ck_assert_msg(f.result.corruptions + f.result.mismatches + f.result.unrecoverable == 0,
+                  "after the repair: %.2000s", f.text);
+}
+
+/* What grain reads, before and after a repair that must leave a sound image. */
+static void assert_reads_as_before(BlockDriverState *memory, int grain, unsigned generation)
+{
+    BlockDriverState *disk = open_memory(memory, 0);
+    Findings f;
+
+    assert_pattern(disk, grain * D_GRAIN, D_GRAIN, generation);
+    assert_ok(bdrv_close(disk));
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    assert_sound(memory);
+    disk = open_memory(memory, 0);
+    assert_pattern(disk, grain * D_GRAIN, D_GRAIN, generation);
+    assert_ok(bdrv_close(disk));
+}
+
+/* A repair gave an entry what two entries of the redundant set had, so that a range
+ * that was right became another's. */
+START_TEST(what_both_sets_have_twice_is_not_swapped)
+{
+    const int right = _i ? 5 : 2, wrong = _i ? 2 : 5;
+    Built b = damage_image(0);
+    BlockDriverState *memory;
+
+    set_entry(&b, 1, right, bdrv_load_le32(build_gte(&b, 0, wrong)));
+    set_entry(&b, 0, wrong, bdrv_load_le32(build_gte(&b, 0, right)));
+    memory = build_memory(&b);
+    assert_reads_as_before(memory, right, (unsigned)right + 1);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
+/* A repair put a grain that another entry had lost where rightly nothing was. */
+START_TEST(what_the_other_set_has_twice_does_not_fill_a_hole)
+{
+    Built b = damage_image(0);
+    BlockDriverState *memory;
+
+    set_entry(&b, 1, 3, bdrv_load_le32(build_gte(&b, 0, 5)));
+    set_entry(&b, 0, 5, bdrv_load_le32(build_gte(&b, 0, 200)));
+    memory = build_memory(&b);
+    assert_reads_as_before(memory, 3, PATTERN_ZEROS);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
+/* A repair took for a shared entry the grain that another, impossible one was read
+ * through: that one then had a copy of it. */
+START_TEST(what_an_impossible_entry_is_read_through_stays_its_own)
+{
+    Built b = damage_image(0);
+    const uint32_t grain = bdrv_load_le32(build_gte(&b, 0, 5));
+    uint8_t now[D_GRAIN], shared[D_GRAIN];
+    BlockDriverState *memory, *disk;
+
+    set_entry(&b, 0, 5, 0xfffffff0);
+    set_entry(&b, 1, 2, grain);
+    set_entry(&b, 0, 2, bdrv_load_le32(build_gte(&b, 0, 1)));
+    memory = build_memory(&b);
+    assert_reads_as_before(memory, 5, 6);
+    disk = open_memory(memory, 0);
+    assert_ok(bdrv_pread(disk, now, D_GRAIN, 2 * D_GRAIN));
+    assert_ok(bdrv_pread(disk, shared, D_GRAIN, D_GRAIN));
+    ck_assert_mem_eq(now, shared, D_GRAIN); /* as it read with the wrong entry */
+    bdrv_close(disk);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    const TTest *const tests[] = {
+        what_the_other_set_has_twice_does_not_fill_a_hole,
+        what_an_impossible_entry_is_read_through_stays_its_own,
+        NULL,
+    };
+    Suite *suite = suite_create("vmdk/check-shared");
+    TCase *tc = suite_add_case(suite, "shared", tests, 20);
+
+    tcase_add_loop_test(tc, what_both_sets_have_twice_is_not_swapped, 0, 2);
+    return suite;
+}
