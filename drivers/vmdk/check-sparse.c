@@ -44,8 +44,17 @@ static int64_t line_sectors(const VmdkExtent *extent)
     return extent->line->sectors;
 }
 
-static void report_header(VmdkCheck *c, const VmdkExtent *extent, const char *why, int found)
+/* What a lost header is made from, or why it is not. */
+typedef enum Remains {
+    REMAINS_NOTHING,
+    REMAINS_DIRECTORIES, /* it can be worked out */
+    REMAINS_STREAM       /* it would have to be that of a stream */
+} Remains;
+
+static void report_header(VmdkCheck *c, const VmdkExtent *extent, const char *why,
+                          Remains remains)
 {
+    const int found = remains == REMAINS_DIRECTORIES;
     const BdrvFinding finding = {
         .kind = found ? BDRV_FINDING_CORRUPTION : BDRV_FINDING_UNRECOVERABLE,
         .offset = extent->start,
@@ -54,7 +63,9 @@ static void report_header(VmdkCheck *c, const VmdkExtent *extent, const char *wh
         .repaired = found && c->mend_all,
     };
 
-    vmdk_found(c, &finding, "%s: the header is unusable: %s", vmdk_check_name(extent), why);
+    vmdk_found(c, &finding, "%s: the header is unusable: %s%s", vmdk_check_name(extent), why,
+               remains == REMAINS_STREAM ? "; the extent is a stream, and has no footer that "
+                                           "is a copy of the header" : "");
 }
 
 static int write_header(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeader *header)
@@ -65,25 +76,69 @@ static int write_header(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeader
     return vmdk_mend_bytes(c, extent->file, bytes, sizeof bytes, 0);
 }
 
+/* The directories of a stream fit an uncompressed layout too: what lies behind them
+ * tells.  0 or -errno. */
+static int search_remains(VmdkExtent *extent, VmdkHeader *header, Remains *remains)
+{
+    int64_t set;
+    int ret;
+
+    if (vmdk_type_is_stream(extent->image)) {
+        *remains = REMAINS_STREAM;
+        return 0;
+    }
+    ret = vmdk_header_rebuild(extent, line_sectors(extent), header);
+    if (ret <= 0) {
+        return ret;
+    }
+    set = vmdk_header_gd_sectors(header) + vmdk_header_tables(header) *
+                                               vmdk_header_gt_sectors(header);
+    ret = vmdk_has_packed_grains(extent->file, header->gd_sector + (uint64_t)set,
+                                 header->capacity_sectors);
+    *remains = ret == 1 ? REMAINS_STREAM : REMAINS_DIRECTORIES;
+    return ret < 0 ? ret : 0;
+}
+
 /* 1: there is a header to go on with; 0: there is none, as reported. */
 static int replace_header(VmdkCheck *c, VmdkExtent *extent, const uint8_t *bytes,
                           VmdkHeader *header)
 {
     char *why = strdup(bdrv_errmsg());
-    int found = 0, ret = why ? 0 : -ENOMEM;
+    Remains remains = REMAINS_NOTHING;
+    int ret = why ? 0 : -ENOMEM;
 
     if (ret == 0 && !was_sent_as_text(bytes)) {
-        found = vmdk_header_rebuild(extent, line_sectors(extent), header);
-        ret = found < 0 ? found : 0;
+        ret = search_remains(extent, header, &remains);
     }
     if (ret == 0) {
-        report_header(c, extent, why, found);
+        report_header(c, extent, why, remains);
     }
-    if (ret == 0 && found && c->mend_all) {
+    if (ret == 0 && remains == REMAINS_DIRECTORIES && c->mend_all) {
         ret = write_header(c, extent, header);
     }
     free(why);
-    return ret < 0 ? ret : found;
+    return ret < 0 ? ret : remains == REMAINS_DIRECTORIES;
+}
+
+/* A header that can be used, but not for what lies behind it.  1: as reported. */
+static int check_kind(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeader *header)
+{
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_UNRECOVERABLE,
+        .offset = extent->start,
+        .bytes = extent->length,
+    };
+    int ret = vmdk_type_is_stream(extent->image)
+                  ? vmdk_has_packed_grains(extent->file, header->overhead_sectors,
+                                           header->capacity_sectors)
+                  : 0;
+
+    if (ret == 1) {
+        vmdk_found(c, &finding, "%s: the header is unusable: its flags are 0x%" PRIx32 ", which "
+                   "says that grains are not compressed, but they are, and the descriptor says "
+                   "so", vmdk_check_name(extent), header->flags);
+    }
+    return ret;
 }
 
 /* ----------------------------------------------------- places of directories */
@@ -502,7 +557,9 @@ int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent)
     }
     ret = vmdk_header_read(extent->file, &header);
     if (ret == 0) {
-        return check_body(c, extent, &header);
+        ret = check_kind(c, extent, &header);
+        ret = ret == 0 ? check_body(c, extent, &header) : ret;
+        return ret == 1 ? 0 : ret;
     }
     if (ret == -EIO) {
         return ret; /* it could be read a moment ago: no reason to write another */

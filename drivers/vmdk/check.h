@@ -11,6 +11,7 @@
  *     check-leaks.c     space that nothing uses
  *     check-map.c       what those three share
  *     check-walk.c check-stream.c   compressed extents, along their markers
+ *     check-signs.c     a stream whose header does not say that it is one
  *     check-plain.c     extents without tables; missing files
  *     check-link.c      descriptor, CID, parent, change tracking
  *     guess.c           which extents lie beside a text that makes no sense
@@ -75,6 +76,14 @@ int vmdk_stream_has_footer(const VmdkExtent *extent);
 int vmdk_check_link(VmdkCheck *c);
 /* Sets the size in the extent's line. */
 int vmdk_mend_line(VmdkCheck *c, VmdkExtent *extent, int64_t sectors);
+
+/* ---------------------------------------------------------- check-signs.c */
+
+/* Does the descriptor say that the image is a stream? */
+int vmdk_type_is_stream(const Vmdk *image);
+/* Does a compressed grain of a disk of capacity sectors begin at the sector of the
+ * file or soon behind it?  1, 0 or -errno. */
+int vmdk_has_packed_grains(BlockDriverState *file, uint64_t sector, uint64_t capacity);
 
 /* ------------------------------------------------------------------- the map */
 

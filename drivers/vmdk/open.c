@@ -297,7 +297,7 @@ static int check_not_headless(const Vmdk *image)
     if (ret == 0 && size > VMDK_HEADER_BYTES && !vmdk_descriptor_probe(head, size) &&
         vmdk_descriptor_probe(head + VMDK_HEADER_BYTES, size - VMDK_HEADER_BYTES)) {
         return bdrv_error(image->bs, -EINVAL, "this is a sparse extent whose header is destroyed: "
-                          "img-check -r all can make it anew");
+                          "img-check tells whether it can be made anew");
     }
     return ret;
 }

@@ -232,6 +232,70 @@ START_TEST(row_22_grains_out_of_order)
 }
 END_TEST
 
+/* ---- a stream whose header does not say so: tables in front, no footer ---- */
+
+enum {
+    FRONT_GD = 21,
+    FRONT_GT = 22
+};
+
+static BuiltStream front_image(void)
+{
+    BuiltStream b = stream_begin(SECTORS);
+
+    bdrv_store_le64(b.bytes + AT_GD, FRONT_GD);
+    bdrv_store_le32(b.bytes + FRONT_GD * SECTOR, FRONT_GT);
+    b.gt = FRONT_GT;
+    for (int i = 0; i < USED; i++) {
+        stream_add(&b, used[i], (unsigned)used[i] + 1);
+        bdrv_store_le32(stream_gte(&b, used[i]), b.entries[used[i]]);
+    }
+    b.size += SECTOR; /* the end */
+    return b;
+}
+
+static void stream_hopeless(BuiltStream *b, const char *text)
+{
+    BlockDriverState *memory = stream_memory(b);
+
+    assert_hopeless(memory, BDRV_FINDING_UNRECOVERABLE, text);
+    bdrv_close(memory);
+    free(b->bytes);
+}
+
+/* A repair rebuilt an uncompressed header over a stream, and cut the stream up as if
+ * its blocks were grains. */
+START_TEST(a_front_stream_without_a_header_is_left_alone)
+{
+    BuiltStream b = front_image();
+
+    memset(b.bytes, 0, _i == 0 ? 1 : SECTOR);
+    stream_hopeless(&b, "the extent is a stream");
+}
+END_TEST
+
+/* Without a descriptor that says so, the repair did the same. */
+START_TEST(compressed_grains_tell_a_stream_of_another_type)
+{
+    BuiltStream b = front_image();
+    char *type = strstr((char *)b.bytes + SECTOR, "streamOptimized");
+
+    memcpy(type, "monolithicSpars", strlen("streamOptimized"));
+    memset(b.bytes, 0, SECTOR);
+    stream_hopeless(&b, "the extent is a stream");
+}
+END_TEST
+
+/* A repair took a stream whose flags say that it is none for an uncompressed image. */
+START_TEST(flags_that_deny_compression_do_not_let_a_repair_touch_the_grains)
+{
+    BuiltStream b = front_image();
+
+    bdrv_store_le32(b.bytes + AT_FLAGS, _i == 0 ? 1 : 0x20001);
+    stream_hopeless(&b, _i == 0 ? "its flags are 0x1," : "flags are 0x20001");
+}
+END_TEST
+
 /* What ends in the midst of a repair can be repaired again. */
 START_TEST(an_interrupted_repair_can_be_begun_again)
 {
@@ -280,6 +344,7 @@ Suite *test_suite(void)
         two_entries_exchanged,
         row_21_so_many_trailing_bytes_that_the_footer_is_not_found,
         row_22_grains_out_of_order,
+        compressed_grains_tell_a_stream_of_another_type,
         an_interrupted_repair_can_be_begun_again,
         NULL,
     };
@@ -288,5 +353,8 @@ Suite *test_suite(void)
 
     tcase_add_loop_test(tc, row_20_gte_wrong, 0, 4);
     tcase_add_loop_test(tc, row_21_trailing_bytes, 0, 3);
+    tcase_add_loop_test(tc, a_front_stream_without_a_header_is_left_alone, 0, 2);
+    tcase_add_loop_test(tc, flags_that_deny_compression_do_not_let_a_repair_touch_the_grains, 0,
+                        2);
     return suite;
 }
