@@ -409,8 +409,11 @@ int vmdk_image_open(Vmdk *image, const BdrvOptions *options)
         ret = bdrv_table_new(&image->table, image->bs);
     }
     if (ret == 0) {
-        ret = open_by_magic(image, bdrv_option_bool(options, "extent"));
-        ret = ret < 0 && checking ? vmdk_image_salvage(image, ret) : ret;
+        const int as_extent = bdrv_option_bool(options, "extent");
+
+        ret = open_by_magic(image, as_extent);
+        /* What can be salvaged is the image, which was not asked for then. */
+        ret = ret < 0 && checking && !as_extent ? vmdk_image_salvage(image, ret) : ret;
     }
     if (ret == 0 && !checking) {
         ret = check_writable(image);
