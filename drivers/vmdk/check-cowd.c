@@ -60,7 +60,7 @@ static int replace_header(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *head
 static int check_free_sector(VmdkCheckMap *map, VmdkCowdHeader *header)
 {
     VmdkCheck *c = map->c;
-    const int64_t used = bdrv_div_up(bdrv_max(map->used_end, map->next), BDRV_SECTOR_SIZE);
+    const int64_t used = bdrv_div_up(map->used_end, BDRV_SECTOR_SIZE);
     const int64_t size = bdrv_getlength(map->file) / BDRV_SECTOR_SIZE;
     const int low = header->free_sector < used;
     const BdrvFinding finding = {
@@ -79,6 +79,20 @@ static int check_free_sector(VmdkCheckMap *map, VmdkCowdHeader *header)
     header->free_sector = (uint32_t)used;
     return c->mend_all ? write_field(c, map->extent, header->free_sector, VMDK_COWD_FREE_OFFSET)
                        : 0;
+}
+
+/* What a repair of leaks cut off the file, freeSector was behind: it goes where the
+ * file ends now.  (Until then other programs would only leave a gap.) */
+static int follow_cut(VmdkCheckMap *map, VmdkCowdHeader *header, int64_t size)
+{
+    const int64_t end = bdrv_div_up(map->file_size, BDRV_SECTOR_SIZE);
+
+    if (map->file_size >= size || header->free_sector <= end ||
+        header->free_sector > bdrv_div_up(size, BDRV_SECTOR_SIZE)) {
+        return 0;
+    }
+    header->free_sector = (uint32_t)end;
+    return write_field(map->c, map->extent, header->free_sector, VMDK_COWD_FREE_OFFSET);
 }
 
 static int check_unclean(VmdkCheck *c, VmdkExtent *extent, const VmdkCowdHeader *header)
@@ -199,6 +213,7 @@ static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *header)
 {
     VmdkCheckMap map = {.c = c, .extent = extent, .file = extent->file,
                         .file_size = bdrv_getlength(extent->file)};
+    const int64_t size = map.file_size;
     int ret = check_capacity(c, extent, header);
 
     if (ret == 0) {
@@ -206,6 +221,9 @@ static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *header)
     }
     if (ret == 0) {
         ret = check_tables(&map, header);
+    }
+    if (ret == 0 && !header->legacy) {
+        ret = follow_cut(&map, header, size);
     }
     if (ret == 0 && !header->legacy) {
         ret = check_free_sector(&map, header);

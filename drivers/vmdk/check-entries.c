@@ -370,7 +370,7 @@ int vmdk_check_entries(VmdkCheckMap *map)
 
     map->c->result->total_clusters += bdrv_div_up(map->length, map->grain);
     if (map->regions.count > 0) {
-        map->used_end = map->regions.list[map->regions.count - 1].end;
+        map->used_end = bdrv_max(map->used_end, map->regions.list[map->regions.count - 1].end);
     }
     piece.entries[VMDK_PRIMARY] = malloc(size);
     piece.entries[VMDK_REDUNDANT] = malloc(size);

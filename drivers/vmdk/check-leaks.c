@@ -69,12 +69,26 @@ static int next_unused(const VmdkCheckMap *map, int64_t limit, int64_t *start, i
     return 0;
 }
 
+/* A directory that grew is behind what there was then, and no longer where it was
+ * made (resize-cowd.c).  No repair can bring that room back. */
+static int is_former_directory(const VmdkCheckMap *map, int64_t start, int64_t end)
+{
+    const int64_t bytes = bdrv_round_up(map->tables * (int64_t)sizeof *map->gd[VMDK_PRIMARY],
+                                        BDRV_SECTOR_SIZE);
+
+    return map->any_place && map->gd_at[VMDK_PRIMARY] > map->first_data && end - start <= bytes &&
+           end != map->file_size;
+}
+
 /* Is it worth a word?  Tables are put at any sector, so that less than a grain
  * may be left before the next one. */
 static int is_leak(const VmdkCheckMap *map, int64_t start, int64_t end)
 {
     const int64_t unit = map->any_place ? BDRV_SECTOR_SIZE : map->grain;
 
+    if (is_former_directory(map, start, end)) {
+        return 0;
+    }
     return end == map->file_size || bdrv_round_up(start, unit) + map->grain <= end;
 }
 

@@ -86,6 +86,7 @@ int64_t vmdk_check_take(VmdkCheckMap *map, int64_t bytes, int64_t unit)
     int64_t start = bdrv_round_up(bdrv_max(map->next, map->file_size), unit);
 
     map->next = start + bytes;
+    map->used_end = bdrv_max(map->used_end, map->next);
     return start;
 }
 
