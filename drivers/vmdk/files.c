@@ -79,12 +79,23 @@ static int open_node(Vmdk *image, VmdkFile *file)
 
 /* ---------------------------------------------------------- opening, closing */
 
+/* No memory: it will be asked for again. */
+static void note_path(VmdkFile *file)
+{
+    if (!file->path && file->node) {
+        file->path = strdup(bdrv_filename(file->node));
+    }
+}
+
 static int close_file(Vmdk *image, VmdkFile *file)
 {
     BlockDriverState *node = file->node;
 
     if (!node || !file->name || file->open_extents > 0) {
         return 0;
+    }
+    if (image->files.partial) {
+        note_path(file);
     }
     bdrv_table_forget(image->table, node);
     file->node = NULL;
@@ -156,6 +167,7 @@ static int open_extent(VmdkExtent *extent)
         files->open[files->open_extents++] = extent;
     }
     atomic_store(&extent->used, 1);
+    extent->was_open = 1;
     return 0;
 }
 
@@ -272,6 +284,45 @@ void vmdk_extent_leave(VmdkExtent *extent)
     if (extent->image->files.partial) {
         atomic_fetch_sub(&extent->users, 1);
     }
+}
+
+/* ---------------------------------------------------------------------- a look */
+
+static VmdkExtentFacts facts_of(const VmdkExtent *extent)
+{
+    const VmdkFile *file = extent->source;
+
+    return (VmdkExtentFacts){
+        .path = file && file->path ? file->path : "",
+        .length = extent->length,
+        .cluster_size = extent->cluster_size,
+        .compressed = extent->compressed,
+    };
+}
+
+int vmdk_extent_look(VmdkExtent *extent, VmdkExtentFacts *facts)
+{
+    VmdkFiles *files = &extent->image->files;
+    VmdkFile *file = extent->source;
+    int known, ret;
+
+    pthread_mutex_lock(&files->lock);
+    known = extent->was_open && (!file || file->path);
+    *facts = facts_of(extent);
+    pthread_mutex_unlock(&files->lock);
+    ret = known ? 0 : vmdk_extent_enter(extent);
+    if (known || ret < 0) {
+        return ret;
+    }
+    pthread_mutex_lock(&files->lock);
+    if (file) {
+        note_path(file);
+        ret = file->node && !file->path ? -ENOMEM : 0; /* no node: its file is missing */
+    }
+    *facts = facts_of(extent);
+    pthread_mutex_unlock(&files->lock);
+    vmdk_extent_leave(extent);
+    return ret;
 }
 
 /* ------------------------------------------------------------------ the table */
@@ -423,6 +474,7 @@ void vmdk_files_close(Vmdk *image)
     for (size_t i = 0; i < files->count; i++) {
         files->list[i].open_extents = 0;
         (void)close_file(image, &files->list[i]);
+        free(files->list[i].path);
     }
     free(files->open);
     free(files->list);

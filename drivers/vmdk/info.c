@@ -95,25 +95,31 @@ int vmdk_get_info(BlockDriverState *bs, BdrvInfo *info)
 /* ----------------------------------------------------------------- details */
 
 /* The kind is shown where a descriptor of its own says it. */
-static const char *shown_format(const Vmdk *image, const VmdkExtent *extent)
+static const char *shown_format(const VmdkExtent *extent)
 {
-    return extent->file == bdrv_file(image->bs) ? "" : vmdk_kind_name(extent->line->kind);
+    return extent->source && !extent->source->name ? "" : vmdk_kind_name(extent->line->kind);
 }
 
-static void tell_extent(const Vmdk *image, const VmdkExtent *extent, BdrvDetails *details)
+static int tell_extent(VmdkExtent *extent, BdrvDetails *details)
 {
+    VmdkExtentFacts facts;
+    int ret = vmdk_extent_look(extent, &facts);
+
+    if (ret < 0) {
+        return ret;
+    }
     bdrv_detail_object(details, NULL);
-    if (extent->compressed) {
+    if (facts.compressed) {
         bdrv_detail_bool(details, "compressed", 1);
     }
-    bdrv_detail_number(details, "virtual-size", extent->length);
-    bdrv_detail_string(details, "filename",
-                       extent->file ? bdrv_filename(extent->file) : "");
-    if (extent->cluster_size != 0) {
-        bdrv_detail_number(details, "cluster-size", extent->cluster_size);
+    bdrv_detail_number(details, "virtual-size", facts.length);
+    bdrv_detail_string(details, "filename", facts.path);
+    if (facts.cluster_size != 0) {
+        bdrv_detail_number(details, "cluster-size", facts.cluster_size);
     }
-    bdrv_detail_string(details, "format", shown_format(image, extent));
+    bdrv_detail_string(details, "format", shown_format(extent));
     bdrv_detail_end(details);
+    return 0;
 }
 
 static void tell_data_base(const char *text, BdrvDetails *details)
@@ -145,11 +151,7 @@ int vmdk_get_details(BlockDriverState *bs, BdrvDetails *details)
     bdrv_detail_string(details, "create-type", d->create_type ? d->create_type : "");
     bdrv_detail_list(details, "extents");
     for (size_t i = 0; ret == 0 && i < image->extent_count; i++) {
-        ret = vmdk_extent_enter(&image->extents[i]);
-        if (ret == 0) {
-            tell_extent(image, &image->extents[i], details);
-            vmdk_extent_leave(&image->extents[i]);
-        }
+        ret = tell_extent(&image->extents[i], details);
     }
     bdrv_detail_end(details);
     if (d->text) {

@@ -41,6 +41,9 @@ int vmdk_extents_reopen(Vmdk *image)
     files->open_count = 0;
     files->hand = 0;
     ret = vmdk_extents_open(image, own_file);
+    for (size_t i = 0; i < files->former_count; i++) {
+        free(files->former[i].path);
+    }
     free(files->former);
     files->former = NULL;
     files->former_count = 0;

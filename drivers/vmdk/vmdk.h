@@ -76,6 +76,7 @@ struct VmdkExtent {
     VmdkFile *source; /* where file comes from; NULL: it has none */
     atomic_int users; /* requests under way in it; < 0: it is closed */
     atomic_int used;  /* since the clock's hand last came by */
+    int was_open;     /* what open sets is set */
 };
 
 /* One kind of extent.  Offsets count from the extent's beginning, ranges lie
@@ -208,6 +209,8 @@ struct VmdkFile {
     BlockDriverState *node; /* NULL: closed */
     int writable;           /* some extent in it is */
     size_t open_extents;
+    char *path;             /* what bdrv_filename() of the node says or said; NULL: as yet
+                             * not needed */
 };
 
 typedef struct VmdkFiles {
@@ -228,6 +231,17 @@ typedef struct VmdkFiles {
  * between these two.  enter: 0, or why it cannot be opened; then leave is not called. */
 int vmdk_extent_enter(VmdkExtent *extent);
 void vmdk_extent_leave(VmdkExtent *extent);
+
+typedef struct VmdkExtentFacts {
+    const char *path; /* of its file, as long as the image has these extents; "": none */
+    int64_t length;
+    int64_t cluster_size; /* 0: none */
+    int compressed;
+} VmdkExtentFacts;
+
+/* What is told of an extent without using it: opens it only if it never was open.  0, or
+ * why it cannot be opened. */
+int vmdk_extent_look(VmdkExtent *extent, VmdkExtentFacts *facts);
 
 /* All extents are filled in as far as their lines go: finds out which are in
  * which file, and opens as many as may be open.  own_file: what the first extent
