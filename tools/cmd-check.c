@@ -225,7 +225,8 @@ static void print_counts(const BdrvCheckResult *result)
     }
     if (result->mismatches > 0) {
         printf("\n%" PRId64 " records were found on the image that disagree.\n"
-               "A repair makes them agree, and loses nothing.\n", result->mismatches);
+               "Where a repair is named above, it makes them agree, and loses nothing.\n",
+               result->mismatches);
     }
 }
 
