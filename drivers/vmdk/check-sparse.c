@@ -120,25 +120,29 @@ static int replace_header(VmdkCheck *c, VmdkExtent *extent, const uint8_t *bytes
     return ret < 0 ? ret : remains == REMAINS_DIRECTORIES;
 }
 
-/* A header that can be used, but not for what lies behind it.  1: as reported. */
-static int check_kind(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeader *header)
+/* Do the flags of a header that can be used deny what lies behind it?  Such a header
+ * is as good as destroyed.  1, 0 or -errno. */
+static int denies_stream(const VmdkExtent *extent, const VmdkHeader *header)
+{
+    const uint32_t wanted = VMDK_FLAG_COMPRESSED | VMDK_FLAG_MARKERS;
+
+    return (header->flags & wanted) != wanted && vmdk_type_is_stream(extent->image)
+               ? vmdk_has_packed_grains(extent->file, header->overhead_sectors,
+                                        header->capacity_sectors)
+               : 0;
+}
+
+static void report_flags(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeader *header)
 {
     const BdrvFinding finding = {
         .kind = BDRV_FINDING_UNRECOVERABLE,
         .offset = extent->start,
         .bytes = extent->length,
     };
-    int ret = vmdk_type_is_stream(extent->image)
-                  ? vmdk_has_packed_grains(extent->file, header->overhead_sectors,
-                                           header->capacity_sectors)
-                  : 0;
 
-    if (ret == 1) {
-        vmdk_found(c, &finding, "%s: the header is unusable: its flags are 0x%" PRIx32 ", which "
-                   "says that grains are not compressed, but they are, and the descriptor says "
-                   "so", vmdk_check_name(extent), header->flags);
-    }
-    return ret;
+    vmdk_found(c, &finding, "%s: the header is unusable: its flags are 0x%" PRIx32 ", but grains "
+               "are compressed and have markers, which are 0x30000", vmdk_check_name(extent),
+               header->flags);
 }
 
 /* ----------------------------------------------------- places of directories */
@@ -541,6 +545,25 @@ static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
     return ret == 1 ? 0 : ret;
 }
 
+/* A header that can be used, of either kind. */
+static int check_usable(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
+{
+    int ret = denies_stream(extent, header);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (ret == 1 && vmdk_stream_has_footer(extent)) {
+        return vmdk_check_stream(c, extent, NULL);
+    }
+    if (ret == 1) {
+        report_flags(c, extent, header);
+        return 0;
+    }
+    return header->flags & VMDK_FLAG_COMPRESSED ? vmdk_check_stream(c, extent, header)
+                                                : check_body(c, extent, header);
+}
+
 int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent)
 {
     uint8_t bytes[VMDK_HEADER_BYTES];
@@ -553,13 +576,11 @@ int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent)
     vmdk_header_decode(&header, bytes);
     if (vmdk_magic(bytes, sizeof bytes) == VMDK_MAGIC_SPARSE &&
         header.flags & VMDK_FLAG_COMPRESSED && !was_sent_as_text(bytes)) {
-        return vmdk_check_stream(c, extent, &header);
+        return check_usable(c, extent, &header);
     }
     ret = vmdk_header_read(extent->file, &header);
     if (ret == 0) {
-        ret = check_kind(c, extent, &header);
-        ret = ret == 0 ? check_body(c, extent, &header) : ret;
-        return ret == 1 ? 0 : ret;
+        return check_usable(c, extent, &header);
     }
     if (ret == -EIO) {
         return ret; /* it could be read a moment ago: no reason to write another */

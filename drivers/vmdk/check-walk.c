@@ -94,7 +94,8 @@ static int is_copy(const VmdkHeader *footer, const VmdkHeader *head)
 
 static int is_sane(const VmdkHeader *h)
 {
-    return h->version >= 1 && h->version <= 3 && bdrv_is_power_of_two(h->grain_sectors) &&
+    return h->version >= 1 && h->version <= 3 && h->flags & VMDK_FLAG_COMPRESSED &&
+           !(h->flags & VMDK_FLAGS_UNKNOWN) && bdrv_is_power_of_two(h->grain_sectors) &&
            h->grain_sectors <= VMDK_STREAM_GRAIN_MAX / BDRV_SECTOR_SIZE &&
            bdrv_is_power_of_two(h->gtes_per_gt) && h->gtes_per_gt >= VMDK_GTES_MIN &&
            h->gtes_per_gt <= VMDK_GTES_MAX && h->compression == 1 &&
@@ -124,6 +125,18 @@ static uint64_t choose_capacity(const VmdkStreamCheck *s, const VmdkHeader *foot
     return head;
 }
 
+/* The field, in the words of those who cannot open the extent for it. */
+static const char *why_unusable(const VmdkStreamCheck *s)
+{
+    BlockDriverState *file = s->extent->file;
+    VmdkHeader header;
+
+    return vmdk_header_read_front(file, &header) < 0 || vmdk_header_read(file, &header) < 0 ||
+                   vmdk_stream_check(file, &header) < 0
+               ? bdrv_errmsg()
+               : "it is not that of a stream";
+}
+
 static void report_unusable(VmdkStreamCheck *s, int found)
 {
     const BdrvFinding finding = {
@@ -134,8 +147,8 @@ static void report_unusable(VmdkStreamCheck *s, int found)
         .repaired = s->c->mend_all,
     };
 
-    vmdk_found(s->c, &finding, "%s: the header is unusable%s", vmdk_check_name(s->extent),
-               found ? "" : ", and there is no footer");
+    vmdk_found(s->c, &finding, "%s: the header is unusable%s: %s", vmdk_check_name(s->extent),
+               found ? "" : ", and there is no footer", why_unusable(s));
 }
 
 /* Writes the header that the footer is a copy of. */

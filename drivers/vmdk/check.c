@@ -137,6 +137,12 @@ static int64_t count_bad(const BdrvCheckResult *result)
     return result->corruptions + result->corruptions_fixed + result->unrecoverable;
 }
 
+/* The same of those that are still so after a repair. */
+static int64_t count_open(const BdrvCheckResult *result)
+{
+    return result->corruptions + result->unrecoverable;
+}
+
 /* The reason why it does not open may be one that no check looks for. */
 static void report_problem(VmdkCheck *c, const VmdkExtent *extent)
 {
@@ -152,7 +158,7 @@ static void report_problem(VmdkCheck *c, const VmdkExtent *extent)
 /* A file that is open for reading only is only looked at. */
 static int check_part(VmdkCheck *c, VmdkExtent *extent)
 {
-    const int64_t before = count_bad(c->result);
+    const int64_t before = count_bad(c->result), open_before = count_open(c->result);
     VmdkCheck own = *c;
     int ret = vmdk_extent_enter(extent);
 
@@ -170,6 +176,11 @@ static int check_part(VmdkCheck *c, VmdkExtent *extent)
     }
     if (ret == 0 && own.mended) {
         ret = reopen(extent);
+    }
+    /* What was mended is no success where it does not open afterwards. */
+    if (ret == 0 && own.mended && extent->ops == &vmdk_damaged_extent &&
+        count_open(c->result) == open_before) {
+        report_problem(c, extent);
     }
     vmdk_extent_leave(extent);
     return ret;

@@ -101,12 +101,17 @@ int vmdk_extent_open_damaged(VmdkExtent *extent, int error)
         return ret;
     }
     close_extent(extent);
-    if (vmdk_extent_open(extent) == 0) {
+    ret = vmdk_extent_open(extent);
+    if (ret == 0) {
         return 0; /* to be read, as far as it goes */
+    }
+    /* Why an open file cannot be read says more than why it cannot be written. */
+    if (ret != -ENOMEM) {
+        ret = extent->file ? note(&extent->problem) : 0;
     }
     close_extent(extent);
     extent->ops = &vmdk_damaged_extent;
-    return 0;
+    return ret;
 }
 
 /* --------------------------------------------- an image that cannot be opened */

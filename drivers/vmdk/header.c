@@ -17,10 +17,6 @@ enum {
     MARKER_FOOTER = 3
 };
 
-/* The upper half of the flags says: do not touch what you do not know. */
-#define FLAGS_UNKNOWN \
-    (UINT32_C(0xffff0000) & ~(uint32_t)(VMDK_FLAG_COMPRESSED | VMDK_FLAG_MARKERS))
-
 /* Bytes of a disk must fit an int64_t. */
 #define CAPACITY_SECTORS_MAX (UINT64_C(1) << 54)
 /* 2^26 GTs are a GD of 256 MiB. */
@@ -122,7 +118,7 @@ static int check_version(const BlockDriverState *file, const VmdkHeader *h)
         return bdrv_error(file, -EINVAL, "sparse header: version is %" PRIu32
                           "; known are 1 to 3", h->version);
     }
-    if (h->flags & FLAGS_UNKNOWN) {
+    if (h->flags & VMDK_FLAGS_UNKNOWN) {
         return bdrv_error(file, -EINVAL, "sparse header: flags are 0x%" PRIx32 "; of the upper "
                           "half only 0x10000 and 0x20000 are known, and it forbids to ignore "
                           "the others", h->flags);

@@ -19,6 +19,10 @@ enum {
     VMDK_FLAG_MARKERS = 1u << 17
 };
 
+/* The upper half of the flags says: do not touch what you do not know. */
+#define VMDK_FLAGS_UNKNOWN \
+    (UINT32_C(0xffff0000) & ~(uint32_t)(VMDK_FLAG_COMPRESSED | VMDK_FLAG_MARKERS))
+
 /* The value of gd_sector that says: see the footer. */
 #define VMDK_GD_AT_END UINT64_MAX
 

@@ -286,13 +286,59 @@ START_TEST(compressed_grains_tell_a_stream_of_another_type)
 }
 END_TEST
 
+static const struct {
+    uint32_t flags;
+    const char *text;
+} wrong_flags[] = {
+    {1, "its flags are 0x1,"},
+    {0x20001, "flags are 0x20001"},
+    {0x10001, "its flags are 0x10001,"},
+    {0x80030001, "flags are 0x80030001"},
+};
+
+enum {
+    WRONG_FLAGS = sizeof wrong_flags / sizeof *wrong_flags
+};
+
 /* A repair took a stream whose flags say that it is none for an uncompressed image. */
 START_TEST(flags_that_deny_compression_do_not_let_a_repair_touch_the_grains)
 {
     BuiltStream b = front_image();
 
-    bdrv_store_le32(b.bytes + AT_FLAGS, _i == 0 ? 1 : 0x20001);
-    stream_hopeless(&b, _i == 0 ? "its flags are 0x1," : "flags are 0x20001");
+    bdrv_store_le32(b.bytes + AT_FLAGS, wrong_flags[_i].flags);
+    stream_hopeless(&b, wrong_flags[_i].text);
+}
+END_TEST
+
+/* A repair said that it had mended a footer, and the image still did not open for a
+ * flag of the header; the footer tells what the flags were. */
+START_TEST(flags_of_a_header_are_restored_from_the_footer)
+{
+    BuiltStream b = stream_image();
+
+    bdrv_store_le32(b.bytes + AT_FLAGS, wrong_flags[_i].flags);
+    stream_mended(&b, BDRV_FINDING_CORRUPTION, "flags", -1);
+}
+END_TEST
+
+/* A repair that mended one thing said nothing of another for which the image did not
+ * open afterwards either. */
+START_TEST(what_keeps_a_mended_image_from_opening_is_told)
+{
+    BuiltStream b = stream_image();
+    char *line = strstr((char *)b.bytes + SECTOR, "RDONLY 2560 ");
+    BlockDriverState *memory;
+    Findings f;
+
+    memcpy(line, "RDONLY 9000 ", strlen("RDONLY 9000 "));
+    bdrv_store_le32(stream_gte(&b, 7), 0);
+    memory = stream_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_msg(f.result.corruptions_fixed == 1 && f.result.corruptions == 1, "%.2000s",
+                  f.text);
+    ck_assert_msg(strstr(f.text, "9000") != NULL, "%.2000s", f.text);
+    bdrv_close(memory);
+    free(b.bytes);
 }
 END_TEST
 
@@ -345,6 +391,7 @@ Suite *test_suite(void)
         row_21_so_many_trailing_bytes_that_the_footer_is_not_found,
         row_22_grains_out_of_order,
         compressed_grains_tell_a_stream_of_another_type,
+        what_keeps_a_mended_image_from_opening_is_told,
         an_interrupted_repair_can_be_begun_again,
         NULL,
     };
@@ -355,6 +402,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, row_21_trailing_bytes, 0, 3);
     tcase_add_loop_test(tc, a_front_stream_without_a_header_is_left_alone, 0, 2);
     tcase_add_loop_test(tc, flags_that_deny_compression_do_not_let_a_repair_touch_the_grains, 0,
-                        2);
+                        WRONG_FLAGS);
+    tcase_add_loop_test(tc, flags_of_a_header_are_restored_from_the_footer, 0, WRONG_FLAGS);
     return suite;
 }
