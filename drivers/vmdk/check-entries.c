@@ -17,7 +17,9 @@
 
 enum {
     PIECE_BYTES = 1024 * 1024,
-    ENTRY_BYTES = 4
+    ENTRY_BYTES = 4,
+    /* In map->swapped: not because readers had to follow the copy. */
+    SWAPPED_FOR_BLANK = 2
 };
 
 /* ------------------------------------------------------------------ reading */
@@ -267,7 +269,42 @@ static void follow_what_is_left(VmdkCheckMap *map, const VmdkTablePiece *piece, 
     const uint8_t *copy = table_in(map, piece, VMDK_REDUNDANT, table);
 
     if (primary != copy && is_blank(primary, size) && !is_blank(copy, size)) {
-        map->swapped[table] = !map->swapped[table];
+        map->swapped[table] = map->swapped[table] ? 0 : SWAPPED_FOR_BLANK;
+    }
+}
+
+static int is_shared(const VmdkCheckMap *map, int64_t grain, uint32_t entry)
+{
+    const int64_t start = (int64_t)entry * BDRV_SECTOR_SIZE;
+
+    return map->shared.bytes &&
+           vmdk_bits_any(&map->shared, start, start + vmdk_check_covered(map, grain));
+}
+
+/* A blank table was not wiped out if its copy has nothing but what other tables have,
+ * too: then it is the copy that is wrong. */
+static void trust_blank_again(VmdkCheckMap *map, const VmdkTablePiece *piece, int64_t table)
+{
+    const uint8_t *followed = table_in(map, piece, VMDK_PRIMARY, table);
+    int64_t grains = 0;
+
+    if (map->swapped[table] != SWAPPED_FOR_BLANK) {
+        return;
+    }
+    for (int64_t i = 0; i < map->gtes; i++) {
+        const uint32_t entry = bdrv_load_le32(followed + i * ENTRY_BYTES);
+        const VmdkEntryClass class = vmdk_check_class(map, table * map->gtes + i, entry);
+
+        if (class == VMDK_ENTRY_GRAIN || class == VMDK_ENTRY_CUT) {
+            grains++;
+            if (!is_shared(map, table * map->gtes + i, entry)) {
+                return;
+            }
+        }
+    }
+    if (grains > 0) {
+        map->swapped[table] = 0;
+        map->c->result->allocated_clusters -= grains;
     }
 }
 
@@ -312,8 +349,10 @@ static int judge_piece(VmdkSurvey *survey, VmdkTablePiece *piece)
     int ret = read_piece(map, piece);
 
     for (int64_t t = piece->first; ret == 0 && t < piece->first + piece->count; t++) {
-        const uint8_t *primary = table_in(map, piece, VMDK_PRIMARY, t);
+        const uint8_t *primary;
 
+        trust_blank_again(map, piece, t);
+        primary = table_in(map, piece, VMDK_PRIMARY, t);
         if (primary) {
             ret = vmdk_judge_table(survey, t, primary, table_in(map, piece, VMDK_REDUNDANT, t));
         }

@@ -96,6 +96,24 @@ START_TEST(what_an_impossible_entry_is_read_through_stays_its_own)
 }
 END_TEST
 
+/* A repair took an empty table for one that was wiped out, because of a single wrong
+ * entry in its copy: a hole then read what another grain holds. */
+START_TEST(an_empty_table_stays_empty)
+{
+    Built b = build_sparse((Shape){.sectors = D_SECTORS, .grain = 16, .gtes = D_GTES});
+    const int owner = _i ? 5 : D_GRAINS - 1, hole = 2 * D_GTES + 71;
+    BlockDriverState *memory;
+
+    build_add_grain(&b, owner, (unsigned)owner + 1);
+    set_entry(&b, 1, hole, bdrv_load_le32(build_gte(&b, 0, owner)));
+    memory = build_memory(&b);
+    assert_reads_as_before(memory, hole, PATTERN_ZEROS);
+    assert_reads_as_before(memory, owner, (unsigned)owner + 1);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -107,5 +125,6 @@ Suite *test_suite(void)
     TCase *tc = suite_add_case(suite, "shared", tests, 20);
 
     tcase_add_loop_test(tc, what_both_sets_have_twice_is_not_swapped, 0, 2);
+    tcase_add_loop_test(tc, an_empty_table_stays_empty, 0, 2);
     return suite;
 }
