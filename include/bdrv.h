@@ -338,7 +338,10 @@ typedef struct BdrvExtent {
     int64_t file_offset;
     /* How many backing steps down the run was found (bdrv_map only). */
     int depth;
-    int64_t reserved[2]; /* 0 */
+    /* Not 0: the image says that this part must not be used (DATA with no file): reads
+     * and writes of it fail with -EACCES. */
+    int inaccessible;
+    int reserved[3]; /* 0 */
 } BdrvExtent;
 
 /* The state of the run that starts at offset, in this image alone.  bytes > 0.

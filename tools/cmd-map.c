@@ -57,18 +57,35 @@ static void write_run(Json *json, const Run *run)
     json_bool(json, "present", extent->state != BDRV_UNALLOCATED);
     json_bool(json, "zero", extent->state != BDRV_DATA);
     json_bool(json, "data", extent->state == BDRV_DATA);
+    if (extent->inaccessible) {
+        json_bool(json, "accessible", 0);
+    }
     if (extent->file != NULL) {
         json_number(json, "offset", extent->file_offset);
     }
     json_end(json);
 }
 
-/* Only what can be found in a file at a plain offset can be shown here. */
+/* A row of the table up to the file's name; mapped: where it lies, as text. */
+static void print_row(const Run *run, const char *mapped)
+{
+    printf("%#-16" PRIx64 "%#-16" PRIx64 "%-16s", (uint64_t)run->start,
+           (uint64_t)run->extent.bytes, mapped);
+}
+
+/* Only what can be found in a file at a plain offset can be shown here; and that
+ * nobody may use it. */
 static int print_run(const Run *run)
 {
     const BdrvExtent *extent = &run->extent;
+    char mapped[24];
 
     if (extent->state != BDRV_DATA) {
+        return 0;
+    }
+    if (extent->inaccessible) {
+        print_row(run, "-");
+        puts("(no access)");
         return 0;
     }
     if (extent->file == NULL) {
@@ -77,8 +94,8 @@ static int print_run(const Run *run)
                    run->start);
         return -1;
     }
-    printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64, (uint64_t)run->start,
-           (uint64_t)extent->bytes, (uint64_t)extent->file_offset);
+    snprintf(mapped, sizeof(mapped), "%#" PRIx64, (uint64_t)extent->file_offset);
+    print_row(run, mapped);
     print_text(stdout, bdrv_filename(extent->file));
     putchar('\n');
     return 0;
@@ -101,6 +118,7 @@ static int join_run(Run *run, const BdrvExtent *next)
     BdrvExtent *extent = &run->extent;
 
     if (extent->state != next->state || extent->depth != next->depth ||
+        extent->inaccessible != next->inaccessible ||
         extent->file != next->file ||
         (extent->file != NULL &&
          extent->file_offset + extent->bytes != next->file_offset)) {

@@ -115,6 +115,7 @@ static int noaccess_is_allocated(VmdkExtent *extent, int64_t offset, int64_t byt
     (void)extent;
     (void)offset;
     run->state = BDRV_DATA;
+    run->inaccessible = 1;
     run->bytes = bytes;
     return 0;
 }
