@@ -141,6 +141,9 @@ void vmdk_descriptor_free(VmdkDescriptor *descriptor);
  * ddb options the last line counts, of others the first. */
 int vmdk_option_find(const char *text, const char *key, VmdkSlice *value);
 
+/* What lines of the text end with: CRLF if one does, else LF. */
+const char *vmdk_line_ending(const char *text);
+
 /* *text, a malloced string, with one line changed; all other bytes stay.  An
  * absent option is added as a line of its own behind the last header option.
  * -ENOMEM. */

@@ -61,16 +61,20 @@ static size_t header_end(const char *text)
     return end;
 }
 
+const char *vmdk_line_ending(const char *text)
+{
+    return strstr(text, "\r\n") ? "\r\n" : "\n";
+}
+
 /* rest: all of the line behind the key. */
 static int add_line(char **text, size_t at, const char *key, const char *rest)
 {
-    const int crlf = strstr(*text, "\r\n") != NULL;
+    const char *const ending = vmdk_line_ending(*text);
     const int open_line = at > 0 && (*text)[at - 1] != '\n';
     VmdkText line = {0};
     int ret;
 
-    vmdk_text_printf(&line, "%s%s%s%s", open_line ? "\n" : "", key, rest,
-                     crlf ? "\r\n" : "\n");
+    vmdk_text_printf(&line, "%s%s%s%s", open_line ? ending : "", key, rest, ending);
     ret = line.failed ? -ENOMEM
                       : vmdk_text_splice(text, at, at, (VmdkSlice){line.bytes, line.length});
     free(line.bytes);

@@ -55,6 +55,7 @@ int vmdk_lines_cut(char **text, size_t kept)
 
 int vmdk_lines_add(char **text, size_t count, const char *line)
 {
+    const char *const ending = vmdk_line_ending(*text);
     VmdkText made = {0};
     VmdkSlice last;
     size_t end;
@@ -63,8 +64,7 @@ int vmdk_lines_add(char **text, size_t count, const char *line)
     if (!find_line(*text, count - 1, &last, &end)) {
         return -EINVAL; /* as above */
     }
-    vmdk_text_printf(&made, "%s%s%s", (*text)[end - 1] == '\n' ? "" : "\n", line,
-                     strstr(*text, "\r\n") ? "\r\n" : "\n");
+    vmdk_text_printf(&made, "%s%s%s", (*text)[end - 1] == '\n' ? "" : ending, line, ending);
     ret = made.failed ? -ENOMEM
                       : vmdk_text_splice(text, end, end, (VmdkSlice){made.bytes, made.length});
     free(made.bytes);
