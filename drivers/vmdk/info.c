@@ -94,12 +94,6 @@ int vmdk_get_info(BlockDriverState *bs, BdrvInfo *info)
 
 /* ----------------------------------------------------------------- details */
 
-/* The kind is shown where a descriptor of its own says it. */
-static const char *shown_format(const VmdkExtent *extent)
-{
-    return extent->source && !extent->source->name ? "" : vmdk_kind_name(extent->line->kind);
-}
-
 static int tell_extent(VmdkExtent *extent, BdrvDetails *details)
 {
     VmdkExtentFacts facts;
@@ -117,7 +111,10 @@ static int tell_extent(VmdkExtent *extent, BdrvDetails *details)
     if (facts.cluster_size != 0) {
         bdrv_detail_number(details, "cluster-size", facts.cluster_size);
     }
-    bdrv_detail_string(details, "format", shown_format(extent));
+    bdrv_detail_string(details, "format", vmdk_kind_name(extent->line->kind));
+    if (extent->line->access != VMDK_RW) {
+        bdrv_detail_string(details, "access", vmdk_access_name(extent->line->access));
+    }
     bdrv_detail_end(details);
     return 0;
 }

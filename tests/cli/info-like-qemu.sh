@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # What qemu-img info tells of a VMDK, img-info tells in the same words; and the disk
-# data base beside it.
+# data base beside it, and the kind of an extent where qemu-img leaves it empty.
 . "$(dirname "$0")/lib.sh"
 need qemu-img python3
 truncate -s 4M x.raw
@@ -25,7 +25,7 @@ def covers(a, b, where):
         assert len(a) == len(b), where + " has another length"
         for x, y in zip(a, b):
             covers(x, y, where + "[]")
-    else:
+    elif where != "info.format-specific.data.extents[].format" or a != "":
         assert a == b, "%s: %r and %r" % (where, a, b)
 
 for data in theirs, ours:
