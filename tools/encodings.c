@@ -92,18 +92,23 @@ static void keep_words(const char *bytes, size_t length)
     }
 }
 
+/* To open a pipe or a device, and close it, does something to others. */
+static int is_file(const char *filename)
+{
+    struct stat st;
+
+    return stat(filename, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static ssize_t read_beginning(const char *filename, char *bytes, size_t size)
 {
-    const int fd = open(filename, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    struct stat st;
-    ssize_t length = -1;
+    const int fd = is_file(filename) ? open(filename, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+    ssize_t length;
 
     if (fd < 0) {
         return -1;
     }
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
-        length = pread(fd, bytes, size, 0);
-    }
+    length = pread(fd, bytes, size, 0);
     close(fd);
     return length;
 }
