@@ -357,6 +357,7 @@ int vmdk_check_stream(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *head)
         ret = s.has_tables ? check_tables(&s) : take_walked(&s);
         report_odd(&s);
         count_clusters(&s);
+        ret = ret < 0 ? ret : vmdk_stream_check_grains(&s);
         if (ret == 0 && s.broken) {
             ret = s.can_rebuild && c->mend_all ? rebuild(&s) : 0;
         } else if (ret == 0) {

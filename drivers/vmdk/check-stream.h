@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check-stream.h - the check of a stream in its two parts: header, footer and
- * the walk along the grains (check-walk.c), then the tables (check-stream.c).
+ * check-stream.h - the check of a stream in its three parts: header, footer and
+ * the walk along the grains (check-walk.c), then the tables (check-stream.c), then
+ * what is in the grains (check-grains.c).
  */
 #ifndef VMDK_CHECK_STREAM_H
 #define VMDK_CHECK_STREAM_H
@@ -42,5 +43,8 @@ typedef struct VmdkStreamCheck {
 
 /* Fills the front.  1: go on; 0: there is nothing to go on with, as reported. */
 int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head);
+
+/* Are all grains of s->right sound?  Reports each that is not.  0 or -errno. */
+int vmdk_stream_check_grains(VmdkStreamCheck *s);
 
 #endif

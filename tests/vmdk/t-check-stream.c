@@ -342,6 +342,31 @@ START_TEST(what_keeps_a_mended_image_from_opening_is_told)
 }
 END_TEST
 
+#ifdef BDRV_HAVE_LIBDEFLATE
+/* A check said nothing of a grain that cannot be decompressed. */
+START_TEST(each_damaged_grain_is_told)
+{
+    BuiltStream b = _i == 0 ? stream_image() : front_image();
+    BlockDriverState *memory;
+    Findings f;
+
+    b.bytes[b.entries[7] * SECTOR + 3000] ^= 0x40;
+    memory = stream_memory(&b);
+    assert_hopeless(memory, BDRV_FINDING_UNRECOVERABLE,
+                    "the compressed grain of disk sector 896 cannot be decompressed");
+    bdrv_close(memory);
+    b.bytes[b.entries[12] * SECTOR + 12] = 0;
+    memory = stream_memory(&b);
+    check_memory(memory, 0, &f);
+    ck_assert_int_eq(f.result.unrecoverable, 2);
+    ck_assert_int_eq(f.last.offset, 12 * STREAM_GRAIN);
+    ck_assert_int_eq(f.last.bytes, STREAM_GRAIN);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+#endif
+
 /* What ends in the midst of a repair can be repaired again. */
 START_TEST(an_interrupted_repair_can_be_begun_again)
 {
@@ -404,5 +429,8 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, flags_that_deny_compression_do_not_let_a_repair_touch_the_grains, 0,
                         WRONG_FLAGS);
     tcase_add_loop_test(tc, flags_of_a_header_are_restored_from_the_footer, 0, WRONG_FLAGS);
+#ifdef BDRV_HAVE_LIBDEFLATE
+    tcase_add_loop_test(tc, each_damaged_grain_is_told, 0, 2);
+#endif
     return suite;
 }

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check-grains.c - the grains of a stream, decompressed: each has a checksum, so that
+ * a single bit that is wrong tells.  What is in a damaged grain is lost, and nothing
+ * is mended here.  Needs no more memory than two grains and what one compresses to.
+ */
+#include "check-stream.h"
+
+#include <stdlib.h>
+
+enum {
+    ENTRY_ZEROED = 1,
+    SIZE_BYTES = 4 /* before a grain that does not carry its LBA */
+};
+
+typedef struct GrainCheck {
+    VmdkStreamCheck *s;
+    VmdkInflater *inflater;
+    int64_t grain;     /* bytes of one */
+    int64_t length;    /* of what the disk has of the extent */
+    uint8_t *packed;   /* VMDK_EXPANSION_MAX * grain */
+    uint8_t *unpacked; /* grain */
+} GrainCheck;
+
+/* Where its zlib stream is: *at, of *bytes.  -EIO as bdrv_error() said: nowhere. */
+static int find_packed(const GrainCheck *g, int64_t disk_offset, int64_t *at, uint32_t *bytes)
+{
+    BlockDriverState *file = g->s->extent->file;
+    const int64_t size_at = g->s->header.flags & VMDK_FLAG_MARKERS
+                                ? VMDK_MARKER_BYTES - SIZE_BYTES
+                                : 0;
+    uint8_t stored[SIZE_BYTES] = {0};
+    int ret = bdrv_pread(file, stored, sizeof stored, *at + size_at);
+
+    if (ret < 0) {
+        return ret;
+    }
+    *bytes = bdrv_load_le32(stored);
+    *at += size_at + SIZE_BYTES;
+    ret = vmdk_packed_check(file, &g->s->header, disk_offset, *bytes);
+    if (ret == 0 && *bytes > g->s->size - *at) {
+        ret = bdrv_error(file, -EIO, "the file ends within the compressed grain of disk sector %"
+                         PRId64, disk_offset / BDRV_SECTOR_SIZE);
+    }
+    return ret;
+}
+
+static int inflate(const GrainCheck *g, const VmdkStreamGrain *grain)
+{
+    const int64_t disk_offset = grain->index * g->grain;
+    BlockDriverState *file = g->s->extent->file;
+    int64_t at = (int64_t)grain->sector * BDRV_SECTOR_SIZE;
+    uint32_t bytes = 0;
+    int ret = find_packed(g, disk_offset, &at, &bytes);
+
+    if (ret == 0) {
+        ret = bdrv_pread(file, g->packed, bytes, at);
+    }
+    return ret < 0 ? ret
+                   : vmdk_grain_inflate(file, g->inflater, &g->s->header, disk_offset, g->packed,
+                                        bytes, g->unpacked,
+                                        bdrv_min(g->grain, g->length - disk_offset));
+}
+
+static int check_grain(const GrainCheck *g, const VmdkStreamGrain *grain)
+{
+    const int64_t disk_offset = grain->index * g->grain;
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_UNRECOVERABLE,
+        .offset = g->s->extent->start + disk_offset,
+        .bytes = bdrv_min(g->grain, g->length - disk_offset),
+    };
+    int ret;
+
+    if (finding.bytes <= 0 || grain->sector == ENTRY_ZEROED) {
+        return 0; /* nobody reads it */
+    }
+    ret = inflate(g, grain);
+    if (ret == -EIO) {
+        vmdk_found(g->s->c, &finding, "%s", bdrv_errmsg());
+        ret = 0;
+    }
+    return ret;
+}
+
+/* The line may be shorter than what the header says. */
+static int64_t disk_length(const VmdkStreamCheck *s)
+{
+    const int64_t line = s->extent->line->sectors * BDRV_SECTOR_SIZE;
+
+    return line > 0 ? bdrv_min(line, s->length) : s->length;
+}
+
+int vmdk_stream_check_grains(VmdkStreamCheck *s)
+{
+    GrainCheck g = {
+        .s = s,
+        .grain = (int64_t)s->header.grain_sectors * BDRV_SECTOR_SIZE,
+        .length = disk_length(s),
+    };
+    int ret = vmdk_inflater_new(&g.inflater);
+
+    if (ret == -ENOTSUP) {
+        bdrv_log(s->c->image->bs, "%s: whether grains can be decompressed is not checked: %s",
+                 vmdk_check_name(s->extent), bdrv_errmsg());
+        return 0;
+    }
+    if (ret == 0) {
+        g.packed = malloc((size_t)(VMDK_EXPANSION_MAX * g.grain));
+        g.unpacked = malloc((size_t)g.grain);
+        ret = g.packed && g.unpacked ? 0 : -ENOMEM;
+    }
+    for (size_t i = 0; ret == 0 && i < s->right.count; i++) {
+        ret = check_grain(&g, &s->right.list[i]);
+    }
+    free(g.packed);
+    free(g.unpacked);
+    vmdk_inflater_free(g.inflater);
+    return ret;
+}
