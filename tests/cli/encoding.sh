@@ -32,3 +32,11 @@ describe 'encoding="ISO-2022-CN-EXT"' 'caf\351.img' >e.vmdk
 refused 1 "*in the encoding ISO-2022-CN-EXT, which cannot be converted here: *" img-info e.vmdk
 describe 'encoding="GBK"' 'caf\351.img' >e.vmdk
 refused 1 "*in the encoding GBK, *" img-info e.vmdk
+
+# The look before once opened pipes and closed them again, which ends their writers.
+command -v strace >/dev/null || exit 0
+mkfifo pipe
+ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" strace -f -o opened -e trace=open,openat,openat2 \
+    img-info pipe >output 2>&1 </dev/null || true
+has output "pipe: is a FIFO"
+equal "times that the pipe was opened for reading" "$(grep '"pipe"' opened | grep -cv O_PATH)" 0
