@@ -94,7 +94,11 @@ static int append_end(Rebuild *r)
     if (ret == 0) {
         ret = append(r, r->gd, r->gd_bytes);
     }
-    /* What the footer leads to must be there before it is. */
+    /* What the footer leads to must be there before it is, and nothing of a former end
+     * behind it. */
+    if (ret == 0) {
+        ret = bdrv_truncate(r->file, r->at);
+    }
     if (ret == 0) {
         ret = bdrv_flush_children(r->c->image->bs);
     }
@@ -107,9 +111,6 @@ static int append_end(Rebuild *r)
     }
     if (ret == 0) {
         ret = append_marker(r, VMDK_BLOCK_END, 0);
-    }
-    if (ret == 0) {
-        ret = bdrv_truncate(r->file, r->at);
     }
     return ret < 0 ? ret : bdrv_flush_children(r->c->image->bs);
 }
