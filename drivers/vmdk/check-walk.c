@@ -374,6 +374,18 @@ static int take_header(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkHea
     return 1;
 }
 
+/* For a header that is made anew: where the descriptor was found, whatever the footer
+ * says of that. */
+static void take_descriptor_place(VmdkStreamCheck *s)
+{
+    const Vmdk *image = s->c->image;
+
+    if (image->descriptor_file == s->extent->file && image->descriptor.text) {
+        s->header.descriptor_sector = (uint64_t)(image->descriptor_offset / BDRV_SECTOR_SIZE);
+        s->header.descriptor_sectors = (uint64_t)(image->descriptor_room / BDRV_SECTOR_SIZE);
+    }
+}
+
 int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head)
 {
     VmdkHeader footer = {0};
@@ -384,7 +396,10 @@ int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head)
     if (ret != 1) {
         return ret;
     }
-    if (!destroyed) {
+    if (destroyed) {
+        take_descriptor_place(s);
+        ret = 0;
+    } else {
         ret = check_head(s, head);
     }
     if (ret < 0) {
