@@ -314,8 +314,9 @@ typedef enum Side {
     SIDE_LINE    /* the descriptor's line is */
 } Side;
 
-/* Nothing is behind a shorter line of the last extent: a change of the length was
- * interrupted, and the descriptor says how long the disk is. */
+/* A shorter line of the last extent, and nothing is behind it, or it was not closed
+ * properly: a change of the length was interrupted, and the descriptor says how long
+ * the disk is. */
 static int was_interrupted(const VmdkExtent *extent, const VmdkHeader *header)
 {
     const Vmdk *image = extent->image;
@@ -331,8 +332,9 @@ static int was_interrupted(const VmdkExtent *extent, const VmdkHeader *header)
 
     return extent == &image->extents[image->extent_count - 1] &&
            line_sectors(extent) < (int64_t)header->capacity_sectors &&
-           same_tables(header, line_sectors(extent)) &&
-           !vmdk_check_holds_beyond(&map, line_sectors(extent) * BDRV_SECTOR_SIZE);
+           (header->unclean_shutdown != 0 ||
+            (same_tables(header, line_sectors(extent)) &&
+             !vmdk_check_holds_beyond(&map, line_sectors(extent) * BDRV_SECTOR_SIZE)));
 }
 
 /* The directories were made for one of the two; if they do for both, the larger
