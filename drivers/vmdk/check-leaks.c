@@ -27,25 +27,6 @@ static int64_t region_border(const VmdkCheckMap *map, int64_t from, int *inside)
     return *inside ? map->regions.list[low].end : map->regions.list[low].start;
 }
 
-/* The first unit from offset on whose bit is set (wanted 1) or not (0), as those behind
- * all bits are; or end. */
-static int64_t find_bit(const VmdkBits *bits, int64_t offset, int64_t end, int wanted)
-{
-    const uint8_t boring = wanted ? 0 : 0xff;
-    int64_t i = offset / bits->unit;
-
-    while (i * bits->unit < end && i < bits->count) {
-        if (i % 8 == 0 && bits->bytes[i / 8] == boring) {
-            i += 8;
-        } else if ((bits->bytes[i / 8] >> i % 8 & 1) == wanted) {
-            break;
-        } else {
-            i++;
-        }
-    }
-    return wanted && i >= bits->count ? end : bdrv_min(bdrv_max(i * bits->unit, offset), end);
-}
-
 /* The next range from *start on, below limit, that neither grains nor tables
  * use: 1, or 0: there is none. */
 static int next_unused(const VmdkCheckMap *map, int64_t limit, int64_t *start, int64_t *end)
@@ -55,7 +36,7 @@ static int next_unused(const VmdkCheckMap *map, int64_t limit, int64_t *start, i
     while (*start < limit) {
         const int64_t border = region_border(map, *start, &inside);
 
-        *start = inside ? border : find_bit(&map->seen, *start, limit, 0);
+        *start = inside ? border : vmdk_bits_find(&map->seen, *start, limit, 0);
         if (inside || *start >= limit) {
             continue;
         }
@@ -63,7 +44,7 @@ static int next_unused(const VmdkCheckMap *map, int64_t limit, int64_t *start, i
             *start = border;
             continue;
         }
-        *end = bdrv_min(find_bit(&map->seen, *start, limit, 1), border);
+        *end = bdrv_min(vmdk_bits_find(&map->seen, *start, limit, 1), border);
         return 1;
     }
     return 0;

@@ -22,6 +22,7 @@ static const int64_t reach = ((INT64_C(1) << 32) + VMDK_GRAIN_SECTORS_MAX) * BDR
 int vmdk_bits_new(VmdkBits *bits, int64_t file_size, int64_t unit)
 {
     bits->unit = unit;
+    bits->used = 0;
     bits->count = bdrv_div_up(bdrv_min(file_size, reach), unit);
     bits->bytes = calloc(1, (size_t)(bits->count / 8 + 1));
     return bits->bytes ? 0 : -ENOMEM;
@@ -46,6 +47,33 @@ void vmdk_bits_set(VmdkBits *bits, int64_t start, int64_t end)
     for (int64_t i = start / bits->unit; i < last; i++) {
         bits->bytes[i / 8] |= (uint8_t)(1u << i % 8);
     }
+    bits->used = bdrv_max(bits->used, last);
+}
+
+/* The first bit from i on, below end, that is wanted; or end.  Empty stretches may be
+ * terabytes of a file long: eight bytes at a time. */
+static int64_t find_bit(const VmdkBits *bits, int64_t i, int64_t end, int wanted)
+{
+    const uint64_t boring = wanted ? 0 : UINT64_MAX;
+
+    while (i < end && (bits->bytes[i / 8] >> i % 8 & 1) != wanted) {
+        const int skip = i % 8 == 0 && end - i >= 64 &&
+                         bdrv_load_le64(bits->bytes + i / 8) == boring;
+
+        i += skip ? 64 : 1;
+    }
+    return i;
+}
+
+int64_t vmdk_bits_find(const VmdkBits *bits, int64_t start, int64_t end, int wanted)
+{
+    const int64_t last = bdrv_min(bdrv_div_up(end, bits->unit), bits->used);
+    int64_t i = start / bits->unit;
+
+    if (i < last) {
+        i = find_bit(bits, i, last, wanted);
+    }
+    return wanted && i >= last ? end : bdrv_min(bdrv_max(i * bits->unit, start), end);
 }
 
 /* ------------------------------------------------------------------ entries */

@@ -92,6 +92,7 @@ typedef struct VmdkBits {
     uint8_t *bytes;
     int64_t unit;
     int64_t count;
+    int64_t used; /* no bit from this one on is set */
 } VmdkBits;
 
 /* -ENOMEM. */
@@ -99,6 +100,9 @@ int vmdk_bits_new(VmdkBits *bits, int64_t file_size, int64_t unit);
 /* Is any bit of [start, end) set?  What is beyond the file is not. */
 int vmdk_bits_any(const VmdkBits *bits, int64_t start, int64_t end);
 void vmdk_bits_set(VmdkBits *bits, int64_t start, int64_t end);
+/* Where in [start, end) the first unit begins, or goes on, whose bit is set (wanted 1)
+ * or not (0); or end. */
+int64_t vmdk_bits_find(const VmdkBits *bits, int64_t start, int64_t end, int wanted);
 
 /* The tables of an extent as its check sees them: after the directories are
  * checked, with all the corrections that a repair makes. */
