@@ -216,10 +216,10 @@ static int note_copy(VmdkCheckMap *map, int64_t grain, uint32_t copy)
 static int note_copies(VmdkCheckMap *map, int64_t table, const uint8_t *primary,
                        const uint8_t *copy)
 {
-    const int64_t grains = bdrv_div_up(map->length, map->grain) - table * map->gtes;
+    const int64_t count = vmdk_check_entries_in(map, table);
     int ret = 0;
 
-    for (int64_t i = 0; ret == 0 && i < map->gtes && i < grains; i++) {
+    for (int64_t i = 0; ret == 0 && i < count; i++) {
         const uint32_t other = bdrv_load_le32(copy + i * ENTRY_BYTES);
 
         if (other != bdrv_load_le32(primary + i * ENTRY_BYTES)) {
@@ -238,10 +238,12 @@ static int survey_table(VmdkSurvey *survey, int64_t table, const uint8_t *primar
                         const uint8_t *copy)
 {
     VmdkCheckMap *map = survey->map;
-    const int64_t grains = bdrv_div_up(map->length, map->grain) - table * map->gtes;
-    const int64_t count = bdrv_min(map->gtes, grains);
+    const int64_t count = vmdk_check_entries_in(map, table);
     int ret = 0;
 
+    if (count == 0) {
+        return 0;
+    }
     if (copy != primary && memcmp(primary, copy, (size_t)count * ENTRY_BYTES) != 0) {
         survey->odd = 1;
         ret = note_copies(map, table, primary, copy);
@@ -291,7 +293,7 @@ static void trust_blank_again(VmdkCheckMap *map, const VmdkTablePiece *piece, in
     if (map->swapped[table] != SWAPPED_FOR_BLANK) {
         return;
     }
-    for (int64_t i = 0; i < map->gtes; i++) {
+    for (int64_t i = 0; i < vmdk_check_entries_in(map, table); i++) {
         const uint32_t entry = bdrv_load_le32(followed + i * ENTRY_BYTES);
         const VmdkEntryClass class = vmdk_check_class(map, table * map->gtes + i, entry);
 

@@ -147,9 +147,9 @@ static int read_table(const VmdkCheckMap *map, uint32_t sector, uint8_t *bytes)
 /* Could the bytes be that table?  All its entries are possible ones. */
 static int is_table(const VmdkCheckMap *map, int64_t table, const uint8_t *bytes)
 {
-    const int64_t grains = bdrv_div_up(map->length, map->grain);
+    const int64_t count = vmdk_check_entries_in(map, table);
 
-    for (int64_t i = 0; i < map->gtes && table * map->gtes + i < grains; i++) {
+    for (int64_t i = 0; i < count; i++) {
         const uint32_t entry = bdrv_load_le32(bytes + i * ENTRY_BYTES);
 
         switch (vmdk_check_class(map, table * map->gtes + i, entry)) {

@@ -366,10 +366,10 @@ int vmdk_judge_table(VmdkSurvey *survey, int64_t table, const uint8_t *primary,
                      const uint8_t *copy)
 {
     const VmdkCheckMap *map = survey->map;
-    const int64_t grains = bdrv_div_up(map->length, map->grain) - table * map->gtes;
+    const int64_t count = vmdk_check_entries_in(map, table);
     int ret = 0;
 
-    for (int64_t i = 0; ret == 0 && i < map->gtes && i < grains; i++) {
+    for (int64_t i = 0; ret == 0 && i < count; i++) {
         const uint32_t entry = bdrv_load_le32(primary + i * ENTRY_BYTES);
         const uint32_t other = bdrv_load_le32(copy + i * ENTRY_BYTES);
 

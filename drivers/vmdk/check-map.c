@@ -88,6 +88,13 @@ int64_t vmdk_check_covered(const VmdkCheckMap *map, int64_t grain)
     return bdrv_min(map->grain, map->length - grain * map->grain);
 }
 
+int64_t vmdk_check_entries_in(const VmdkCheckMap *map, int64_t table)
+{
+    const int64_t grains = bdrv_div_up(map->length, map->grain) - table * map->gtes;
+
+    return bdrv_max(0, bdrv_min(map->gtes, grains));
+}
+
 VmdkEntryClass vmdk_check_class(const VmdkCheckMap *map, int64_t grain, uint32_t entry)
 {
     const int64_t start = (int64_t)entry * BDRV_SECTOR_SIZE;

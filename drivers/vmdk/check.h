@@ -157,6 +157,9 @@ int vmdk_check_holds_beyond(const VmdkCheckMap *map, int64_t length);
 
 int64_t vmdk_check_table_bytes(const VmdkCheckMap *map);
 int64_t vmdk_check_covered(const VmdkCheckMap *map, int64_t grain);
+/* How many of the table's entries are of the disk: 0 to gtes.  The extent may be shorter
+ * than its header, and tables, are for. */
+int64_t vmdk_check_entries_in(const VmdkCheckMap *map, int64_t table);
 /* Room at the file's end, aligned to unit: where it begins. */
 int64_t vmdk_check_take(VmdkCheckMap *map, int64_t bytes, int64_t unit);
 

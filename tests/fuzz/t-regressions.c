@@ -65,6 +65,11 @@ static const Finding findings[] = {
     { "A repair cut a stream inside the room that descriptorSize says there is for its "
       "descriptor: then it could not be opened.",
       fuzz_check, "stream", 140800, { { 36, 200 } } },
+    { "A check of the first of several extents, whose line is shorter than its first table, "
+      "read what is before and behind the other tables.",
+      fuzz_check, "sparse-two-tables", 0, /* # Extent description: RW 256 SPARSE "more" */
+      { { 624, 0x32205752 }, { 628, 0x53203635 }, { 632, 0x53524150 },
+        { 636, 0x6d222045 }, { 640, 0x2265726f } } },
 };
 
 static const FuzzSeed *find_seed(const char *name)
