@@ -229,11 +229,6 @@ static int note_copies(VmdkCheckMap *map, int64_t table, const uint8_t *primary,
     return ret;
 }
 
-static int is_blank(const uint8_t *bytes, size_t size)
-{
-    return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
-}
-
 static int survey_table(VmdkSurvey *survey, int64_t table, const uint8_t *primary,
                         const uint8_t *copy)
 {
@@ -248,7 +243,7 @@ static int survey_table(VmdkSurvey *survey, int64_t table, const uint8_t *primar
         survey->odd = 1;
         ret = note_copies(map, table, primary, copy);
     }
-    if (ret == 0 && is_blank(primary, (size_t)count * ENTRY_BYTES)) {
+    if (ret == 0 && bdrv_is_zero(primary, (size_t)count * ENTRY_BYTES)) {
         return 0;
     }
     for (int64_t i = 0; ret == 0 && i < count; i++) {
@@ -270,7 +265,7 @@ static void follow_what_is_left(VmdkCheckMap *map, const VmdkTablePiece *piece, 
     const uint8_t *primary = table_in(map, piece, VMDK_PRIMARY, table);
     const uint8_t *copy = table_in(map, piece, VMDK_REDUNDANT, table);
 
-    if (primary != copy && is_blank(primary, size) && !is_blank(copy, size)) {
+    if (primary != copy && bdrv_is_zero(primary, size) && !bdrv_is_zero(copy, size)) {
         map->swapped[table] = map->swapped[table] ? 0 : SWAPPED_FOR_BLANK;
     }
 }

@@ -156,7 +156,9 @@ static int add_tables(VmdkMap *map, VmdkSet set)
         const int64_t now = bdrv_min(size, vmdk_map_gd_bytes(map) - done);
 
         ret = bdrv_pread(map->extent->file, bytes, (size_t)now, map->gd[set] + done);
-        ret = ret < 0 ? ret : add_entries(map, bytes, now / ENTRY_BYTES);
+        if (ret == 0 && !bdrv_is_zero(bytes, (size_t)now)) { /* most of a hostile directory is */
+            ret = add_entries(map, bytes, now / ENTRY_BYTES);
+        }
     }
     free(bytes);
     return ret;

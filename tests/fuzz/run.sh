@@ -22,6 +22,7 @@ make=${MAKE:-make}
 sanitizers=address,undefined
 targets=${TARGETS:-open descriptor stream check write change}
 slice=${FUZZ_SLICE:-60} # seconds of one turn of a long run
+timeout=60 # seconds: no input may cost a minute, even here, where all is slower
 
 build() {
     # shellcheck disable=SC2086 # several words are wanted
@@ -43,14 +44,16 @@ read_cpu() {
     cpu=$(sed -n '2s/[ms]/ /gp' "$out/times" | awk '{ printf "%d", $1 * 60 + $2 + $3 * 60 + $4 }')
 }
 
-# turn TARGET SECONDS: the fuzzer's exit status.
+# turn TARGET SECONDS: the fuzzer's exit status.  (The largest block: a check of a
+# file of 2 TiB sets 512 MiB of bits aside, and touches few of them.)
 turn() {
     status=0
     read_cpu
     before=$cpu
-    "$out/bin/fuzz-$1" -max_total_time="$2" -max_len=300000 -len_control=0 -timeout=20 \
-        -rss_limit_mb=1024 -malloc_limit_mb=300 -artifact_prefix="$out/found/$1-" \
-        -print_final_stats=1 "$out/corpus/$1" >"$out/$1.log" 2>&1 || status=$?
+    "$out/bin/fuzz-$1" -max_total_time="$2" -max_len=300000 -len_control=0 -timeout=$timeout \
+        -report_slow_units="$timeout" -rss_limit_mb=1024 -malloc_limit_mb=600 \
+        -artifact_prefix="$out/found/$1-" -print_final_stats=1 \
+        "$out/corpus/$1" >"$out/$1.log" 2>&1 || status=$?
     read_cpu
     awk -v target="$1" -v cpu=$((cpu - before)) -v status=$status '
         $1 ~ /^#[0-9]+$/ && $3 == "cov:" { inputs = substr($1, 2); edges = $4 }
