@@ -181,29 +181,39 @@ static int is_zeros(const uint8_t *bytes, size_t size)
     return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
 }
 
+/* Reads the table of the other set.  0: there is none, or it cannot be read. */
+static int read_copy(const VmdkCheckMap *map, int set, int64_t table, uint8_t *bytes)
+{
+    const uint32_t copy = map->gd[!set] ? map->gd[!set][table] : 0;
+
+    return copy != 0 && copy != map->gd[set][table] && is_possible(map, copy) &&
+           read_table(map, copy, bytes) == 0;
+}
+
 /* A GDE that points somewhere else than the layout has its table, where there
  * is none, while there is one where it should be.  (Zeros there that are like an
- * empty copy are no sign of one: nothing was ever written.) */
+ * empty copy are no sign of one: nothing was ever written.)  Where a table is equal to
+ * that of the other set it is right, whatever its entries are: two against one. */
 static int is_astray(const VmdkCheckMap *map, int set, int64_t table, uint8_t *bytes)
 {
     const size_t size = (size_t)vmdk_check_table_bytes(map);
     const uint32_t here = map->gd[set][table], usual = usual_place(map, set, table);
-    const uint32_t copy = map->gd[!set] ? map->gd[!set][table] : 0;
-    int astray;
+    uint8_t *const there = bytes + size, *const copy = bytes + 2 * size;
+    int has_copy;
 
-    if (usual == 0 || here == usual || !is_possible(map, usual)) {
+    if (usual == 0 || here == usual || !is_possible(map, usual) ||
+        !is_sound(map, table, usual, there)) {
         return 0;
     }
-    if (!is_sound(map, table, usual, bytes + size)) {
+    has_copy = read_copy(map, set, table, copy);
+    if (read_table(map, here, bytes) < 0) {
+        return 1;
+    }
+    if (has_copy && memcmp(bytes, copy, size) == 0) {
         return 0;
     }
-    astray = !is_sound(map, table, here, bytes);
-    if (!astray && !is_zeros(bytes + size, size) && copy != 0 && is_possible(map, copy) && copy != here &&
-        read_table(map, copy, bytes + 2 * size) == 0) {
-        astray = memcmp(bytes + size, bytes + 2 * size, size) == 0 &&
-                 memcmp(bytes, bytes + 2 * size, size) != 0;
-    }
-    return astray;
+    return !is_table(map, table, bytes) ||
+           (has_copy && !is_zeros(there, size) && memcmp(there, copy, size) == 0);
 }
 
 /* ------------------------------------------------------------------- mending */

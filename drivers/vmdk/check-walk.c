@@ -308,7 +308,9 @@ static int check_head(VmdkStreamCheck *s, const VmdkHeader *head)
     return s->c->mend_all ? vmdk_mend_bytes(s->c, s->extent->file, bytes, sizeof bytes, 0) : 0;
 }
 
-/* Whether the tables, or what leads to them, are lost is known before the walk. */
+/* Whether the tables, or what leads to them, are lost is known before the walk.  head
+ * NULL: it is destroyed; the one that is made anew, s->header, wants the footer to be a
+ * copy of it, too. */
 static void judge_footer(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkHeader *footer,
                          int64_t at)
 {
@@ -323,7 +325,7 @@ static void judge_footer(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkH
                "grain is lost");
         return;
     }
-    if (head && !is_copy(footer, head)) {
+    if (!is_copy(footer, head ? head : &s->header)) {
         broken(s, "the footer is out of date: it is no copy of the header");
         return;
     }

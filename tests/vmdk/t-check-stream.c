@@ -86,6 +86,27 @@ START_TEST(row_01_header_destroyed)
 }
 END_TEST
 
+/* A header was made from a footer that was wrong itself, so that the next check found
+ * the footer to be no copy of it. */
+START_TEST(row_01_header_destroyed_and_the_footer_wrong)
+{
+    BuiltStream b = stream_image();
+    BlockDriverState *memory;
+    Findings f;
+
+    memset(b.bytes, 0, SECTOR);
+    bdrv_store_le64(b.bytes + (b.footer + 1) * SECTOR + AT_CAPACITY, 0);
+    memory = stream_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_int_eq(f.result.corruptions_fixed, 2);
+    check_memory(memory, 0, &f);
+    assert_clean(&f);
+    assert_stream(memory, -1);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 START_TEST(row_19_end_of_stream_missing)
 {
     BuiltStream b = stream_begin(SECTORS);
@@ -405,6 +426,7 @@ Suite *test_suite(void)
     const TTest *const tests[] = {
         a_sound_stream_is_clean_and_counted,
         row_01_header_destroyed,
+        row_01_header_destroyed_and_the_footer_wrong,
         row_19_end_of_stream_missing,
         row_20_footer_missing,
         row_20_cut_off_inside_a_grain,
