@@ -38,6 +38,15 @@ scattered_step()
 
 # -------------------------------------------------- a file system with files
 
+# take DIRECTORY NAME: into the tree; by links where it is the same file system.
+take()
+{
+    cp -al "$1" "$work/tree/$2" 2>/dev/null || {
+        rm -rf "${work:?}/tree/$2"
+        cp -a "$1" "$work/tree/$2" 2>/dev/null
+    }
+}
+
 # Files of this system, until they are as many MiB as wanted.
 fill_tree()
 {
@@ -49,7 +58,7 @@ fill_tree()
         size=$(du -sk "$d" 2>/dev/null | cut -f1)
         [ "$size" -le "$room" ] || continue
         n=$((n + 1))
-        cp -a "$d" "$work/tree/$n" 2>/dev/null || continue
+        take "$d" "$n" || continue
         room=$((room - size))
     done
     echo $((tree_mib - room / 1024))

@@ -6,6 +6,8 @@
 #     row NAME TITLE            begins one; false: not chosen by BENCH_ROWS
 #     before COMMAND...         to be run before each run, untimed
 #     contender NAME COMMAND... a whole process, timed by measure.c
+#     reference NAME COMMAND... the same, in the first round only: to be seen beside
+#                               the others, not to be compared with
 #     timed NAME LINE COMMAND.. a program that times itself: LINE of its output
 #     want MEASURE BASE MOST    of "ours", relative to the contender BASE, or
 #                               ("-") as it is: wall cpu calls rss size
@@ -13,7 +15,12 @@
 #
 # Contenders take turns, ROUNDS times, so that whatever else the machine does
 # happens to all of them.  A ratio is the median of the rounds' ratios.  A peer
-# that is not there or cannot do the job is left out; ours must not fail.
+# that is not there or cannot do the job is left out, and said to be; if ours fails,
+# so has the row, and in the end the benchmark.  What was not measured is not met.
+#
+# Then each runs once more under perf, which counts its system calls (strace
+# changes what it counts, and takes minutes), and ours once more to see where its
+# time goes.
 #
 # $target is what a run makes; it is removed after each, so that nobody pays for
 # writing back what another one wrote.  $repeat: how often a measurement runs
@@ -23,9 +30,10 @@ row()
 {
     case " ${BENCH_ROWS:-$1} " in *" $1 "*) ;; *) return 1 ;; esac
     title=$2
-    names=() commands=() lines=() wants=() preparation=: repeat=1
+    names=() commands=() lines=() laps=() wants=() preparation=: repeat=1
     rm -rf "$work/log"
     mkdir "$work/log"
+    row_begun=$SECONDS
     echo "$title" >&2
 }
 
@@ -33,11 +41,18 @@ before() { preparation=$(printf '%q ' "$@"); }
 
 contender() { timed "$1" 0 "${@:2}"; }
 
+reference()
+{
+    contender "$@"
+    [ ${#laps[@]} = 0 ] || laps[-1]=1
+}
+
 timed()
 {
     command -v "$3" >/dev/null || return 0
     names+=("$1")
     lines+=("$2")
+    laps+=("$ROUNDS")
     commands+=("$(printf '%q ' "${@:3}")")
 }
 
@@ -51,11 +66,13 @@ target_size() { cat /dev/null "$target"* 2>/dev/null | wc -c; }
 once()
 {
     local said
+    rm -f "$target"*
     eval "$preparation" >/dev/null || return 1
     if [ "${lines[$1]}" = 0 ]; then
         said=$(eval "\"$work/measure\" $repeat ${commands[$1]}" 2>"$work/errors") || return 1
     else
-        said=$(eval "${commands[$1]}" 2>"$work/errors" | sed -n "${lines[$1]}p") || return 1
+        eval "${commands[$1]}" >"$work/said" 2>"$work/errors" || return 1
+        said=$(sed -n "${lines[$1]}p" "$work/said")
         [ -n "$said" ] || return 1
         said="${said% *} 0"
     fi
@@ -63,14 +80,45 @@ once()
     rm -f "$target"*
 }
 
+# observed I PERF...: one run of the contender I under perf.
+observed()
+{
+    local i=$1
+    shift
+    eval "$preparation" >/dev/null &&
+        eval "$(printf '%q ' "$@") ${commands[$i]}" >/dev/null 2>"$work/errors"
+    rm -f "$target"*
+}
+
 # System calls of one run; - if they cannot be counted.
 calls()
 {
-    [ "${BENCH_CALLS:-1}" = 1 ] && command -v strace >/dev/null || { echo -; return; }
-    eval "$preparation" >/dev/null
-    eval "strace -f -c -o \"$work/strace\" ${commands[$1]}" >/dev/null 2>&1 || true
-    rm -f "$target"*
-    awk '$NF == "total" { n = $4 } END { print (n == "" ? "-" : n) }' "$work/strace"
+    if [ "${BENCH_CALLS:-1}" = 1 ] &&
+        observed "$1" perf stat -x , -e raw_syscalls:sys_enter -o "$work/counted"; then
+        awk -F, '/sys_enter/ { print $1 ~ /^[0-9]+$/ ? $1 : "-" }' "$work/counted"
+    elif [ "${BENCH_CALLS:-1}" = 1 ] && observed "$1" strace -f -c -o "$work/counted"; then
+        awk '$NF == "total" { n = $4 } END { print (n == "" ? "-" : n) }' "$work/counted"
+    else
+        echo -
+    fi
+}
+
+# profile I: what the time of the contender I goes into, the largest parts; - if
+# that cannot be seen.  Short ones run for a second, unless each wants a fresh target.
+profile()
+{
+    local runs=1
+    [ "$preparation" != : ] || runs=$(figure "$1" cpu | awk '{ n = int(1 / ($1 + 0.002)) }
+                                                             END { print n < 1 ? 1 : n }')
+    observed "$1" perf record -q -e cpu-clock -F 2000 -o "$work/samples" \
+        "$work/measure" $runs || { echo -; return; }
+    perf report --stdio --comm img,disk --sort dso,symbol --percent-limit 2 \
+        -i "$work/samples" 2>/dev/null | awk -v most=7 '
+        /^ *[0-9]/ && n < most {
+            part[n++] = int($1 + 0.5) " % " ($3 == "[k]" ? "kernel" : $2) ":" $4
+        }
+        END { for (i = 0; i < n; i++) printf "%s%s", i ? ", " : "", part[i]
+              print n ? "" : "-" }'
 }
 
 # The contenders that are still in the race.
@@ -82,12 +130,13 @@ present()
     done
 }
 
+# lap ROUND, from 0 on.
 lap()
 {
     local i
     for i in $(present); do
+        [ "$1" -lt "${laps[$i]}" ] || continue
         once "$i" && continue
-        [ "${names[$i]}" != ours ] || { cat "$work/errors" >&2; exit 1; }
         echo "  ${names[$i]} is out: $(head -n 1 "$work/errors")" >&2
         echo "$title: ${names[$i]} could not: $(head -n 1 "$work/errors")" >>"$work/notes"
         touch "$work/log/$i.out"
@@ -113,11 +162,14 @@ figure()
 ratio()
 {
     local c
-    [ "$3" = calls ] && { paste "$work/log/$1.calls" "$work/log/$2.calls" | awk '{ print $1 / $2 }'
-                          return; }
+    [ "$3" = calls ] && {
+        paste "$work/log/$1.calls" "$work/log/$2.calls" |
+            awk '{ print ($1 > 0 && $2 > 0 ? $1 / $2 : "-") }'
+        return
+    }
     c=$(column "$3")
     paste -d' ' "$work/log/$1" "$work/log/$2" |
-        awk -v a="$c" -v b=$((c + 4)) '{ print ($b > 0 ? $a / $b : 0) }' | median
+        awk -v a="$c" -v b=$((c + 4)) '$b > 0 { print $a / $b }' | median
 }
 
 index_of()
@@ -129,35 +181,35 @@ index_of()
     return 1
 }
 
-# judge MEASURE BASE MOST: "wall 0.21 of qemu-img (at most 0.28)", bold if missed.
+# judge MEASURE BASE MOST: "wall 0.21 of qemu-img (at most 0.28)", bold if missed,
+# or if there is nothing to tell it by.
 judge()
 {
-    local ours base found text
+    local ours base found=- of=
     ours=$(index_of ours)
-    if [ "$1" = calls ] && [ "$(figure "$ours" calls)" = - ]; then
-        echo "calls not counted"
-        return
-    fi
     if [ "$2" = - ]; then
         found=$(figure "$ours" "$1")
-        text="$1 $found (at most $3)"
-    else
-        base=$(index_of "$2") || { echo "no $2"; return; }
+    elif base=$(index_of "$2"); then
         found=$(ratio "$ours" "$base" "$1")
-        text=$(printf '%s %.3f of %s (at most %s)' "$1" "$found" "$2" "$3")
-    fi
-    if awk -v a="$found" -v b="$3" 'BEGIN { exit !(a + 0 <= b + 0) }'; then
-        echo "$text"
+        of=" of $2"
     else
-        echo "**$text**"
+        of=" of $2, which is not there"
+    fi
+    case $found in
+    -|'') found="not measured" ;;
+    *) [ "$2" = - ] || found=$(printf '%.3f' "$found") ;;
+    esac
+    if awk -v a="$found" -v b="$3" 'BEGIN { exit !(a ~ /^[0-9.]+$/ && a + 0 <= b + 0) }'; then
+        echo "$1 $found$of (at most $3)"
+    else
+        echo "**$1 $found$of (at most $3)**"
         missed=1
     fi
 }
 
 report_wants()
 {
-    local w verdict='' found
-    missed=0
+    local w verdict='' found missed=0
     for w in "${wants[@]}"; do
         # shellcheck disable=SC2086
         judge $w >"$work/judged"
@@ -166,6 +218,12 @@ report_wants()
     done
     printf '| %s | %s | %s |\n' "$title" "$verdict" \
         "$([ "$missed" = 0 ] && echo met || echo '**missed**')" >>"$work/verdicts"
+}
+
+report_failure()
+{
+    printf '| %s | %s | **failed** |\n' "$title" "$1" >>"$work/verdicts"
+    touch "$work/failed"
 }
 
 # "median (least)" of a column of the contender I, in milliseconds.
@@ -202,14 +260,19 @@ report_figures()
 
 race()
 {
-    local round i
+    local round i ours
     for ((round = 0; round < ROUNDS; round++)); do
-        lap
+        lap "$round"
     done
     for i in $(present); do
         calls "$i" >"$work/log/$i.calls"
     done
-    report_wants
-    report_figures
-    tail -n 1 "$work/verdicts" >&2
+    if ours=$(index_of ours); then
+        report_wants
+        printf '| %s | %s |\n' "$title" "$(profile "$ours")" >>"$work/profiles"
+        report_figures
+    else
+        report_failure "ours failed: see the notes"
+    fi
+    printf '%s\n  %s seconds\n' "$(tail -n 1 "$work/verdicts")" $((SECONDS - row_begun)) >&2
 }

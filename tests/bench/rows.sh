@@ -43,8 +43,8 @@ both()
     shift 3
     contender ours img convert -t unsafe -f "$from" -O "$to" "$@" "$source" "$target"
     contender qemu-img qemu-img convert -t unsafe -f "$from" -O "$to" "$@" "$source" "$target"
-    contender 'ours, durable' img convert -f "$from" -O "$to" "$@" "$source" "$target"
-    contender 'qemu-img, durable' \
+    reference 'ours, durable' img convert -f "$from" -O "$to" "$@" "$source" "$target"
+    reference 'qemu-img, durable' \
         qemu-img convert -t writeback -f "$from" -O "$to" "$@" "$source" "$target"
 }
 

@@ -7,7 +7,8 @@
 #
 #   BENCH_ROWS="map check"  these rows only (the names are in rows.sh)
 #   BENCH_SMALL=1           small disks: to see that it works, not to compare
-#   BENCH_CALLS=0           does not count system calls, which strace is slow at
+#   BENCH_CALLS=0           does not count system calls: without perf that is strace's
+#                           work, and slow
 #   BENCH_OUT=FILE          puts the tables there, too
 #   BENCH_DIR=…             where the data is made (default: TMPDIR or /tmp)
 #   BENCH_DATA=…            a raw image of yours instead of this system's files
@@ -20,7 +21,7 @@ B=$(cd "${B:-$here/../../build}" && pwd)
 PATH=$B/bin:$PATH
 ROUNDS=${ROUNDS:-5}
 work=$(mktemp -d "${BENCH_DIR:-${TMPDIR:-/tmp}}/bdrv-bench.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+trap finish EXIT
 trap 'exit 130' INT TERM
 target=$work/target
 
@@ -47,21 +48,34 @@ command -v qemu-img >/dev/null || {
     exit 1
 }
 
+# What else is in the time of a row, so that two results can be compared.
+libraries()
+{
+    local name
+    for name in libdeflate libisal nettle libvmdk; do
+        echo "$name $(pkg-config --modversion $name 2>/dev/null || echo none);"
+    done
+}
+
 version() { "$@" 2>/dev/null | head -n 1 || true; }
 
 machine()
 {
-    echo "- $(date +%F), revision $(git -C "$here" describe --always --dirty 2>/dev/null)"
+    echo "- $begun to $(date +%H:%M), revision" \
+        "$(git -C "$here" log -1 --format='%h of %cs' 2>/dev/null)$(git -C "$here" \
+            diff --quiet HEAD 2>/dev/null || echo ', changed')"
     echo "- $(nproc) × $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)," \
         "$(awk '/MemTotal/ { print int($2 / 1048576) }' /proc/meminfo) GiB, $(uname -sr)," \
-        "$(stat -f -c %T "$work"); load at the end: $(cut -d' ' -f1-3 /proc/loadavg)"
+        "$(stat -f -c %T "$work"); load before: $load, at the end: $(cut -d' ' -f1-3 /proc/loadavg)"
     echo "- $(version qemu-img --version); $(version vmdkinfo -V);" \
         "$(7z 2>/dev/null | grep -o '^7-Zip.*[0-9]\.[0-9]*' || true);" \
         "$(version "${CC:-cc}" --version)"
+    echo "- libraries:" $(libraries)
     echo "- open-vmdk is not in Debian, and could not be installed; nbdkit has no reader of VMDK"
     echo "- sizes${BENCH_SMALL:+ (small: not to compare)}: a disk of $disk_mib MiB with files;" \
         "full $full_mib MiB; writes of $write_mib MiB; $requests reads; $grains scattered grains"
-    echo "- medians of $ROUNDS interleaved rounds; a ratio is the median of the rounds' ratios"
+    echo "- medians of $ROUNDS interleaved rounds; a ratio is the median of the rounds' ratios;" \
+        "what is called durable: one round"
     [ ! -e "$work/kind" ] || echo "- the disk with files: $(cat "$work/kind")"
     [ ! -e "$work/notes" ] || sed 's/^/- /' "$work/notes"
 }
@@ -72,7 +86,12 @@ tables()
     machine
     printf '\n| row | found (target) | verdict |\n|---|---|---|\n'
     cat "$work/verdicts"
-    printf '\nMilliseconds: the median and, in brackets, the least.  Ratios to the first base.\n\n'
+    printf '\n## What the time of ours goes into\n\n'
+    printf 'As perf sees it, of one run more; less than 2 %% is left out.\n\n'
+    printf '| row | the largest parts |\n|---|---|\n'
+    cat "$work/profiles"
+    printf '\n## All figures\n\n'
+    printf 'Milliseconds: the median and, in brackets, the least.  Ratios to the first base.\n\n'
     printf '| row | who | wall | CPU | wall ratio | CPU ratio | RSS, MiB | system calls |\n'
     printf '|---|---|---|---|---|---|---|---|\n'
     cat "$work/figures"
@@ -80,10 +99,23 @@ tables()
     cat "$here/remarks.md"
 }
 
-touch "$work/verdicts" "$work/figures"
+# Also of a benchmark that was stopped: the rows it came to.
+finish()
+{
+    local status=$?
+    if [ -s "$work/verdicts" ]; then
+        [ "$status" = 0 ] || echo "STOPPED: rows are missing" >>"$work/notes"
+        tables >"$work/tables"
+        cat "$work/tables"
+        [ -z "${BENCH_OUT:-}" ] || cp "$work/tables" "$BENCH_OUT"
+    fi
+    [ ! -e "$work/failed" ] || status=1
+    rm -rf "$work"
+    exit $status
+}
+
+begun=$(date '+%F %H:%M') load=$(cut -d' ' -f1-3 /proc/loadavg)
+touch "$work/verdicts" "$work/figures" "$work/profiles"
 . "$here/data.sh"
 . "$here/race.sh"
 . "$here/rows.sh"
-tables >"$work/tables"
-cat "$work/tables"
-[ -z "${BENCH_OUT:-}" ] || cp "$work/tables" "$BENCH_OUT"
