@@ -3,6 +3,7 @@
  * t-sandbox.c - what a process can still do after tools/sandbox.c has taken from it
  * what it does not need.  Each test sandboxes a child process that then misbehaves.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -280,13 +281,45 @@ START_TEST(what_was_kept_can_be_given_up_later)
 }
 END_TEST
 
+/* Seen by its error: Landlock says something else. */
+static int truncates_after_giving_up(void)
+{
+    return sandbox_enter(NULL, 0) < 0 || truncate(file, 1) == 0 || errno != ENOSYS;
+}
+
+static int forks_after_giving_up(void) { return sandbox_enter(NULL, 0) < 0 || forks(); }
+static int makes_code_after_giving_up(void) { return sandbox_enter(NULL, 0) < 0 || makes_code(); }
+static int works_after_giving_up(void) { return sandbox_enter(NULL, 0) >= 0 && works(); }
+static int works_after_asking_again(void)
+{
+    const SandboxPath paths[] = { { inside, 1 } };
+    return sandbox_enter(paths, 1) >= 0 && reads_file() && works();
+}
+
+START_TEST(the_second_filter_adds_to_the_first)
+{
+    static AttemptFn *const attempts[] = {
+        truncates_after_giving_up, forks_after_giving_up, makes_code_after_giving_up,
+    };
+    const SandboxPath paths[] = { { inside, 1 } };
+    int done;
+    for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
+        int was_possible = could(attempts[i], paths, 1, &done);
+        ck_assert_msg(!was_possible || !(done & SANDBOX_CALLS), "attempt %zu", i);
+    }
+    ck_assert_int_eq(could(works_after_giving_up, paths, 1, &done), 1);
+    ck_assert_int_eq(could(works_after_asking_again, paths, 1, &done), 1);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
         without_paths_nothing_can_be_opened, files_outside_the_paths_cannot_be_touched,
         paths_to_read_cannot_be_written, what_is_listed_can_be_used,
         no_program_connection_process_or_code, memory_threads_and_open_files_stay,
-        a_second_sandbox_gives_nothing_back, what_was_kept_can_be_given_up_later, NULL
+        a_second_sandbox_gives_nothing_back, what_was_kept_can_be_given_up_later,
+        the_second_filter_adds_to_the_first, NULL
     };
     Suite *suite = suite_create("sandbox");
     if (parts() != (SANDBOX_FILES | SANDBOX_CALLS)) {

@@ -39,7 +39,7 @@ static int in_word(char c)
            c == '_' || c == '-';
 }
 
-/* text ends with a 0. */
+/* text is what stands behind the sign, and ends with a 0. */
 static void keep_word(const char *text)
 {
     const char *start = text + strspn(text, " \t");
@@ -47,11 +47,6 @@ static void keep_word(const char *text)
     Kept *made;
     size_t length = 0;
 
-    if (*start != '=') {
-        return;
-    }
-    start++;
-    start += strspn(start, " \t");
     start += *start == '"';
     while (length < WORD_MAX && in_word(start[length])) {
         word[length] = start[length];
@@ -69,9 +64,9 @@ static void keep_word(const char *text)
 /* In any case, as the library takes it. */
 static int is_key(const char *text)
 {
-    static const char key[] = "encoding";
+    static const char key[KEY_LENGTH + 1] = "encoding";
 
-    for (size_t i = 0; key[i] != '\0'; i++) {
+    for (size_t i = 0; i < KEY_LENGTH; i++) {
         if ((text[i] | ('a' - 'A')) != key[i]) {
             return 0;
         }
@@ -79,16 +74,33 @@ static int is_key(const char *text)
     return 1;
 }
 
+/* What stands at the sign, and before it the key, if it does. */
+static int keep_if_key(const char *bytes, const char *sign)
+{
+    const char *end = sign;
+
+    while (end > bytes && (end[-1] == ' ' || end[-1] == '\t')) {
+        end--;
+    }
+    if (end - bytes < KEY_LENGTH || !is_key(end - KEY_LENGTH)) {
+        return 0;
+    }
+    keep_word(sign + 1);
+    return 1;
+}
+
 /* bytes[length] is 0, and so may be others. */
 static void keep_words(const char *bytes, size_t length)
 {
+    const char *const end = bytes + length;
     int words = 0;
 
-    for (size_t i = 0; words < WORDS_MAX && i < length; i++) {
-        if (is_key(bytes + i)) {
-            keep_word(bytes + i + KEY_LENGTH);
-            words++;
+    for (const char *at = bytes; words < WORDS_MAX && at < end; at++) {
+        at = memchr(at, '=', (size_t)(end - at));
+        if (at == NULL) {
+            return;
         }
+        words += keep_if_key(bytes, at);
     }
 }
 
