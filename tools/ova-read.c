@@ -26,6 +26,7 @@ static int ends_in(const char *name, const char *end)
 typedef struct Search {
     const char *wanted; /* NULL: the only disk */
     int disks;
+    int same;        /* files of the name of the found one, itself too */
     TarMember found; /* the wanted one, or the first */
     char names[TAR_NAME_MAX]; /* of all disks, as many as fit */
 } Search;
@@ -40,21 +41,28 @@ static int is_disk(const char *name)
     return 1;
 }
 
+/* One of several of its name is not the one that unpacking gives. */
 static int look(void *opaque, const TarMember *member)
 {
     Search *search = opaque;
     const size_t used = strlen(search->names);
+    const int again = search->same > 0 && strcmp(member->name, search->found.name) == 0;
 
+    if (again) {
+        search->same++;
+        return 0;
+    }
     if (search->wanted != NULL ? strcmp(member->name, search->wanted) == 0
                                : search->disks == 0 && is_disk(member->name)) {
         search->found = *member;
+        search->same = 1;
     }
     if (is_disk(member->name)) {
         search->disks++;
         snprintf(search->names + used, sizeof(search->names) - used, "%s%s",
                  used > 0 ? ", " : "", member->name);
     }
-    return search->wanted != NULL && strcmp(member->name, search->wanted) == 0;
+    return 0;
 }
 
 static int check_found(const char *tar, BlockDriverState *file, const Search *search)
@@ -71,6 +79,11 @@ static int check_found(const char *tar, BlockDriverState *file, const Search *se
     if (search->wanted == NULL && search->disks > 1) {
         tool_error("%s: has %d disks: say which, as %s:NAME: %s", tar, search->disks, tar,
                    search->names);
+        return -1;
+    }
+    if (search->same > 1) {
+        tool_error("%s: has %d files called %s: unpack it, and choose (tar keeps the last)", tar,
+                   search->same, found->name);
         return -1;
     }
     if (found->size >= 2 && bdrv_pread(file, head, sizeof(head), found->offset) < 0) {
@@ -92,8 +105,42 @@ static int find(const char *tar, BlockDriverState *file, Search *search)
     return result < 0 ? result : check_found(tar, file, search);
 }
 
+/* FILE.ova that is no tar may be an image all the same; but what has no format at all
+ * is not taken for a disk, as it would be under another name: it is an OVA that did
+ * not survive.  0, or -1 with the message printed. */
+static int check_no_tar(BlockDriverState *file, const char *wanted)
+{
+    const BdrvOpenOptions options = {
+        .struct_size = sizeof(options), .flags = BDRV_O_NO_BACKING | BDRV_O_CHECK,
+    };
+    BlockDriverState *image = NULL;
+    const int is_nothing = bdrv_open_node(&image, file, NULL, &options) == 0 &&
+                           strcmp(bdrv_format(image), "raw") == 0;
+
+    bdrv_close(image);
+    if (is_nothing || wanted != NULL) {
+        tool_error("%s: does not begin as a tar file does, so it is no OVA, or a damaged one: get "
+                   "it again%s", bdrv_filename(file), wanted != NULL ? "" :
+                   "; -f raw takes its bytes for a disk");
+        return -1;
+    }
+    return 0;
+}
+
+/* What is called .ova, and is not said to be something else, has to be one. */
+static int check_begin(BlockDriverState *file, const char *wanted, const char *format)
+{
+    if (tar_begins(file)) {
+        return 1;
+    }
+    return ends_in(bdrv_filename(file), ".ova") && (format == NULL || wanted != NULL)
+               ? check_no_tar(file, wanted)
+               : 0;
+}
+
 /* wanted NULL: the only disk.  0 if the file is no tar. */
-static int open_in(BlockDriverState **disk, const char *tar, const char *wanted, unsigned flags)
+static int open_in(BlockDriverState **disk, const char *tar, const char *wanted,
+                   const char *format, unsigned flags)
 {
     Search search = {.wanted = wanted};
     char window[80];
@@ -105,7 +152,10 @@ static int open_in(BlockDriverState **disk, const char *tar, const char *wanted,
         tool_library_error();
         return -1;
     }
-    result = tar_begins(file) ? find(tar, file, &search) : 0;
+    result = check_begin(file, wanted, format);
+    if (result > 0) {
+        result = find(tar, file, &search);
+    }
     bdrv_close(file);
     if (result <= 0) {
         return result;
@@ -142,7 +192,7 @@ int ova_open(BlockDriverState **disk, const char *filename, const char *format, 
     *disk = NULL;
     if (stat(filename, &status) == 0) {
         return ends_in(filename, ".ova") && S_ISREG(status.st_mode) && !is_raw
-                   ? open_in(disk, filename, NULL, flags)
+                   ? open_in(disk, filename, NULL, format, flags)
                    : 0;
     }
     while (result == 0 && (colon = strchr(colon, ':')) != NULL) {
@@ -150,7 +200,7 @@ int ova_open(BlockDriverState **disk, const char *filename, const char *format, 
 
         colon++;
         if (tar != NULL && *colon != '\0' && is_regular(tar)) {
-            result = open_in(disk, tar, colon, flags);
+            result = open_in(disk, tar, colon, format, flags);
         }
         free(tar);
     }

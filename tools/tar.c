@@ -4,6 +4,7 @@
  *
  *     header 512 │ content │ pad │ header 512 │ content │ pad │ … │ two blocks of zeros
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 
 enum {
     MEMBERS_MAX = 100000,
-    EXTENSION_MAX = 64 * 1024, /* of a long name, or of pax records */
+    EXTENSION_MAX = 1024 * 1024, /* of a long name, or of pax records */
     NAME_AT = 0,
     NAME_BYTES = 100,
     MODE_AT = 100,
@@ -29,11 +30,38 @@ enum {
     MORE_IN_BLOCK_AT = 504
 };
 
-/* What stands before the header that it is about. */
+/* What stands before the header that it is about; or, of pax's global ones, before
+ * all. */
 typedef struct Extension {
     char name[TAR_NAME_MAX]; /* "": nothing said */
     int64_t size;            /* -1: nothing said */
+    int is_sparse;           /* not 0: what follows is pieces of a file with holes */
 } Extension;
+
+typedef enum ExtensionKind {
+    EXTENSION_NONE,
+    EXTENSION_PAX,
+    EXTENSION_GLOBAL, /* pax's, of all that follows */
+    EXTENSION_NAME,
+    EXTENSION_LINK /* the long name that a link leads to, which is not asked for */
+} ExtensionKind;
+
+static ExtensionKind kind_of(int type)
+{
+    switch (type) {
+    case 'x':
+    case 'X': /* Solaris, before it was agreed on */
+        return EXTENSION_PAX;
+    case 'g':
+        return EXTENSION_GLOBAL;
+    case 'L':
+        return EXTENSION_NAME;
+    case 'K':
+        return EXTENSION_LINK;
+    default:
+        return EXTENSION_NONE;
+    }
+}
 
 static unsigned sum_of(const uint8_t *block)
 {
@@ -89,49 +117,95 @@ int tar_begins(BlockDriverState *file)
 
 /* --------------------------------------------------------------- extensions */
 
-/* One record of pax: "LENGTH KEY=VALUE\n", the length being that of all of it. */
-static void note_record(const char *record, size_t length, Extension *extension)
+/* "KEY=VALUE" is it KEY?  Then the value. */
+static const char *value_of(const char *text, const char *key)
 {
-    const char *key = memchr(record, ' ', length);
-    const char *value = key != NULL ? memchr(key, '=', length - (size_t)(key - record)) : NULL;
-    size_t value_length;
+    const size_t length = strlen(key);
 
-    if (value == NULL) {
-        return;
-    }
-    key++;
-    value++;
-    value_length = length - (size_t)(value - record) - 1;
-    if (strncmp(key, "path=", 5) == 0 && value_length < TAR_NAME_MAX) {
-        snprintf(extension->name, sizeof(extension->name), "%.*s", (int)value_length, value);
-    } else if (strncmp(key, "size=", 5) == 0) {
-        extension->size = strtoll(value, NULL, 10);
-    }
+    return strncmp(text, key, length) == 0 && text[length] == '=' ? text + length + 1 : NULL;
 }
 
-static void note_records(const char *text, size_t length, Extension *extension)
+static int note_name(const char *value, Extension *extension)
 {
-    while (length > 0) {
-        unsigned long record = strtoul(text, NULL, 10);
+    if (strlen(value) >= TAR_NAME_MAX) {
+        return -1;
+    }
+    snprintf(extension->name, sizeof(extension->name), "%s", value);
+    return 0;
+}
 
-        if (record < 5 || record > length || text[record - 1] != '\n') {
-            return;
+/* Empty: what was said is taken back. */
+static int note_size(const char *value, Extension *extension)
+{
+    char *end;
+
+    errno = 0;
+    extension->size = *value != '\0' ? strtoll(value, &end, 10) : -1;
+    return *value == '\0' || (errno == 0 && *value >= '0' && *value <= '9' && *end == '\0') ? 0 : -1;
+}
+
+/* GNU tar's three ways to store a file with holes (0.0, 0.1 and 1.0) and star's have
+ * these keys; without its holes the content is not that of the file. */
+static int is_sparse_key(const char *text)
+{
+    return strncmp(text, "GNU.sparse.", 11) == 0 || value_of(text, "SCHILY.realsize") != NULL;
+}
+
+/* "KEY=VALUE", ended by NUL.  -1: it makes no sense. */
+static int note_pair(const char *text, Extension *extension)
+{
+    const char *value = value_of(text, "size");
+
+    if (value != NULL) {
+        return note_size(value, extension);
+    }
+    extension->is_sparse |= is_sparse_key(text);
+    value = value_of(text, "GNU.sparse.name"); /* path is a made-up one then */
+    if (value == NULL) {
+        value = value_of(text, "path");
+        value = extension->is_sparse && extension->name[0] != '\0' ? NULL : value;
+    }
+    return value != NULL ? note_name(value, extension) : 0;
+}
+
+/* Records of pax: "LENGTH KEY=VALUE\n", the length being that of all of it.  -1: they
+ * make no sense. */
+static int note_records(char *text, size_t length, Extension *extension)
+{
+    while (length > 0 && *text != '\0') {
+        char *pair;
+        unsigned long record = strtoul(text, &pair, 10);
+
+        if (record < 5 || record > length || *pair != ' ' || pair >= text + record ||
+            text[record - 1] != '\n') {
+            return -1;
         }
-        note_record(text, record, extension);
+        text[record - 1] = '\0';
+        if (note_pair(pair + 1, extension) < 0) {
+            return -1;
+        }
         text += record;
         length -= record;
     }
+    return 0;
 }
 
-static int read_extension(BlockDriverState *file, const TarMember *at, int type,
+static int note_text(char *text, size_t length, ExtensionKind kind, Extension *extension)
+{
+    return kind == EXTENSION_NAME ? note_name(text, extension)
+                                  : note_records(text, length, extension);
+}
+
+/* Of what follows, or of all that follows. */
+static int read_extension(BlockDriverState *file, const TarMember *at, ExtensionKind kind,
                           Extension *extension)
 {
     char *text;
     int result;
 
     if (at->size > EXTENSION_MAX) {
-        tool_error("%s: a name in the tar has %" PRId64 " bytes; at most %d are read",
-                   bdrv_filename(file), at->size, EXTENSION_MAX);
+        tool_error("%s: a header in the tar, at offset %" PRId64 ", has %" PRId64 " more bytes; at "
+                   "most %d are read", bdrv_filename(file), at->offset, at->size, EXTENSION_MAX);
         return -1;
     }
     text = calloc(1, (size_t)at->size + 1);
@@ -140,10 +214,10 @@ static int read_extension(BlockDriverState *file, const TarMember *at, int type,
         return -1;
     }
     result = read_at(file, text, at->size, at->offset);
-    if (result == 0 && type == 'x') {
-        note_records(text, (size_t)at->size, extension);
-    } else if (result == 0) {
-        snprintf(extension->name, sizeof(extension->name), "%.*s", TAR_NAME_MAX - 1, text);
+    if (result == 0 && note_text(text, (size_t)at->size, kind, extension) < 0) {
+        tool_error("%s: what is at offset %" PRId64 " of the tar, about the file that follows, "
+                   "makes no sense", bdrv_filename(file), at->offset);
+        result = -1;
     }
     free(text);
     return result;
@@ -200,7 +274,7 @@ static int decode(BlockDriverState *file, int64_t offset, uint8_t *block,
     }
     member->offset = offset + TAR_BLOCK;
     member->size = number_at(block + SIZE_AT, SIZE_BYTES);
-    if (extension->size >= 0 && block[TYPE_AT] != 'x' && block[TYPE_AT] != 'L') {
+    if (extension->size >= 0 && kind_of(block[TYPE_AT]) == EXTENSION_NONE) {
         member->size = extension->size;
     }
     if (!is_header(block) || member->size < 0) {
@@ -209,8 +283,8 @@ static int decode(BlockDriverState *file, int64_t offset, uint8_t *block,
         return -1;
     }
     decode_name(block, extension, member->name);
-    member->is_sparse = block[TYPE_AT] == 'S';
-    if (member->is_sparse && skip_pieces(file, block, member) < 0) {
+    member->is_sparse = extension->is_sparse || block[TYPE_AT] == 'S';
+    if (block[TYPE_AT] == 'S' && skip_pieces(file, block, member) < 0) {
         return -1;
     }
     if (member->size > length - member->offset) {
@@ -226,24 +300,43 @@ static int is_file(int type)
     return type == '0' || type == '\0' || type == '7' || type == 'S';
 }
 
+/* What a tar says of the file that follows, and of all that follow. */
+typedef struct Said {
+    Extension next, all;
+} Said;
+
+/* One header, and what it stands for. */
+static int take_member(BlockDriverState *file, int type, const TarMember *member, Said *said)
+{
+    const ExtensionKind kind = kind_of(type);
+
+    if (kind == EXTENSION_GLOBAL) {
+        int result = read_extension(file, member, kind, &said->all);
+
+        said->next = said->all;
+        return result;
+    }
+    return kind == EXTENSION_PAX || kind == EXTENSION_NAME
+               ? read_extension(file, member, kind, &said->next)
+               : 0;
+}
+
 int tar_walk(BlockDriverState *file, TarFn *look, void *opaque)
 {
-    static const Extension nothing = {"", -1};
-    Extension extension = nothing;
+    Said said = {{"", -1, 0}, {"", -1, 0}};
     uint8_t block[TAR_BLOCK];
     TarMember member;
     int64_t offset = 0;
     int result;
 
     for (int i = 0; i < MEMBERS_MAX; i++) {
-        result = decode(file, offset, block, &extension, &member);
+        result = decode(file, offset, block, &said.next, &member);
         if (result <= 0) {
             return result;
         }
-        if (block[TYPE_AT] == 'x' || block[TYPE_AT] == 'L') {
-            result = read_extension(file, &member, block[TYPE_AT], &extension);
-        } else {
-            extension = nothing;
+        result = take_member(file, block[TYPE_AT], &member, &said);
+        if (kind_of(block[TYPE_AT]) == EXTENSION_NONE) {
+            said.next = said.all;
             result = is_file(block[TYPE_AT]) ? look(opaque, &member) : 0;
         }
         if (result != 0) {

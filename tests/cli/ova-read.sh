@@ -54,9 +54,50 @@ tar -cf g.ova m.ovf one.vmdk.gz
 refused 1 '*compressed by gzip*' img-info g.ova
 tar --format=gnu -S -cf s.ova m.ovf x.raw
 refused 1 '*without its holes*' img-info s.ova
+
+# A disk that GNU tar had stored without its holes in pax's ways was read as it lay
+# there: the map and the packed pieces.
+for version in 0.0 0.1 1.0; do
+    tar --format=pax --sparse-version=$version -S -cf s.tar m.ovf x.raw one.vmdk
+    refused 1 '*s.tar: x.raw is stored without its holes*' img-convert s.tar:x.raw y.raw
+    [ ! -e y.raw ] || fail "$version: it made y.raw"
+    tar --format=pax --sparse-version=$version -S -cf s.ova m.ovf x.raw
+    refused 1 '*without its holes*' img-convert s.ova y.raw
+done
+
+# Global headers of pax are about all files that follow, and were not looked at.
+tar --format=pax --pax-option=globexthdr.name=g,comment=x -cf g.tar m.ovf one.vmdk
+quiet img-compare -f raw -F vmdk x.raw g.tar:one.vmdk
+tar --format=pax --pax-option=SCHILY.realsize=1 -cf g.tar m.ovf one.vmdk
+refused 1 '*without its holes*' img-info g.tar:one.vmdk
+tar --format=pax --pax-option=path=z.vmdk -cf g.tar one.vmdk
+quiet img-compare -f raw -F vmdk x.raw g.tar:z.vmdk
+tar --format=pax --pax-option=size:=x -cf g.tar one.vmdk
+refused 1 '*about the file that follows, makes no sense*' img-info g.tar:one.vmdk
+
+# Of two files of one name the first was taken without a word; tar keeps the last.
+tar -cf d.ova m.ovf one.vmdk
+cp x.raw dup
+tar --transform=s/dup/one.vmdk/ -rf d.ova dup
+refused 1 '*d.ova: has 2 files called one.vmdk: unpack it*' img-info d.ova
+refused 1 '*d.ova: has 2 files called one.vmdk: unpack it*' img-info d.ova:one.vmdk
+
 head -c 100000 m.ova >t.ova
 refused 1 '*was not completely transferred*' img-info t.ova
 refused 1 '*No such file*' img-info none.ova:one.vmdk
+
+# An OVA whose first header was damaged was taken for a raw disk.
+cp m.ova b.ova
+printf 9 | put b.ova 148
+head -c 300 m.ova >c.ova
+: >empty.ova
+for name in b.ova c.ova empty.ova; do
+    refused 1 "*$name: does not begin as a tar file does*-f raw *" img-convert $name y.raw
+    [ ! -e y.raw ] || fail "$name: it made y.raw"
+    refused 1 "*$name: does not begin as a tar file does*" img-info $name:one.vmdk
+done
+quiet img-convert -f raw b.ova b.copy
+same_file b.ova b.copy
 
 # A file of that name that is no tar is what it is; a file with a colon too.
 cp one.vmdk r.ova
