@@ -139,6 +139,11 @@ static int mark(const VmdkCheckMap *map, VmdkBits *bits, int64_t grain, uint32_t
     return 0;
 }
 
+static int is_marked(const VmdkBits *bits, int64_t start, int64_t end)
+{
+    return bits->bytes && vmdk_bits_any(bits, start, end);
+}
+
 /* What readers follow: the primary entry if it can be, or else its copy. */
 static int note_grain(VmdkSurvey *survey, int64_t grain, uint32_t entry)
 {
@@ -152,8 +157,10 @@ static int note_grain(VmdkSurvey *survey, int64_t grain, uint32_t entry)
             return 1; /* begin again with smaller units */
         }
     }
+    survey->copies += is_marked(&map->reserved, start, end);
     if (vmdk_bits_any(&map->seen, start, end)) {
         survey->odd = 1;
+        survey->copies++;
         if (mark(map, &map->shared, grain, entry) < 0) {
             return -ENOMEM;
         }
@@ -169,11 +176,15 @@ static int note_grain(VmdkSurvey *survey, int64_t grain, uint32_t entry)
 static int reserve(VmdkSurvey *survey, int64_t grain, uint32_t copy)
 {
     VmdkCheckMap *map = survey->map;
+    const int64_t start = (int64_t)copy * BDRV_SECTOR_SIZE;
+    const int64_t end = start + vmdk_check_covered(map, grain);
 
     survey->odd = 1;
-    return vmdk_check_class(map, grain, copy) == VMDK_ENTRY_GRAIN
-               ? mark(map, &map->reserved, grain, copy)
-               : 0;
+    if (vmdk_check_class(map, grain, copy) != VMDK_ENTRY_GRAIN) {
+        return 0;
+    }
+    survey->copies += is_marked(&map->reserved, start, end) || is_marked(&map->seen, start, end);
+    return mark(map, &map->reserved, grain, copy);
 }
 
 static int survey_entry(VmdkSurvey *survey, int64_t grain, uint32_t entry, uint32_t copy)
@@ -340,18 +351,39 @@ static int walk(VmdkSurvey *survey, VmdkTablePiece *piece, PieceFn *visit)
     return ret;
 }
 
+/* What readers took for the table until now, if that is another one. */
+static int read_followed(const VmdkCheckMap *map, VmdkTablePiece *piece, int64_t table,
+                         const uint8_t **followed)
+{
+    const size_t size = (size_t)vmdk_check_table_bytes(map);
+    const uint32_t sector = map->followed ? map->followed[table] : 0;
+
+    *followed = piece->followed;
+    if (sector != 0) {
+        return bdrv_pread(map->file, piece->followed, size, (int64_t)sector * BDRV_SECTOR_SIZE);
+    }
+    if (map->swapped[table] == SWAPPED_FOR_BLANK) {
+        memset(piece->followed, 0, size);
+    } else {
+        *followed = NULL;
+    }
+    return 0;
+}
+
 static int judge_piece(VmdkSurvey *survey, VmdkTablePiece *piece)
 {
     VmdkCheckMap *map = survey->map;
     int ret = read_piece(map, piece);
 
     for (int64_t t = piece->first; ret == 0 && t < piece->first + piece->count; t++) {
-        const uint8_t *primary;
+        const uint8_t *primary, *followed;
 
         trust_blank_again(map, piece, t);
         primary = table_in(map, piece, VMDK_PRIMARY, t);
-        if (primary) {
-            ret = vmdk_judge_table(survey, t, primary, table_in(map, piece, VMDK_REDUNDANT, t));
+        ret = read_followed(map, piece, t, &followed);
+        if (ret == 0 && primary) {
+            ret = vmdk_judge_table(survey, t, primary, table_in(map, piece, VMDK_REDUNDANT, t),
+                                   followed);
         }
     }
     return ret;
@@ -372,6 +404,7 @@ static int first_walk(VmdkSurvey *survey, VmdkTablePiece *piece)
         vmdk_check_forget_grains(map);
         survey->previous_end = -1;
         survey->zeroed = 0;
+        survey->copies = 0;
         ret = vmdk_bits_new(&map->seen, map->file_size + map->grain, BDRV_SECTOR_SIZE);
         if (ret == 0) {
             ret = walk(survey, piece, survey_piece);
@@ -410,10 +443,12 @@ int vmdk_check_entries(VmdkCheckMap *map)
     }
     piece.entries[VMDK_PRIMARY] = malloc(size);
     piece.entries[VMDK_REDUNDANT] = malloc(size);
-    ret = piece.entries[VMDK_PRIMARY] && piece.entries[VMDK_REDUNDANT]
+    piece.followed = malloc((size_t)vmdk_check_table_bytes(map));
+    ret = piece.entries[VMDK_PRIMARY] && piece.entries[VMDK_REDUNDANT] && piece.followed
               ? check_all(&survey, &piece)
               : -ENOMEM;
     free(piece.entries[VMDK_PRIMARY]);
     free(piece.entries[VMDK_REDUNDANT]);
+    free(piece.followed);
     return ret;
 }

@@ -12,6 +12,9 @@
  *      impossible  anything else   that
  *      impossible  impossible      0: what was there is gone
  *
+ * Where readers found another table until now (its directory entry was wrong, or it was
+ * wiped out), they go on reading what they read, unless it is certain what is right.
+ *
  * (Two entries of the other set on one grain: it belongs to one of them, and to
  * take it for the wrong one would spoil a range that was right.)  So whatever
  * could be read before reads the same afterwards, or as it did before the
@@ -38,13 +41,15 @@ typedef enum Fate {
     FATE_CUT,       /* by the file's end */
     FATE_SHARED,    /* another entry has the same grain */
     FATE_UNSHARED,  /* the same, but the copy has one of its own */
-    FATE_UNFLAGGED  /* 1, against the header */
+    FATE_UNFLAGGED, /* 1, against the header */
+    FATE_DOUBTFUL,  /* of a table that was not read: nobody knows which copy is right */
+    FATE_CROWDED    /* it would need a copy of a grain, as too many others would */
 } Fate;
 
 static const struct {
     BdrvFindingKind kind;
     const char *text;
-    const char *repair; /* NULL: depends */
+    const char *repair; /* NULL: none, or it is cleared */
 } fates[] = {
     [FATE_FINE] = {BDRV_FINDING_MISMATCH, NULL, NULL},
     [FATE_RESTORED] = {BDRV_FINDING_CORRUPTION, "invalid", "taken from the other set"},
@@ -61,6 +66,11 @@ static const struct {
                        "taken from the other set"},
     [FATE_UNFLAGGED] = {BDRV_FINDING_CORRUPTION, "a grain of zeros, which the header does not "
                         "allow", "the header's version and flags are set to allow it"},
+    [FATE_DOUBTFUL] = {BDRV_FINDING_UNRECOVERABLE, "of a table that was not where readers look, "
+                       "and damaged, too: which grain it had is not certain",
+                       "the range goes on reading as it did"},
+    [FATE_CROWDED] = {BDRV_FINDING_UNRECOVERABLE, "of a grain that other entries point at too; "
+                      "there are too many of these to give each a copy of its own", NULL},
 };
 
 /* Entries in a row. */
@@ -73,7 +83,9 @@ typedef struct Row {
 struct VmdkJudge {
     VmdkCheckMap *map;
     VmdkBits taken; /* of the shared grains: has an owner */
+    VmdkBits dropped; /* no entry leads there any more; bytes NULL: none */
     uint8_t *grain; /* a buffer, made when it is needed */
+    int may_copy;   /* not more grains than VMDK_CHECK_COPIES_MAX */
     Row row;
 };
 
@@ -84,6 +96,11 @@ typedef struct Decision {
     int copy;   /* not the grain itself, but a copy of it */
     int extend; /* the file, up to the grain's end */
 } Decision;
+
+/* An entry as the two sets have it. */
+typedef struct Pair {
+    uint32_t entry, copy;
+} Pair;
 
 /* ------------------------------------------------------------------ deciding */
 
@@ -198,6 +215,95 @@ static Decision decide(VmdkJudge *judge, int64_t grain, uint32_t entry, uint32_t
     return decide_by_copy(judge, grain, copy);
 }
 
+static int is_place(const VmdkCheckMap *map, int64_t grain, uint32_t entry)
+{
+    switch (vmdk_check_class(map, grain, entry)) {
+    case VMDK_ENTRY_GRAIN:
+    case VMDK_ENTRY_CUT:
+        return 1;
+    case VMDK_ENTRY_EMPTY:
+    case VMDK_ENTRY_ZEROED:
+    case VMDK_ENTRY_UNFLAGGED:
+    case VMDK_ENTRY_INVALID:
+        break;
+    }
+    return 0;
+}
+
+/* Do both sets say so, or is the one that does the only one that can be right? */
+static int is_certain(const VmdkCheckMap *map, int64_t grain, const Pair *pair,
+                      const Decision *decision)
+{
+    if (!is_place(map, grain, decision->entry)) {
+        return pair->entry == pair->copy;
+    }
+    if (decision->copy) {
+        return 0;
+    }
+    if (decision->entry != pair->entry) {
+        return is_its_own(map, grain, decision->entry);
+    }
+    return !is_in(map, &map->shared, grain, pair->entry) &&
+           (pair->entry == pair->copy || (!is_in(map, &map->copies, grain, pair->entry) &&
+                                          !is_place(map, grain, pair->copy)));
+}
+
+/* The followed entry is given up.  What only it led to is a leak from now on, which is
+ * told if there is memory for that. */
+static void drop(VmdkJudge *judge, int64_t grain, uint32_t entry)
+{
+    const VmdkCheckMap *map = judge->map;
+    VmdkBits *bits = &judge->dropped;
+
+    map->c->result->allocated_clusters--;
+    if (!is_in(map, &map->shared, grain, entry) &&
+        (bits->bytes || vmdk_bits_new(bits, map->seen.count * map->seen.unit, map->seen.unit) == 0)) {
+        vmdk_bits_set(bits, start_of(entry), end_of(map, grain, entry));
+    }
+}
+
+static void forget_dropped(VmdkJudge *judge)
+{
+    VmdkBits *seen = &judge->map->seen;
+
+    for (int64_t i = 0; judge->dropped.bytes && i < bdrv_div_up(seen->count, 8); i++) {
+        seen->bytes[i] &= (uint8_t)~judge->dropped.bytes[i];
+    }
+}
+
+/* old is the entry that readers found until now; if it was impossible, they looked at
+ * the other set. */
+static void go_on_as_before(VmdkJudge *judge, int64_t grain, uint32_t old, const Pair *pair,
+                            Decision *decision)
+{
+    const VmdkCheckMap *map = judge->map;
+    const VmdkEntryClass class = vmdk_check_class(map, grain, old);
+
+    if (class == VMDK_ENTRY_INVALID || class == VMDK_ENTRY_UNFLAGGED ||
+        old == decision->entry || is_certain(map, grain, pair, decision)) {
+        return;
+    }
+    if (is_place(map, grain, pair->entry)) {
+        drop(judge, grain, pair->entry);
+    }
+    *decision = (Decision){.fate = FATE_DOUBTFUL, .entry = old, .copy = is_place(map, grain, old)};
+    map->c->result->allocated_clusters += decision->copy;
+}
+
+static Decision decide_finally(VmdkJudge *judge, int64_t grain, const Pair *pair,
+                               const uint8_t *followed)
+{
+    Decision decision = decide(judge, grain, pair->entry, pair->copy);
+
+    if (followed) {
+        go_on_as_before(judge, grain, bdrv_load_le32(followed), pair, &decision);
+    }
+    if (decision.copy && !judge->may_copy) {
+        decision.fate = FATE_CROWDED;
+    }
+    return decision;
+}
+
 /* ------------------------------------------------------------------- mending */
 
 static int copy_grain(VmdkJudge *judge, int64_t grain, uint32_t from, uint32_t *to)
@@ -300,13 +406,13 @@ static void report_row(VmdkJudge *judge)
         .offset = map->extent->start + start,
         .bytes = bdrv_min(row->count * map->grain, map->length - start),
         .repair = fates[row->fate].repair,
-        .repaired = vmdk_mends(map->c, kind),
+        .repaired = row->fate != FATE_CROWDED && vmdk_mends(map->c, kind),
     };
 
     if (row->count == 0) {
         return;
     }
-    if (!finding.repair) {
+    if (row->fate == FATE_LOST) {
         snprintf(cleared, sizeof cleared, "cleared: the range then %s",
                  vmdk_unallocated_reads(map->extent));
         finding.repair = cleared;
@@ -338,7 +444,7 @@ static void claim(VmdkJudge *judge, int64_t grain, const Decision *decision)
     VmdkCheckMap *map = judge->map;
     const VmdkEntryClass class = vmdk_check_class(map, grain, decision->entry);
 
-    if (decision->copy || (class != VMDK_ENTRY_GRAIN && class != VMDK_ENTRY_CUT)) {
+    if (decision->copy || decision->fate == FATE_CROWDED || (class != VMDK_ENTRY_GRAIN && class != VMDK_ENTRY_CUT)) {
         return;
     }
     if (decision->fate == FATE_RESTORED || decision->fate == FATE_MISSING) {
@@ -348,33 +454,37 @@ static void claim(VmdkJudge *judge, int64_t grain, const Decision *decision)
     map->used_end = bdrv_max(map->used_end, end_of(map, grain, decision->entry));
 }
 
-static int judge_entry(VmdkJudge *judge, int64_t grain, uint32_t entry, uint32_t copy)
+static int judge_entry(VmdkJudge *judge, int64_t grain, const Pair *pair,
+                       const uint8_t *followed)
 {
-    const Decision decision = decide(judge, grain, entry, copy);
+    const Decision decision = decide_finally(judge, grain, pair, followed);
     VmdkCheckMap *map = judge->map;
 
     if (decision.fate == FATE_FINE) {
         return 0;
     }
     map->zeroed_unflagged |= decision.fate == FATE_UNFLAGGED;
-    note_in_row(judge, grain, decision.fate, entry);
+    note_in_row(judge, grain, decision.fate, pair->entry);
     claim(judge, grain, &decision);
-    return vmdk_mends(map->c, fates[decision.fate].kind) ? mend(judge, grain, &decision) : 0;
+    return decision.fate != FATE_CROWDED && vmdk_mends(map->c, fates[decision.fate].kind)
+               ? mend(judge, grain, &decision)
+               : 0;
 }
 
 int vmdk_judge_table(VmdkSurvey *survey, int64_t table, const uint8_t *primary,
-                     const uint8_t *copy)
+                     const uint8_t *copy, const uint8_t *followed)
 {
     const VmdkCheckMap *map = survey->map;
     const int64_t count = vmdk_check_entries_in(map, table);
     int ret = 0;
 
     for (int64_t i = 0; ret == 0 && i < count; i++) {
-        const uint32_t entry = bdrv_load_le32(primary + i * ENTRY_BYTES);
-        const uint32_t other = bdrv_load_le32(copy + i * ENTRY_BYTES);
+        const Pair pair = {bdrv_load_le32(primary + i * ENTRY_BYTES),
+                           bdrv_load_le32(copy + i * ENTRY_BYTES)};
 
-        if (entry != 0 || other != 0) {
-            ret = judge_entry(survey->judge, table * map->gtes + i, entry, other);
+        if (pair.entry != 0 || pair.copy != 0) {
+            ret = judge_entry(survey->judge, table * map->gtes + i, &pair,
+                              followed ? followed + i * ENTRY_BYTES : NULL);
         }
     }
     return ret;
@@ -391,6 +501,7 @@ int vmdk_judge_begin(VmdkSurvey *survey)
         return -ENOMEM;
     }
     judge->map = map;
+    judge->may_copy = !map->tables_left && survey->copies <= VMDK_CHECK_COPIES_MAX / map->grain;
     if (map->any_place || map->unaligned) {
         map->next = bdrv_max(map->next, map->file_size + (survey->cut ? map->grain : 0));
     }
@@ -405,7 +516,9 @@ int vmdk_judge_end(VmdkSurvey *survey, int ret)
     if (survey->judge) {
         if (ret == 0) {
             report_row(survey->judge);
+            forget_dropped(survey->judge);
         }
+        free(survey->judge->dropped.bytes);
         free(survey->judge->taken.bytes);
         free(survey->judge->grain);
         free(survey->judge);

@@ -13,6 +13,7 @@ typedef struct VmdkTablePiece {
     int64_t first, count;
     uint8_t *entries[VMDK_SETS];
     int unreadable[VMDK_SETS]; /* some; their entries are all ones */
+    uint8_t *followed;         /* one table: see vmdk_judge_table() */
 } VmdkTablePiece;
 
 typedef struct VmdkJudge VmdkJudge;
@@ -23,13 +24,15 @@ typedef struct VmdkSurvey {
     int64_t zeroed;
     int odd; /* there is something to be judged */
     int cut; /* … such as a grain cut by the file's end */
+    int64_t copies; /* of grains that a repair would make, at most */
     VmdkJudge *judge;
 } VmdkSurvey;
 
 int vmdk_judge_begin(VmdkSurvey *survey);
-/* The table as both sets have it; the same pointer twice if only one has. */
+/* The table as both sets have it; the same pointer twice if only one has.  followed:
+ * what readers took for it until now, if that is another one; or NULL. */
 int vmdk_judge_table(VmdkSurvey *survey, int64_t table, const uint8_t *primary,
-                     const uint8_t *copy);
+                     const uint8_t *copy, const uint8_t *followed);
 /* Ends what ret is the result of so far. */
 int vmdk_judge_end(VmdkSurvey *survey, int ret);
 

@@ -189,6 +189,8 @@ void vmdk_check_map_free(VmdkCheckMap *map)
     }
     free(map->swapped);
     map->swapped = NULL;
+    free(map->followed);
+    map->followed = NULL;
     vmdk_regions_free(&map->regions);
     vmdk_check_forget_grains(map);
 }

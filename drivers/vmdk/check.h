@@ -5,7 +5,8 @@
  *     check.c           one image: its extents, then its descriptor; counting
  *     check-sparse.c    hosted sparse: header, capacity, unclean flag
  *     check-cowd.c      the same of copy-on-write extents, and freeSector
- *     check-gd.c        the directories: is every GT where it can be?
+ *     check-places.c    the directories: is every GT where it can be?
+ *     check-gd.c        what a wrong entry of them should be
  *     check-entries.c   the tables: two copies of each, every grain used once
  *     check-judge.c     what a wrong entry of them should be
  *     check-leaks.c     space that nothing uses
@@ -87,6 +88,11 @@ int vmdk_has_packed_grains(BlockDriverState *file, uint64_t sector, uint64_t cap
 
 /* ------------------------------------------------------------------- the map */
 
+/* Bytes of tables, and of grains, that a repair copies at most: as much as a whole table
+ * of a copy-on-write extent with grains of 64 KiB leads to.  Entries that are all the
+ * same would make a file of a few KiB one of any size. */
+#define VMDK_CHECK_COPIES_MAX (INT64_C(256) * 1024 * 1024)
+
 /* A bit for each unit of a file. */
 typedef struct VmdkBits {
     uint8_t *bytes;
@@ -126,6 +132,11 @@ typedef struct VmdkCheckMap {
     /* By table: until now readers had to follow the redundant set, so that what
      * differs in the primary one, found again, is the doubtful copy. */
     uint8_t *swapped;
+    /* By table, in sectors: where readers found the primary one until now, although it is
+     * elsewhere; 0: where it is, or not at all.  NULL: none. */
+    uint32_t *followed;
+    int may_copy_tables; /* not more of them than VMDK_CHECK_COPIES_MAX */
+    int tables_left;     /* some that would have had to be copied are still shared */
     VmdkRegions regions;     /* of all metadata */
     VmdkBits seen;           /* what the grains of the tables occupy */
     VmdkBits shared;         /* bytes NULL: nothing is shared */
