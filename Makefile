@@ -219,9 +219,12 @@ $(B)/results/%.sh: tests/%.sh all $(examples:%=$(B)/tests/%) FORCE
 $(B)/results/%: $(B)/tests/% FORCE
 	$(run_suite)
 
+# Suites run side by side, as many as there are processors, unless a -j was given.
+all_processors = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+
 ## check: install what is missing (see deps), run all tests; SUITES="t-io …" chooses
 check: deps
-	@$(MAKE) --no-print-directory check-suites
+	@+$(MAKE) --no-print-directory $(all_processors) check-suites
 
 check-suites: $(SUITES:%=$(B)/results/%)
 	@cat $^ | awk '{ p += $$1; f += $$2; s += $$3 } END { \
@@ -229,10 +232,10 @@ check-suites: $(SUITES:%=$(B)/results/%)
 
 ## check-large: the same with the tests that need gigabytes or minutes
 check-large: deps
-	@$(MAKE) --no-print-directory check-suites LARGE=1
+	@+$(MAKE) --no-print-directory $(all_processors) check-suites LARGE=1
 
 # In its own directory, and with Check in one process, so that leaks are seen.
-sanitize = CK_FORK=no $(MAKE) --no-print-directory check-suites B=$(B)-$(1) \
+sanitize = CK_FORK=no $(MAKE) --no-print-directory $(all_processors) check-suites B=$(B)-$(1) \
     CFLAGS="-O1 -g -fno-omit-frame-pointer $(2)"
 
 ## check-asan: the tests under AddressSanitizer and UndefinedBehaviorSanitizer
