@@ -188,6 +188,17 @@ static int default_begin_commit(BlockDriverState *bs, BlockDriverState *backing)
     return 0;
 }
 
+static int default_begin_rebase(BlockDriverState *bs)
+{
+    (void)bs; /* has recorded nothing of its content */
+    return 0;
+}
+
+static void default_end_rebase(BlockDriverState *bs)
+{
+    (void)bs;
+}
+
 int bdrv_has_names(const BlockDriver *driver)
 {
     return driver->open_other != default_open_other;
@@ -241,4 +252,6 @@ void bdrv_fill_defaults(BlockDriver *driver)
     FILL(share_range, default_share_range);
     FILL(copy_range, default_copy_range);
     FILL(begin_commit, default_begin_commit);
+    FILL(begin_rebase, default_begin_rebase);
+    FILL(end_rebase, default_end_rebase);
 }

@@ -363,7 +363,11 @@ static int keep_content(BlockDriverState *bs, BlockDriverState *new)
     r.unit = info.cluster_size > 0 ? bdrv_min(info.cluster_size, CHUNK) : COMPARE_UNIT;
     r.old_bytes = malloc(CHUNK);
     r.new_bytes = malloc(CHUNK);
-    ret = r.old_bytes && r.new_bytes ? copy_all(&r) : -ENOMEM;
+    ret = r.old_bytes && r.new_bytes ? bs->driver->begin_rebase(bs) : -ENOMEM;
+    if (ret == 0) {
+        ret = copy_all(&r);
+        bs->driver->end_rebase(bs);
+    }
     free(r.old_bytes);
     free(r.new_bytes);
     return ret;

@@ -241,6 +241,11 @@ struct BlockDriver {
      * be opened over it at any time meanwhile, should the commit be interrupted;
      * change_backing, called when all is there, takes that back.  NULL: nothing. */
     int (*begin_commit)(BlockDriverState *bs, BlockDriverState *backing);
+    /* What is written until end_rebase is what bs reads as there already: who has
+     * recorded its content, as a child does, need not be told of a change.  end_rebase
+     * is called in any case if begin_rebase succeeded.  NULL: nothing. */
+    int (*begin_rebase)(BlockDriverState *bs);
+    void (*end_rebase)(BlockDriverState *bs);
 };
 
 /* Adds a driver to the table.  *driver is copied; its strings and lists must

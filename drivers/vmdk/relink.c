@@ -4,7 +4,8 @@
  * any more.  Only what is recorded changes here: what has to be copied the core
  * has copied, durably, before.
  *
- * The content stays what it was, so the CID stays: the link's own children still
+ * The content stays what it was, so the CID stays, also through the copying (session.c:
+ * vmdk_begin_rebase()): the link's own children still
  * fit.
  */
 #include "vmdk.h"

@@ -137,7 +137,8 @@ int vmdk_session_cid(Vmdk *image, uint32_t *cid)
 
     pthread_mutex_lock(&image->lock);
     *cid = image->descriptor.cid;
-    if (!atomic_load(&image->session_begun) && !image->keeps_cid) {
+    if ((!atomic_load(&image->session_begun) && !image->keeps_cid) ||
+        atomic_load(&image->cid_is_due)) {
         ret = choose_cid(image, cid);
         image->next_cid = *cid;
         image->has_next_cid |= ret == 0;
@@ -173,15 +174,45 @@ int vmdk_session_begin(Vmdk *image)
 {
     int ret = 0;
 
-    if (atomic_load_explicit(&image->session_begun, memory_order_acquire)) {
+    if (atomic_load_explicit(&image->session_begun, memory_order_acquire) &&
+        !atomic_load_explicit(&image->cid_is_due, memory_order_acquire)) {
         return 0;
     }
     pthread_mutex_lock(&image->lock);
-    if (!atomic_load(&image->session_begun)) {
+    if (!atomic_load(&image->session_begun) || atomic_load(&image->cid_is_due)) {
         ret = vmdk_image_refuse_damaged(image);
         ret = ret < 0 ? ret : renew_cid(image);
-        atomic_store(&image->session_begun, ret == 0);
+        if (ret == 0) {
+            atomic_store(&image->cid_is_due, 0);
+            atomic_store(&image->session_begun, 1);
+        }
     }
     pthread_mutex_unlock(&image->lock);
     return ret;
+}
+
+/* ------------------------------------------------------------------ a rebase */
+
+/* What the link comes to hold has shown through it all the time, so its own children
+ * still fit.  One that was changed already has its new CID. */
+int vmdk_begin_rebase(BlockDriverState *bs)
+{
+    Vmdk *image = bdrv_state(bs);
+
+    pthread_mutex_lock(&image->lock);
+    image->keeps_cid |= !atomic_load(&image->session_begun);
+    pthread_mutex_unlock(&image->lock);
+    return 0;
+}
+
+void vmdk_end_rebase(BlockDriverState *bs)
+{
+    Vmdk *image = bdrv_state(bs);
+
+    pthread_mutex_lock(&image->lock);
+    if (image->keeps_cid) {
+        image->keeps_cid = 0;
+        atomic_store(&image->cid_is_due, atomic_load(&image->session_begun));
+    }
+    pthread_mutex_unlock(&image->lock);
 }

@@ -388,4 +388,6 @@ const BlockDriver bdrv_driver_vmdk = {
     .write_packed = vmdk_write_packed,
     .variants = vmdk_variants,
     .begin_commit = vmdk_begin_commit,
+    .begin_rebase = vmdk_begin_rebase,
+    .end_rebase = vmdk_end_rebase,
 };

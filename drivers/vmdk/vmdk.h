@@ -275,7 +275,7 @@ struct Vmdk {
     int keeps_tracking; /* what would end change tracking is refused */
     int has_next_cid;
     uint32_t next_cid; /* what the first write makes the CID */
-    int keeps_cid;     /* what is written is the rest of the image's creation */
+    int keeps_cid;     /* what is written is the rest of the image's creation, or there already */
     char *seed; /* what it is made of instead; NULL: chance */
 
     /* With BDRV_O_CHECK: what would have forbidden the open; NULL: nothing.  To
@@ -287,6 +287,7 @@ struct Vmdk {
     pthread_rwlock_t gate;
     pthread_mutex_t lock; /* of the descriptor, which the first write changes */
     atomic_int session_begun;
+    atomic_int cid_is_due; /* it has begun without a new CID, and the next change needs one */
     atomic_int flush_failed;
 };
 
@@ -399,6 +400,8 @@ int vmdk_truncate(BlockDriverState *bs, int64_t length);
 int vmdk_change_backing(BlockDriverState *bs, const char *filename, BlockDriverState *backing);
 int vmdk_make_empty(BlockDriverState *bs);
 int vmdk_begin_commit(BlockDriverState *bs, BlockDriverState *backing);
+int vmdk_begin_rebase(BlockDriverState *bs);
+void vmdk_end_rebase(BlockDriverState *bs);
 /* The CID that the parent has from when a commit into it has begun to when that is
  * done: 1, or 0: none is under way, nor was interrupted. */
 int vmdk_commit_cid(const Vmdk *image, uint32_t *cid);

@@ -153,6 +153,40 @@ START_TEST(a_child_of_the_link_still_knows_it)
 }
 END_TEST
 
+/* A rebase that copied gave the link a new CID, so that its own children were refused
+ * though they saw what they had always seen. */
+START_TEST(a_child_of_the_link_still_knows_it_when_content_was_copied)
+{
+    static const char *const parents[] = { "new.vmdk", NULL };
+    BlockDriverState *disk;
+    uint32_t cid;
+
+    create_family(kinds[_i / 2]);
+    cid = cid_of("child.vmdk", "\nCID=");
+    create_disk("grandchild.vmdk", "child.vmdk", NULL, 0);
+    rebase("child.vmdk", parents[_i % 2], 0);
+    ck_assert_uint_eq(cid_of("child.vmdk", "\nCID="), cid);
+    disk = open_disk("grandchild.vmdk", 0);
+    assert_same(disk);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
+START_TEST(what_is_written_after_a_rebase_is_a_change)
+{
+    BlockDriverState *disk;
+    uint32_t cid;
+
+    create_family(NULL);
+    cid = cid_of("child.vmdk", "\nCID=");
+    disk = open_disk("child.vmdk", BDRV_O_RDWR);
+    assert_ok(bdrv_rebase(disk, "new.vmdk", NULL, 0));
+    assert_ok(bdrv_pwrite(disk, "x", 1, 0));
+    assert_ok(bdrv_close(disk));
+    ck_assert_uint_ne(cid_of("child.vmdk", "\nCID="), cid);
+}
+END_TEST
+
 START_TEST(an_image_without_a_parent_gets_one)
 {
     BlockDriverState *disk;
@@ -207,6 +241,7 @@ Suite *test_suite(void)
     const TTest *const tests[] = {
         an_unsafe_rebase_does_not_need_the_old_parent,
         a_child_of_the_link_still_knows_it,
+        what_is_written_after_a_rebase_is_a_change,
         an_image_without_a_parent_gets_one,
         through_a_flat_disk_nothing_would_show,
         a_parent_without_a_cid_is_refused,
@@ -219,5 +254,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, a_safe_rebase_keeps_the_content, 0, KINDS);
     tcase_add_loop_test(tcase, a_flattened_link_needs_no_parent, 0, KINDS);
     tcase_add_loop_test(tcase, an_unsafe_rebase_changes_the_record_only, 0, KINDS);
+    tcase_add_loop_test(tcase, a_child_of_the_link_still_knows_it_when_content_was_copied, 0,
+                        2 * KINDS);
     return suite;
 }
