@@ -198,6 +198,9 @@ static int convert_run(void *opaque, int count, char **operands)
     }
     if (result == 0) {
         request->progress.to_stderr = convert_is_pipe(operands[count - 1]);
+        result = request->progress.to_stderr ? progress_spare_output(&request->progress) : 0;
+    }
+    if (result == 0) {
         result = check_request(request, &driver, operands[count - 1]);
     }
     if (result == 0 && request->destination != NULL) {

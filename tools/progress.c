@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -65,6 +66,29 @@ int progress_check(const ProgressHow *how)
 {
     if (how->has_fd && !how->json) {
         tool_error("--progress-fd: only with --progress=json");
+        return -1;
+    }
+    return 0;
+}
+
+/* Whoever reads a file or a pipe gets all that is written to it; a terminal, or
+ * /dev/null, is not one. */
+static int is_standard_output(int fd)
+{
+    struct stat one, other;
+
+    return fd == STDOUT_FILENO ||
+           (fstat(fd, &one) == 0 && fstat(STDOUT_FILENO, &other) == 0 && !S_ISCHR(one.st_mode) &&
+            one.st_dev == other.st_dev && one.st_ino == other.st_ino);
+}
+
+int progress_spare_output(const ProgressHow *how)
+{
+    const int fd = how->has_fd ? how->fd : STDERR_FILENO;
+
+    if (how->wanted && is_standard_output(fd)) {
+        tool_error("%s: the image goes to standard output, and the progress would be in it: "
+                   "descriptor %d is the same", how->has_fd ? "--progress-fd" : "-p", fd);
         return -1;
     }
     return 0;

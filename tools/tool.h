@@ -427,6 +427,10 @@ int progress_take(ProgressHow *how, int letter, const char *value);
 /* To be called when all arguments are parsed.  0, or -1 with the message. */
 int progress_check(const ProgressHow *how);
 
+/* Before data goes to standard output: 0 if the progress goes elsewhere, or -1 with
+ * the message printed. */
+int progress_spare_output(const ProgressHow *how);
+
 typedef struct Progress {
     const char *phase; /* what is being done, as JSON calls it */
     FILE *out;         /* of the bar */

@@ -33,3 +33,16 @@ same_file x.raw y.raw
 refused 1 '*42 is not open*' img-convert --progress=json --progress-fd 42 x.raw y.raw
 refused 1 "*'x'*" img-convert --progress=json --progress-fd x x.raw y.raw
 refused 1 '*--progress=json*' img-convert -p --progress-fd 2 x.raw y.raw
+
+# The lines once went into the image that went to standard output.
+for fd in 1 2; do
+    status=0
+    img-convert --progress=json --progress-fd $fd x.raw - >y.raw 2>&1 || status=$?
+    equal "status with $fd" "$status" 1
+    equal "lines" "$(wc -l <y.raw)" 1
+    has y.raw "descriptor $fd is the same"
+done
+if img-convert --progress=json --progress-fd 7 x.raw - 2>message 7>&1 | cat >y.raw; then :; fi
+has message "descriptor 7 is the same"
+if img-convert --progress=json x.raw - 2>&1 | cat >y.raw; then :; fi
+has y.raw "descriptor 2 is the same"
