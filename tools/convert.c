@@ -42,6 +42,15 @@ static int check_stopped(const Job *job)
     return -1;
 }
 
+/* The library has failed: because we were asked to stop, or as it says. */
+static int tell_failure(const Job *job)
+{
+    if (check_stopped(job) == 0) {
+        output_library_error(&job->output);
+    }
+    return -1;
+}
+
 /* -------------------------------------------------------------------- copying */
 
 static int show_progress(void *opaque, int64_t done, int64_t total)
@@ -108,10 +117,7 @@ static int copy_sources(Job *job)
         options.target_offset = job->before;
         options.record = job->records[i];
         if (bdrv_convert(job->sources[i], job->target, &options) < 0) {
-            if (check_stopped(job) == 0) {
-                output_library_error(&job->output);
-            }
-            return -1;
+            return tell_failure(job);
         }
         job->before += bdrv_getlength(job->sources[i]);
     }
@@ -145,8 +151,7 @@ static int create_target(Job *job)
     if ((job->storage != NULL
              ? bdrv_create_node(bdrv_file(job->storage), image->format, &options)
              : bdrv_create(job->output.path, image->format, &options)) < 0) {
-        output_library_error(&job->output);
-        return -1;
+        return tell_failure(job);
     }
     return output_created(&job->output);
 }
@@ -212,14 +217,9 @@ static int close_target(Job *job, int result)
         return result;
     }
     if (result == 0 && bdrv_flush(target) < 0) {
-        output_library_error(&job->output);
-        result = -1;
+        result = tell_failure(job);
     }
-    if (bdrv_close(target) < 0 && result == 0) {
-        output_library_error(&job->output);
-        result = -1;
-    }
-    return result;
+    return bdrv_close(target) < 0 && result == 0 ? tell_failure(job) : result;
 }
 
 /* From now on what strangers have made is read.  At the end the target is moved to

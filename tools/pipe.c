@@ -9,18 +9,32 @@
  * The first 64 KiB are kept, so that a format can look at its header again;
  * when writing, they may be changed until something behind them is written.
  * What is left out in between is skipped, or written as zeros.
+ *
+ * The other side may keep us waiting for ever, so whether the user wants to stop
+ * has to be seen meanwhile.  A signal does not end the wait, as it may come to
+ * another thread, or just before: we wait in poll(2), for a short time, and then call
+ * for no more than is done at once.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tool.h"
 
-enum { HEAD_BYTES = 64 * 1024 };
+enum {
+    HEAD_BYTES = 64 * 1024,
+    LOOK_EVERY = 100 /* milliseconds: so long the user waits at most, to stop us */
+};
 
 struct Pipe {
     int fd;
+    int never_waits; /* a file is there */
     uint8_t head[HEAD_BYTES];
     int64_t position; /* as many bytes have gone through */
     int64_t length;   /* writing: of the whole */
@@ -28,6 +42,46 @@ struct Pipe {
 };
 
 static const uint8_t zeros[HEAD_BYTES];
+
+/* ------------------------------------------------------------------ waiting */
+
+static void look_what_it_is(Pipe *pipe)
+{
+    struct stat status;
+
+    pipe->never_waits = fstat(pipe->fd, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+/* Until some bytes can be read, or written (POLLIN, POLLOUT), or there is an error.
+ * -EINTR: the user wants to stop. */
+static int wait_for(const Pipe *pipe, short what)
+{
+    struct pollfd other_side = {.fd = pipe->fd, .events = what};
+    int result = pipe->never_waits;
+
+    while (result == 0 || (result < 0 && errno == EINTR)) {
+        if (interrupt_signal() != 0) {
+            return -EINTR;
+        }
+        result = poll(&other_side, 1, LOOK_EVERY);
+    }
+    return result < 0 ? -errno : 0;
+}
+
+/* How many bytes can be written at once where some can: an empty pipe takes as many as
+ * it holds, and what POSIX promises of any is PIPE_BUF. */
+static int64_t room_in(const Pipe *pipe)
+{
+    int64_t room = pipe->never_waits ? INT_MAX : PIPE_BUF;
+#if defined(F_GETPIPE_SZ) && defined(FIONREAD)
+    int used, holds = fcntl(pipe->fd, F_GETPIPE_SZ);
+
+    if (holds > room && ioctl(pipe->fd, FIONREAD, &used) == 0 && used == 0) {
+        room = holds;
+    }
+#endif
+    return room;
+}
 
 /* ------------------------------------------------------------------ reading */
 
@@ -41,10 +95,16 @@ static int64_t length_unknown(void *opaque)
 static int64_t take(Pipe *pipe, void *buf, int64_t bytes)
 {
     int64_t done = 0;
+    int result;
 
     while (done < bytes && !pipe->ended) {
-        ssize_t n = read(pipe->fd, (uint8_t *)buf + done, (size_t)(bytes - done));
+        ssize_t n;
 
+        result = wait_for(pipe, POLLIN);
+        if (result < 0) {
+            return result;
+        }
+        n = read(pipe->fd, (uint8_t *)buf + done, (size_t)(bytes - done));
         if (n < 0 && errno != EINTR) {
             return -errno;
         }
@@ -134,8 +194,13 @@ BlockDriverState *pipe_open_source(const ImageHow *how)
                    : "a raw disk has no length there; store it in a file");
         return NULL;
     }
+    look_what_it_is(&pipe);
     if (bdrv_open_io(&bs, "(standard input)", &io, &pipe, how->format, &options) < 0) {
-        tool_library_error();
+        if (interrupt_signal() != 0) {
+            tool_error("stopped, nothing was read from standard input");
+        } else {
+            tool_library_error();
+        }
     }
     return bs;
 }
@@ -145,10 +210,18 @@ BlockDriverState *pipe_open_source(const ImageHow *how)
 static int give(Pipe *pipe, const void *buf, int64_t bytes)
 {
     int64_t done = 0;
+    int result;
 
     while (done < bytes) {
-        ssize_t n = write(pipe->fd, (const uint8_t *)buf + done, (size_t)(bytes - done));
+        int64_t room, left = bytes - done;
+        ssize_t n;
 
+        result = wait_for(pipe, POLLOUT);
+        if (result < 0) {
+            return result;
+        }
+        room = room_in(pipe);
+        n = write(pipe->fd, (const uint8_t *)buf + done, (size_t)(left < room ? left : room));
         if (n < 0 && errno != EINTR) {
             return -errno;
         }
@@ -253,6 +326,7 @@ BlockDriverState *pipe_open_target(Pipe **pipe)
         tool_error("standard output is a terminal, where nobody wants to see an image");
         return NULL;
     }
+    look_what_it_is(&output);
     if (bdrv_open_io(&bs, "(standard output)", &io, &output, "raw", &options) < 0) {
         tool_library_error();
     }
@@ -267,7 +341,9 @@ int pipe_finish(Pipe *pipe)
     if (result == 0) {
         result = give_zeros_to(pipe, pipe->length);
     }
-    if (result < 0) {
+    if (result < 0 && interrupt_signal() != 0) {
+        tool_error("stopped, standard output has got a part");
+    } else if (result < 0) {
         tool_error("standard output: %s", strerror(-result));
     }
     return result;

@@ -215,7 +215,7 @@ typedef struct Conditional {
 enum {
     LIST_MAX = sizeof(always) / sizeof(always[0]) + sizeof(names) / sizeof(names[0]),
     CONDITIONALS = 7,
-    IOCTL_CODE = 7,
+    IOCTL_CODE = 9,
     CODE_MAX = 8 + 3 * LIST_MAX + 5 * CONDITIONALS + IOCTL_CODE
 };
 
@@ -288,12 +288,14 @@ static void emit_conditional(Program *program, const Conditional *c)
     emit(program, BPF_RET | BPF_K, c->if_false, 0);
 }
 
-/* Is it a terminal; and what makes two files share their bytes. */
+/* Is it a terminal; how much is in a pipe; and what makes two files share their bytes. */
 static void emit_ioctl(Program *program)
 {
-    emit(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 6);
+    emit(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 8);
     emit(program, BPF_LD | BPF_W | BPF_ABS, SEE(args) + 8, 0);
     emit(program, BPF_JMP | BPF_JEQ | BPF_K, TCGETS, 1);
+    emit(program, BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0);
+    emit(program, BPF_JMP | BPF_JEQ | BPF_K, FIONREAD, 1);
     emit(program, BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0);
     emit(program, BPF_JMP | BPF_JEQ | BPF_K, FICLONERANGE, 1);
     emit(program, BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0);

@@ -41,6 +41,53 @@ equal "files" "$(echo place*)" "place*"
 interrupted output img-hash -f vmdk --progress=json --progress-fd 1 -
 ! grep -q sha256 output || fail "it says $(cat output)"
 
+# Blocked on a pipe whose other side does nothing, it could not be stopped at all.
+# new_pipe: that nobody else reads or writes.
+new_pipe()
+{
+    exec 9>&-
+    rm -f pipe
+    mkfifo pipe
+    exec 9<>pipe
+}
+
+# stopped SIGNAL STATUS: the command that is process $pid; nothing is left of it.
+stopped()
+{
+    sleep 0.3 # to be where it waits; if it is not yet there, it is stopped all the same
+    kill -s "$1" $pid
+    status=0
+    wait $pid || status=$?
+    equal "status after $1" "$status" "$2"
+    [ ! -e y.raw ] || fail "y.raw is there"
+    equal "leftovers" "$(leftovers)" ""
+}
+
+truncate -s 20M zeros.raw
+for bytes in 0 $half; do
+    new_pipe
+    env --default-signal=INT img-convert -f vmdk - y.raw <pipe 2>message &
+    pid=$!
+    head -c "$bytes" x.vmdk >&9
+    stopped TERM 143
+    has message "stopped, "
+done
+new_pipe
+env --default-signal=INT img-hash -f vmdk - <pipe >output 2>message &
+pid=$!
+stopped INT 130
+new_pipe
+env --default-signal=INT img-convert -S 0 zeros.raw - >pipe 2>message &
+pid=$!
+stopped INT 130
+equal "message" "$(cat message)" "img-convert: stopped, - was not written"
+new_pipe
+env --default-signal=INT img-convert -O vmdk -o subformat=streamOptimized -m 2 x.raw - >pipe 2>message &
+pid=$!
+stopped TERM 143
+equal "message" "$(cat message)" "img-convert: stopped, - was not written"
+exec 9>&-
+
 # While it verifies: the first line of that phase is the sign.
 noise 3000000 4 >part
 cat part part part part part part part part part part >x.raw
