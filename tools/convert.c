@@ -357,15 +357,17 @@ static int verify_parts(Job *job, BlockDriverState *target)
 static int verify_target(Job *job)
 {
     BlockDriverState *target;
+    const unsigned flags = job->request->manner.target_flags &
+                           (BDRV_O_DIRECT | BDRV_O_DROP_BEHIND); /* past the host's cache */
     const BdrvOpenOptions options = {
         .struct_size = sizeof(options),
-        .flags = job->request->manner.target_flags & BDRV_O_DIRECT, /* past the host's cache */
+        .flags = flags,
         .allow_paths = job->request->source.allow_paths,
     };
     int result;
 
     if (job->ova != NULL) {
-        target = image_open(ova_disk(job->ova), &(ImageHow){.quiet = 1});
+        target = image_open(ova_disk(job->ova), &(ImageHow){.flags = flags, .quiet = 1});
     } else if (bdrv_open(&target, job->output.path, job->request->target.format, &options) < 0) {
         output_library_error(&job->output);
     }
@@ -400,7 +402,7 @@ static int begin_ova(Job *job)
     const OvaPlan plan = {
         .path = job->output.path,
         .time = epoch != NULL ? strtoll(epoch, NULL, 10) : 0,
-        .flags = job->request->manner.target_flags & BDRV_O_NO_FLUSH,
+        .flags = job->request->manner.target_flags,
     };
     int result = ova_begin(&job->ova, &plan);
 
@@ -430,10 +432,7 @@ static int finish_ova(Job *job)
     progress_begin(&job->progress, &job->request->progress, "hash", job->length);
     result = ova_finish(job->ova, &hash);
     progress_end(&job->progress, result == 0);
-    if (result < 0 && check_stopped(job) == 0) {
-        output_library_error(&job->output);
-    }
-    return result;
+    return result < 0 ? tell_failure(job) : result;
 }
 
 static int fill_ova(Job *job)

@@ -145,7 +145,10 @@ static int open_in(BlockDriverState **disk, const char *tar, const char *wanted,
     Search search = {.wanted = wanted};
     char window[80];
     BlockDriverState *file;
-    BdrvOpenOptions options = {.struct_size = sizeof(options), .flags = flags & BDRV_O_NO_LOCK};
+    BdrvOpenOptions options = {
+        .struct_size = sizeof(options),
+        .flags = flags & (BDRV_O_NO_LOCK | BDRV_O_DIRECT | BDRV_O_DROP_BEHIND),
+    };
     int result;
 
     if (bdrv_open(&file, tar, "raw", &options) < 0) {

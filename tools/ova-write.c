@@ -276,7 +276,9 @@ static void choose_places(Ova *ova)
 /* Of an empty tar; and that there will be digests is seen before the work. */
 static int open_tar(Ova *ova, unsigned flags)
 {
-    const BdrvCreateOptions create = {.struct_size = sizeof(create), .flags = flags};
+    const BdrvCreateOptions create = {
+        .struct_size = sizeof(create), .flags = flags & BDRV_O_NO_FLUSH,
+    };
     const BdrvOpenOptions open = {.struct_size = sizeof(open), .flags = flags | BDRV_O_RDWR};
     BdrvHashOptions hash = {.struct_size = sizeof(hash)};
     char digits[2 * BDRV_HASH_BYTES + 1];

@@ -62,7 +62,7 @@ typedef struct Ova Ova;
 typedef struct OvaPlan {
     const char *path;
     int64_t time;   /* that its files have, in seconds since 1970 */
-    unsigned flags; /* BDRV_O_NO_FLUSH, or 0 */
+    unsigned flags; /* how the file is written: BDRV_O_NO_FLUSH, and the cache modes */
 } OvaPlan;
 
 /* *ova is to be freed in any case.  -ENOTSUP: this build knows no SHA-256. */

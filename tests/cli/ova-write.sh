@@ -81,6 +81,24 @@ for threads in 1 2 8; do
 done
 tar tvf t1/s.ova | grep -q 2023-11-14 || fail "time: $(tar tvf t1/s.ova)"
 
+# The cache modes of -t and -T were passed over with OVA files.
+cp m.ova source.ova
+for mode in writeback unsafe writethrough drop-behind none directsync; do
+    img-convert --verify -t $mode -T $mode --ova source.ova c.ova 2>message || {
+        has message "direct I/O"
+        continue
+    }
+    check c.ova x.raw
+done
+if command -v strace >/dev/null && strace -o trace true 2>/dev/null; then
+    strace -f -o trace img-convert --ova -t writethrough x.raw c.ova
+    grep -q 'open.*c\.ova.*O_DSYNC' trace || fail "-t writethrough: $(grep c.ova trace)"
+    strace -f -o trace img-convert --ova -t none x.raw c.ova 2>message || has message "direct I/O"
+    grep -q O_DIRECT trace || fail "-t none"
+    strace -f -o trace img-convert -T none m.ova c.raw 2>message || has message "direct I/O"
+    grep -q O_DIRECT trace || fail "-T none"
+fi
+
 # What cannot be; nothing is left of it.
 refused 1 '*cannot be written to a pipe*' img-convert --ova x.raw -
 refused 1 '*for vsphere-ovf or aws*' img-convert --ova --for qemu x.raw z.ova
