@@ -79,6 +79,9 @@ struct BlockDriverState {
     size_t packing_room;
     atomic_int abandoned; /* not 0: a conversion into the node has failed */
 
+    BdrvProgressFn *progress; /* see bdrv_set_progress(); NULL: nobody */
+    void *progress_opaque;
+
     atomic_int needs_names; /* see bdrv_needs_names() */
     int is_guess;          /* its format is what is left when nothing is recognised */
     pthread_mutex_t guard; /* see bdrv_guard_enter() */

@@ -116,6 +116,29 @@ static int open_again(BlockDriverState *node, unsigned access, BlockDriverState 
     return ret;
 }
 
+/* ---------------------------------------------------------------- progress */
+
+void bdrv_set_progress(BlockDriverState *bs, BdrvProgressFn *progress, void *opaque)
+{
+    if (bs) {
+        bs->progress = progress;
+        bs->progress_opaque = opaque;
+    }
+}
+
+int bdrv_tell_progress(BlockDriverState *bs, int64_t done, int64_t total)
+{
+    if (bs->progress && bs->progress(bs->progress_opaque, done, total)) {
+        return bdrv_error(bs, -ECANCELED, "stopped at byte %lld of the disk", (long long)done);
+    }
+    return 0;
+}
+
+static int tell(BlockDriverState *bs, int64_t done)
+{
+    return bdrv_tell_progress(bs, done, bdrv_getlength(bs));
+}
+
 /* ------------------------------------------------------------------ commit */
 
 static int commit_run(BlockDriverState *bs, BlockDriverState *image, int64_t offset,
@@ -133,6 +156,7 @@ static int commit_run(BlockDriverState *bs, BlockDriverState *image, int64_t off
         if (ret == 0) {
             ret = bdrv_pwrite(image, buf, (size_t)chunk, offset + done);
         }
+        ret = ret < 0 ? ret : tell(bs, offset + done + chunk);
     }
     return ret;
 }
@@ -151,6 +175,7 @@ static int commit_runs(BlockDriverState *bs, BlockDriverState *image)
         }
         if (ret == 0) {
             offset += run.bytes;
+            ret = tell(bs, offset);
         }
     }
     free(buf);
@@ -329,6 +354,7 @@ static int copy_run(const Rebase *r, int64_t offset, int64_t bytes)
         }
         offset += step;
         bytes -= step;
+        ret = ret < 0 ? ret : tell(r->bs, offset);
     }
     return ret < 0 ? ret : 0;
 }
@@ -346,6 +372,7 @@ static int copy_all(const Rebase *r)
         }
         if (ret == 0) {
             offset += run.bytes;
+            ret = tell(r->bs, offset);
         }
     }
     return ret < 0 ? ret : bdrv_flush(r->bs);

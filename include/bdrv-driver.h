@@ -326,6 +326,10 @@ void bdrv_set_needs_names(BlockDriverState *bs, int needs);
  * bytes when it is packed. */
 void bdrv_set_packing(BlockDriverState *bs, int64_t cluster, size_t room);
 
+/* To be called in what looks through a whole image (amend): tells the user that so many
+ * bytes of the disk are done.  0, or -ECANCELED: he wants it to stop. */
+int bdrv_tell_progress(BlockDriverState *bs, int64_t done, int64_t total);
+
 /* Is every one of count bytes 0?  Of none: yes. */
 int bdrv_is_zero(const void *bytes, size_t count);
 

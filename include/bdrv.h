@@ -451,6 +451,15 @@ int bdrv_create_node(BlockDriverState *file, const char *format,
 /* The calls of this section change an image as a whole.  No other call on the
  * handle may run meanwhile.  When one fails, the guest's content is what it was. */
 
+/* Called with the bytes of the disk that are done and their total; returns 0
+ * to go on, anything else to stop the operation with -ECANCELED. */
+typedef int BdrvProgressFn(void *opaque, int64_t done, int64_t total);
+
+/* Whom bdrv_commit(), bdrv_rebase() and bdrv_amend() on this handle tell how far they
+ * are, on the thread of the call; NULL: nobody, as at first.  What is done at once is not
+ * told.  To stop them is as if they had failed. */
+void bdrv_set_progress(BlockDriverState *bs, BdrvProgressFn *progress, void *opaque);
+
 /* Writes what this image holds into its backing image, which is opened for
  * writing meanwhile (-EBUSY: it has a writer; -ENOSPC: it is shorter and cannot
  * grow).  Durable when it returns 0; the handle then reads the same as before,
@@ -527,10 +536,6 @@ typedef struct BdrvCheckResult {
  * be refused.  -ENOTSUP: the format has nothing to check. */
 int bdrv_check(BlockDriverState *bs, const BdrvCheckOptions *options,
                BdrvCheckResult *result);
-
-/* Called with the bytes of the disk that are done and their total; returns 0
- * to go on, anything else to stop the operation with -ECANCELED. */
-typedef int BdrvProgressFn(void *opaque, int64_t done, int64_t total);
 
 enum {
     /* The destination is known to read as zeros: zeros are not written. */

@@ -449,6 +449,56 @@ START_TEST(commit_of_zeros_writes_zeros)
 }
 END_TEST
 
+/* What bdrv_set_progress() is told. */
+typedef struct Told {
+    int64_t done;
+    int calls;
+    int most; /* calls, then it is to stop */
+} Told;
+
+static int note_progress(void *opaque, int64_t done, int64_t total)
+{
+    Told *told = opaque;
+    ck_assert_int_eq(total, LENGTH);
+    ck_assert_int_ge(done, told->done);
+    ck_assert_int_le(done, total);
+    told->done = done;
+    return ++told->calls >= told->most;
+}
+
+START_TEST(commit_tells_how_far_it_is)
+{
+    BlockDriverState *bs = open_snapshot("base", "raw");
+    Told told = { .most = 1000 };
+    assert_ok(pattern_write(bs, 0, 4096, 2));
+    bdrv_set_progress(bs, note_progress, &told);
+    assert_ok(bdrv_commit(bs));
+    ck_assert_int_eq(told.done, LENGTH);
+    ck_assert_int_gt(told.calls, 2);
+    told = (Told){ .most = 0 };
+    bdrv_set_progress(bs, NULL, NULL);
+    assert_ok(bdrv_commit(bs));
+    ck_assert_int_eq(told.calls, 0);
+    assert_ok(bdrv_close(bs));
+}
+END_TEST
+
+START_TEST(commit_that_is_stopped_loses_nothing)
+{
+    BlockDriverState *bs = open_snapshot("base", "raw");
+    Told told = { .most = 1 };
+    assert_ok(pattern_write(bs, 0, LENGTH, 2));
+    bdrv_set_progress(bs, note_progress, &told);
+    assert_fails(bdrv_commit(bs), -ECANCELED);
+    ck_assert_int_eq(told.calls, 1);
+    assert_pattern(bs, 0, LENGTH, 2);
+    bdrv_set_progress(bs, NULL, NULL);
+    assert_ok(bdrv_commit(bs));
+    assert_ok(bdrv_close(bs));
+    assert_base_holds(2);
+}
+END_TEST
+
 START_TEST(commit_waits_for_no_other_writer)
 {
     char *path = path_of("base");
@@ -493,6 +543,8 @@ Suite *test_suite(void)
         snapshot_of_an_image_that_cannot_be_written_is_writable,
         commit_keeps_what_the_snapshot_took,
         commit_of_zeros_writes_zeros,
+        commit_tells_how_far_it_is,
+        commit_that_is_stopped_loses_nothing,
         commit_waits_for_no_other_writer,
         NULL,
     };

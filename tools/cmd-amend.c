@@ -39,7 +39,9 @@ static int amend(const Amend *request, const char *filename)
     }
     confine_to_image(&request->how, bs);
     progress_begin(&progress, &request->progress, "amend", bdrv_getlength(bs));
+    bdrv_set_progress(bs, progress_tell, &progress);
     result = bdrv_amend(bs, request->change.options);
+    bdrv_set_progress(bs, NULL, NULL);
     progress_end(&progress, result == 0);
     if (result < 0) {
         tool_library_error();

@@ -62,7 +62,9 @@ static int commit(const Commit *request, BlockDriverState *bs,
         return result;
     }
     progress_begin(&progress, &request->progress, "commit", bdrv_getlength(bs));
+    bdrv_set_progress(bs, progress_tell, &progress);
     result = bdrv_commit(bs);
+    bdrv_set_progress(bs, NULL, NULL);
     progress_end(&progress, result == 0);
     if (result < 0) {
         tool_library_error();

@@ -97,12 +97,6 @@ static int hash_take(void *opaque, int letter, const char *value)
 
 /* ------------------------------------------------------------------ hashing */
 
-static int show_progress(void *opaque, int64_t done, int64_t total)
-{
-    progress_show(opaque, done, total);
-    return interrupt_signal() != 0;
-}
-
 static int compute(const Hash *request, BlockDriverState *bs, char hex[HEX_LENGTH + 1])
 {
     uint8_t digest[BDRV_HASH_BYTES];
@@ -110,7 +104,7 @@ static int compute(const Hash *request, BlockDriverState *bs, char hex[HEX_LENGT
     BdrvHashOptions options = {
         .struct_size = sizeof(options),
         .algorithm = request->algorithm,
-        .progress = show_progress,
+        .progress = progress_tell,
         .progress_opaque = &progress,
         .threads = request->threads,
     };

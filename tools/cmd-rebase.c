@@ -41,8 +41,10 @@ static int rebase(const Rebase *request, BlockDriverState *bs)
     int result;
 
     progress_begin(&progress, &request->progress, "rebase", bdrv_getlength(bs));
+    bdrv_set_progress(bs, progress_tell, &progress);
     result = bdrv_rebase(bs, parent, parent ? request->parent_format : NULL,
                          request->unsafe ? BDRV_REBASE_UNSAFE : 0);
+    bdrv_set_progress(bs, NULL, NULL);
     progress_end(&progress, result == 0);
     if (result < 0) {
         tool_library_error();

@@ -233,6 +233,12 @@ void progress_show(Progress *progress, int64_t done, int64_t total)
     }
 }
 
+int progress_tell(void *opaque, int64_t done, int64_t total)
+{
+    progress_show(opaque, done, total);
+    return interrupt_signal() != 0;
+}
+
 void progress_end(Progress *progress, int whole)
 {
     int64_t now = now_in_milliseconds();

@@ -448,6 +448,9 @@ typedef struct Progress {
 void progress_begin(Progress *progress, const ProgressHow *how, const char *phase,
                     int64_t total);
 void progress_show(Progress *progress, int64_t done, int64_t total);
+/* The same as a BdrvProgressFn (opaque: the Progress), which stops the library when a
+ * signal asks for it. */
+int progress_tell(void *opaque, int64_t done, int64_t total);
 /* Shows 100 % if whole is not 0, and goes to the next line. */
 void progress_end(Progress *progress, int whole);
 

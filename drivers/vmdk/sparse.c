@@ -81,6 +81,7 @@ static int allow_zeroed(Sparse *sparse)
 static int find_zeroed(Sparse *sparse)
 {
     const VmdkExtent *extent = sparse->extent;
+    BlockDriverState *bs = extent->image->bs;
     BdrvExtent run;
     int ret = 0;
 
@@ -92,6 +93,9 @@ static int find_zeroed(Sparse *sparse)
                              "%" PRId64 " of the disk: a header without them is for images that "
                              "have none; convert the image", extent->start + offset);
         }
+        ret = ret < 0 ? ret
+                      : bdrv_tell_progress(bs, extent->start + offset + run.bytes,
+                                           bdrv_getlength(bs));
     }
     return ret;
 }
