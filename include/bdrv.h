@@ -341,7 +341,11 @@ typedef struct BdrvExtent {
     /* Not 0: the image says that this part must not be used (DATA with no file): reads
      * and writes of it fail with -EACCES. */
     int inaccessible;
-    int reserved[3]; /* 0 */
+    /* The name of that file where file is NULL only because files come and go (an image in
+     * more of them than may be open): file_offset is a place in it.  Else NULL.  Owned by
+     * the node asked, until it is closed or its files change (amend, truncate, rebase). */
+    const char *filename;
+    int reserved[3 - sizeof(char *) / sizeof(int)]; /* 0 */
 } BdrvExtent;
 
 /* The state of the run that starts at offset, in this image alone.  bytes > 0.

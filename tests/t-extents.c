@@ -85,8 +85,9 @@ static void check_extent(const BdrvExtent *extent, int64_t offset,
         check_place(extent, offset);
         break;
     }
-    ck_assert_int_eq(extent->reserved[0], 0);
-    ck_assert_int_eq(extent->reserved[1], 0);
+    for (size_t i = 0; i < sizeof(extent->reserved) / sizeof(extent->reserved[0]); i++) {
+        ck_assert_int_eq(extent->reserved[i], 0);
+    }
 }
 
 static void check_tiling(Lookup *lookup, int64_t most)

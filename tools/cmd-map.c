@@ -44,6 +44,12 @@ static int map_take(void *opaque, int letter, const char *value)
     }
 }
 
+/* The name of the file in which a run lies; NULL: there is no such place. */
+static const char *file_of(const BdrvExtent *extent)
+{
+    return extent->file != NULL ? bdrv_filename(extent->file) : extent->filename;
+}
+
 /* -------------------------------------------------------------------- output */
 
 static void write_run(Json *json, const Run *run)
@@ -60,7 +66,7 @@ static void write_run(Json *json, const Run *run)
     if (extent->inaccessible) {
         json_bool(json, "accessible", 0);
     }
-    if (extent->file != NULL) {
+    if (file_of(extent) != NULL) {
         json_number(json, "offset", extent->file_offset);
     }
     json_end(json);
@@ -88,7 +94,7 @@ static int print_run(const Run *run)
         puts("(no access)");
         return 0;
     }
-    if (extent->file == NULL) {
+    if (file_of(extent) == NULL) {
         tool_error("the %" PRId64 " bytes at %" PRId64 " are compressed or lie "
                    "in no file; --output=json can show that", extent->bytes,
                    run->start);
@@ -96,7 +102,7 @@ static int print_run(const Run *run)
     }
     snprintf(mapped, sizeof(mapped), "%#" PRIx64, (uint64_t)extent->file_offset);
     print_row(run, mapped);
-    print_text(stdout, bdrv_filename(extent->file));
+    print_text(stdout, file_of(extent));
     putchar('\n');
     return 0;
 }
@@ -119,8 +125,8 @@ static int join_run(Run *run, const BdrvExtent *next)
 
     if (extent->state != next->state || extent->depth != next->depth ||
         extent->inaccessible != next->inaccessible ||
-        extent->file != next->file ||
-        (extent->file != NULL &&
+        extent->file != next->file || extent->filename != next->filename ||
+        (file_of(extent) != NULL &&
          extent->file_offset + extent->bytes != next->file_offset)) {
         return 0;
     }

@@ -277,20 +277,22 @@ static int vmdk_discard(BlockDriverState *bs, int64_t offset, int64_t bytes)
 }
 
 /* The file may be closed before the caller looks into it: its holes are looked
- * for here, and its place is not told. */
-static int forget_file(BdrvExtent *run)
+ * for here, and it is told by its name. */
+static int name_file(VmdkExtent *extent, BdrvExtent *run)
 {
+    VmdkExtentFacts facts = {.path = NULL};
     BdrvExtent below;
-    int ret = 0;
+    int ret = run->file ? vmdk_extent_look(extent, &facts) : 0;
 
-    if (run->file && run->may_have_holes) {
+    if (ret == 0 && run->file && run->may_have_holes) {
         ret = bdrv_is_allocated(run->file, run->file_offset, run->bytes, &below);
         run->state = ret == 0 && below.state == BDRV_ZERO ? BDRV_ZERO : run->state;
         run->bytes = ret == 0 ? below.bytes : run->bytes;
     }
     run->may_have_holes = 0;
     run->file = NULL;
-    run->file_offset = 0;
+    run->filename = run->state == BDRV_DATA ? facts.path : NULL;
+    run->file_offset = run->filename ? run->file_offset : 0;
     return ret;
 }
 
@@ -305,7 +307,7 @@ static int find_run(Vmdk *image, int64_t offset, int64_t bytes, BdrvExtent *run)
     ret = extent->ops->is_allocated(extent, offset - extent->start,
                                     bytes_in(extent, offset, bytes), run);
     if (ret == 0 && image->files.partial) {
-        ret = forget_file(run);
+        ret = name_file(extent, run);
     }
     vmdk_extent_leave(extent);
     return ret;
