@@ -107,7 +107,9 @@ static int tell_extent(VmdkExtent *extent, BdrvDetails *details)
         bdrv_detail_bool(details, "compressed", 1);
     }
     bdrv_detail_number(details, "virtual-size", facts.length);
-    bdrv_detail_string(details, "filename", facts.path);
+    bdrv_detail_string(details, "filename", facts.path[0] != '\0' ? facts.path
+                                            : extent->line->name  ? extent->line->name
+                                                                  : "");
     if (facts.cluster_size != 0) {
         bdrv_detail_number(details, "cluster-size", facts.cluster_size);
     }

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# img-info left the kind of an extent empty where it is in the file that was named, and
-# did not say that one is RDONLY or NOACCESS.
+# img-info left the kind of an extent empty where it is in the file that was named,
+# did not say that one is RDONLY or NOACCESS, and did not name the file of the latter.
 . "$(dirname "$0")/lib.sh"
 
 # shows IMAGE KINDS: as a table and in JSON; the kinds of all extents.
@@ -34,3 +34,4 @@ equal "access as JSON" "$(sed -n 's/.*"access": "\([A-Z]*\)".*/\1/p' output | tr
     "RDONLY NOACCESS "
 quiet img-info custom.vmdk
 equal "access" "$(sed -n 's/^  *access: //p' output | tr '\n' ' ')" "RDONLY NOACCESS "
+equal "names" "$(sed -n 's/^  *filename: //p' output | tr '\n' ' ')" "a b gone "
