@@ -103,7 +103,7 @@ typedef struct BdrvCalls {
 
 extern _Thread_local BdrvCalls bdrv_calls;
 
-int bdrv_call_failed(const BlockDriverState *bs, int error, const char *what);
+void bdrv_call_failed(const BlockDriverState *bs, int error, const char *what);
 
 /* Around a clean-up after a failure, so that it cannot overwrite the cause. */
 void bdrv_error_keep(void);
@@ -121,7 +121,10 @@ static inline int bdrv_call_end(const BlockDriverState *bs, int result,
                                 const char *what)
 {
     bdrv_calls.depth--;
-    return result < 0 ? bdrv_call_failed(bs, result, what) : result;
+    if (result < 0) {
+        bdrv_call_failed(bs, result, what);
+    }
+    return result;
 }
 
 /* ---- block.c ---- */

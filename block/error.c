@@ -100,12 +100,11 @@ int bdrv_error_prefix(const BlockDriverState *bs, int error,
     return error;
 }
 
-int bdrv_call_failed(const BlockDriverState *bs, int error, const char *what)
+void bdrv_call_failed(const BlockDriverState *bs, int error, const char *what)
 {
     if (!bdrv_calls.explained) {
         bdrv_error(bs, error, "%s: %s", what, strerror(-error));
     }
-    return error;
 }
 
 void bdrv_log(const BlockDriverState *bs, const char *format, ...)
