@@ -22,7 +22,8 @@ enum {
      * other, again and again, and that they can all be dirty. */
     PAGES_MIN = 32,
     BUCKETS_MAX = 1 << 20,
-    WINDOW_BYTES = 64 * 1024
+    WINDOW_BYTES = 64 * 1024, /* of reads past the pages */
+    LOADS_BYTES = 16 * 1024   /* of loads: less, because it may have been chance */
 };
 
 /* -------------------------------------------------------------------- hash */
@@ -175,20 +176,22 @@ static int is_in_order(const Window *window, const BlockDriverState *file, int64
            offset - window->next < WINDOW_BYTES;
 }
 
-static int fill_window(Window *window, BlockDriverState *file, int64_t offset, uint64_t epoch)
+/* size: of this window, always the same. */
+static int fill_window(Window *window, BlockDriverState *file, int64_t offset, uint64_t epoch,
+                       size_t size)
 {
     int rc;
 
     window->bytes = 0;
     if (window->data == NULL) {
-        window->data = malloc(WINDOW_BYTES);
+        window->data = malloc(size);
     }
     if (window->data == NULL) {
         return -ENOMEM;
     }
     window->epoch = epoch;
     window->offset = offset;
-    window->bytes = (size_t)bdrv_min(WINDOW_BYTES, bdrv_getlength(file) - offset);
+    window->bytes = (size_t)bdrv_min((int64_t)size, bdrv_getlength(file) - offset);
     rc = read_file(file, window->data, window->bytes, offset);
     window->bytes = rc < 0 ? 0 : window->bytes;
     return rc;
@@ -201,7 +204,8 @@ static int use_window(Window *window, BlockDriverState *file, void *buf, size_t 
     int has = window_has(window, file, bytes, offset, epoch);
 
     if (!has && is_in_order(window, file, offset)) {
-        has = fill_window(window, file, offset, epoch) == 0 && bytes <= window->bytes;
+        has = fill_window(window, file, offset, epoch, WINDOW_BYTES) == 0 &&
+              bytes <= window->bytes;
     } else if (window->file != file) {
         window->bytes = 0; /* what is in it is the other file's */
     }
@@ -220,27 +224,71 @@ int bdrv_pages_read_past(Pages *pages, BlockDriverState *file, void *buf, size_t
     int done = 0;
 
     *epoch = epoch_now(pages);
-    if (rc == 0 && pthread_mutex_trylock(&pages->window.lock) == 0) {
-        done = use_window(&pages->window, file, buf, bytes, offset, *epoch);
-        pthread_mutex_unlock(&pages->window.lock);
+    if (rc == 0 && pthread_mutex_trylock(&pages->window_lock) == 0) {
+        done = use_window(&pages->past, file, buf, bytes, offset, *epoch);
+        pthread_mutex_unlock(&pages->window_lock);
     }
     return rc < 0 || done ? rc : read_file(file, buf, bytes, offset);
 }
 
-/* Of a page; only if it is there: 1. */
-static int take_from_window(Pages *pages, Page *page, uint64_t epoch)
+static int has_page(const Window *window, const Page *page, uint64_t epoch)
 {
-    Window *window = &pages->window;
-    int has;
+    return window_has(window, page->file, page->valid, page->offset, epoch);
+}
 
-    if (pthread_mutex_trylock(&window->lock) != 0) {
-        return 0;
+/* Those who write a new image need one page after the other: nearer is meant than above,
+ * where tables are passed over. */
+static int is_next_page(const Window *window, const Page *page)
+{
+    return window->file == page->file && window->next == page->offset;
+}
+
+/* Of the row of loads that the page is in, or a new one. */
+static Window *window_of_load(Pages *pages, const Page *page, uint64_t epoch)
+{
+    const unsigned count = sizeof pages->loads / sizeof *pages->loads;
+
+    if (has_page(&pages->past, page, epoch)) {
+        return &pages->past;
     }
-    has = window_has(window, page->file, page->valid, page->offset, epoch);
+    for (unsigned i = 0; i < count; i++) {
+        if (has_page(&pages->loads[i], page, epoch) || is_next_page(&pages->loads[i], page)) {
+            return &pages->loads[i];
+        }
+    }
+    pages->oldest = (pages->oldest + 1) % count;
+    pages->loads[pages->oldest].bytes = 0;
+    return &pages->loads[pages->oldest];
+}
+
+/* 1: the page has been filled from a window. */
+static int use_window_of_load(Pages *pages, Page *page, uint64_t epoch)
+{
+    Window *window = window_of_load(pages, page, epoch);
+    int has = has_page(window, page, epoch);
+
+    if (!has && is_next_page(window, page)) {
+        has = fill_window(window, page->file, page->offset, epoch, LOADS_BYTES) == 0 &&
+              page->valid <= window->bytes;
+    }
     if (has) {
         memcpy(page->data, window->data + (page->offset - window->offset), page->valid);
     }
-    pthread_mutex_unlock(&window->lock);
+    if (window != &pages->past) {
+        window->file = page->file;
+        window->next = page->offset + PAGE_BYTES;
+    }
+    return has;
+}
+
+static int take_from_window(Pages *pages, Page *page, uint64_t epoch)
+{
+    int has = 0;
+
+    if (pthread_mutex_trylock(&pages->window_lock) == 0) {
+        has = use_window_of_load(pages, page, epoch);
+        pthread_mutex_unlock(&pages->window_lock);
+    }
     return has;
 }
 
@@ -339,7 +387,7 @@ int bdrv_pages_init(Pages *pages, size_t budget)
     }
     rc = init_lock(&pages->lock);
     if (rc == 0) {
-        rc = -pthread_mutex_init(&pages->window.lock, NULL);
+        rc = -pthread_mutex_init(&pages->window_lock, NULL);
         if (rc < 0) {
             pthread_rwlock_destroy(&pages->lock);
         }
@@ -356,7 +404,10 @@ void bdrv_pages_destroy(Pages *pages)
         unlink_next(pages);
     }
     free(pages->buckets);
-    free(pages->window.data);
-    pthread_mutex_destroy(&pages->window.lock);
+    free(pages->past.data);
+    for (size_t i = 0; i < sizeof pages->loads / sizeof *pages->loads; i++) {
+        free(pages->loads[i].data);
+    }
+    pthread_mutex_destroy(&pages->window_lock);
     pthread_rwlock_destroy(&pages->lock);
 }

@@ -39,15 +39,14 @@ typedef struct Page {
     uint8_t data[PAGE_BYTES];
 } Page;
 
-/* What lies ahead of whoever reads one table after the other, read in one call.  No page
- * comes of it. */
+/* What lies ahead of whoever reads one table, or loads one page, after the other, read in
+ * one call.  No page comes of it. */
 typedef struct Window {
-    pthread_mutex_t lock; /* over what follows; may be held over I/O, nobody waits for it */
     const BlockDriverState *file;
     int64_t offset;
     size_t bytes;     /* 0: nothing */
     uint64_t epoch;   /* when it was read */
-    int64_t next;     /* where the last read past the pages ended */
+    int64_t next;     /* where the last read, or page, ended */
     uint8_t *data;    /* NULL: none yet */
 } Window;
 
@@ -62,7 +61,12 @@ typedef struct Pages {
     /* Raised when a page read before may differ from the disk now: when a changed page
      * is evicted, and by table.c when it writes to the file past the pages. */
     uint64_t epoch;
-    Window window;
+
+    pthread_mutex_t window_lock; /* over what follows; may be held over I/O, nobody waits for it */
+    Window past; /* of reads past the pages */
+    /* Of loads: a table and its copy are gone through at the same time. */
+    Window loads[2];
+    unsigned oldest; /* of these, by when it began */
 } Pages;
 
 /* 0 or -errno, without a message.  budget is in bytes. */

@@ -12,7 +12,7 @@ enum {
     /* How far the file is extended ahead: a quarter of what it has, so that the
      * calls cost little per grain and a crash leaves little behind. */
     AHEAD_MIN = 256 * 1024,
-    AHEAD_MAX = 16 * 1024 * 1024
+    AHEAD_MAX = 64 * 1024 * 1024
 };
 
 static const int64_t end_max = (INT64_C(1) << SECTOR_BITS) * BDRV_SECTOR_SIZE;
