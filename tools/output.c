@@ -9,6 +9,9 @@
  * and a whole one that was there before is still there.  A device, a pipe, or
  * an image that records the place of another one cannot be written that way;
  * they are written in place.
+ *
+ * The user has named one file, and an image may have more.  What stands at their
+ * names is replaced only if it belongs to the image that is replaced.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -61,6 +64,83 @@ static int output_error(const Output *output, int error)
     return -1;
 }
 
+/* ------------------------------------------------------------- the old image */
+
+/* Notes one of its further files.  One that cannot be noted is not replaced. */
+static void note_old(Output *output, const char *path)
+{
+    char **files = realloc(output->old_files, (output->old_count + 1) * sizeof(*files));
+    char *copy = strdup(path);
+
+    if (files != NULL) {
+        output->old_files = files;
+    }
+    if (files == NULL || copy == NULL) {
+        free(copy);
+        return;
+    }
+    files[output->old_count++] = copy;
+}
+
+/* Also of an image that cannot be opened in the end, since some are missing. */
+static int note_opened(void *opaque, const BdrvNamedFile *file)
+{
+    if (file->role == BDRV_FILE_EXTENT) {
+        note_old(opaque, file->path);
+    }
+    return BDRV_OPEN_AS_USUAL;
+}
+
+/* Also of one with so many that not all are open. */
+static void note_told(void *opaque, const BdrvDetail *detail)
+{
+    if (detail->kind == BDRV_DETAIL_STRING && detail->key != NULL &&
+        strcmp(detail->key, "filename") == 0) {
+        note_old(opaque, detail->string);
+    }
+}
+
+/* Which files does the image consist of that stands at the target? */
+static void ask_old(Output *output)
+{
+    const BdrvOpenOptions options = {
+        .struct_size = sizeof(options),
+        .flags = BDRV_O_NO_BACKING | BDRV_O_NO_LOCK | BDRV_O_CHECK,
+        .may_open = note_opened,
+        .may_open_opaque = output,
+    };
+    BlockDriverState *bs;
+
+    if (output->old_asked || !output->existed || !output->removable) {
+        return;
+    }
+    output->old_asked = 1;
+    if (bdrv_open(&bs, output->target, NULL, &options) == 0) {
+        bdrv_get_details(bs, note_told, output);
+        bdrv_close(bs);
+    }
+}
+
+static int is_of_old(Output *output, const char *path)
+{
+    ask_old(output);
+    for (size_t i = 0; i < output->old_count; i++) {
+        if (strcmp(output->old_files[i], path) == 0 ||
+            image_same_file(output->old_files[i], path)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void free_old(Output *output)
+{
+    for (size_t i = 0; i < output->old_count; i++) {
+        free(output->old_files[i]);
+    }
+    free(output->old_files);
+}
+
 /* ------------------------------------------------------------- further files */
 
 /* None of the sources may have that file. */
@@ -72,6 +152,20 @@ static int spare_sources(const Output *output, const char *path)
         }
     }
     return 0;
+}
+
+/* Nor may it be there, unless the old image has it. */
+static int spare_strangers(Output *output, const char *path)
+{
+    struct stat status;
+
+    if (lstat(path, &status) < 0 || is_of_old(output, path)) {
+        return 0;
+    }
+    tool_error("%s: exists, would be overwritten, and is no part of %s %s; move it away, or choose "
+               "another name", path, output->existed ? "the image that is now" : "an image",
+               output->name);
+    return -1;
 }
 
 static int is_noted(const Output *output, const char *path)
@@ -107,12 +201,17 @@ static int note_file(Output *output, const char *path)
     return 0;
 }
 
+static int is_new_file(const Output *output, const BdrvNamedFile *file)
+{
+    return file->role == BDRV_FILE_EXTENT && file->writable && !is_noted(output, file->path);
+}
+
 int output_may_write(void *opaque, const BdrvNamedFile *file)
 {
     Output *output = opaque;
 
     /* The library asks again when it opens, and when it cleans up. */
-    if (file->role != BDRV_FILE_EXTENT || !file->writable || is_noted(output, file->path)) {
+    if (!is_new_file(output, file)) {
         return BDRV_OPEN_AS_USUAL;
     }
     if (output->said || spare_sources(output, file->path) < 0) {
@@ -124,9 +223,17 @@ int output_may_write(void *opaque, const BdrvNamedFile *file)
 
 int output_may_make(void *opaque, const BdrvNamedFile *file)
 {
+    Output *output = opaque;
     int result = output_may_write(opaque, file);
 
-    if (result >= 0 && file->role == BDRV_FILE_EXTENT && note_file(opaque, file->path) < 0) {
+    if (result >= 0 && is_new_file(output, file)) {
+        ask_old(output); /* while it is whole */
+        if (spare_strangers(output, file->path) < 0) {
+            output->said = 1;
+            return -EEXIST;
+        }
+    }
+    if (result >= 0 && file->role == BDRV_FILE_EXTENT && note_file(output, file->path) < 0) {
         return -ENOMEM;
     }
     return result;
@@ -135,9 +242,9 @@ int output_may_make(void *opaque, const BdrvNamedFile *file)
 /* ------------------------------------------------------------------- moving */
 
 /* What is done to each file in the temporary directory; 0, an errno or SAID. */
-typedef int FileFn(const Output *output, const char *from, const char *name);
+typedef int FileFn(Output *output, const char *from, const char *name);
 
-static int remove_file(const Output *output, const char *from, const char *name)
+static int remove_file(Output *output, const char *from, const char *name)
 {
     (void)output;
     (void)name;
@@ -155,8 +262,8 @@ static char *final_path(const Output *output, const char *name)
 }
 
 /* The user has named the target, but not the further files that it has: they must
- * not destroy what we read from. */
-static int check_other(const Output *output, const char *from, const char *name)
+ * destroy neither what we read from nor what has nothing to do with it. */
+static int check_other(Output *output, const char *from, const char *name)
 {
     char *to = final_path(output, name);
     int error = to != NULL ? 0 : ENOMEM;
@@ -165,12 +272,15 @@ static int check_other(const Output *output, const char *from, const char *name)
     if (error == 0 && spare_sources(output, to) < 0) {
         error = SAID;
     }
+    if (error == 0 && strcmp(name, base_of(output->path)) != 0 && spare_strangers(output, to) < 0) {
+        error = SAID;
+    }
     free(to);
     return error;
 }
 
 /* The file the image is opened by comes last, when the others are in place. */
-static int move_other(const Output *output, const char *from, const char *name)
+static int move_other(Output *output, const char *from, const char *name)
 {
     char *to;
     int error = 0;
@@ -190,7 +300,7 @@ static int move_other(const Output *output, const char *from, const char *name)
 
 /* Names are taken before anything changes, as readdir() promises nothing about
  * a directory that does. */
-static int for_each_file(const Output *output, FileFn *act)
+static int for_each_file(Output *output, FileFn *act)
 {
     struct dirent **entries = NULL;
     int count = scandir(output->directory, &entries, NULL, alphasort);
@@ -321,7 +431,7 @@ static void keep_owner(const Output *output)
 }
 
 /* Has the old image, or whose file it may be, a file of that name? */
-static int drop_old(const Output *output, const char *from, const char *name)
+static int drop_old(Output *output, const char *from, const char *name)
 {
     char *to = final_path(output, name);
     struct stat status;
@@ -338,14 +448,14 @@ static int drop_old(const Output *output, const char *from, const char *name)
 
 /* Files of the new image may take the names of files of the old one, which must
  * not be found, and opened with them, any more. */
-static int retire_old(const Output *output, int durable)
+static int retire_old(Output *output, int durable)
 {
     int error = output->existed ? for_each_file(output, drop_old) : 0;
 
     return error == 0 && output->existed && durable ? sync_directory(output->target) : error;
 }
 
-static int move_all(const Output *output, int durable)
+static int move_all(Output *output, int durable)
 {
     int error;
 
@@ -426,6 +536,7 @@ void output_end(Output *output)
         free(output->others[i].path);
     }
     free(output->others);
+    free_old(output);
     free(output->directory);
     free(output->path_memory);
     free(output->target);

@@ -306,6 +306,9 @@ typedef struct Output {
     atomic_int said;    /* not 0: the message for the failure is printed */
     OutputFile *others; /* further files of an image that is written in place */
     size_t other_count;
+    char **old_files; /* those of the image that stood at name, once they were asked for */
+    size_t old_count;
+    int old_asked;
 } Output;
 
 /* Where may the image be written until it is whole? */
@@ -319,14 +322,16 @@ typedef enum OutputPlace {
 int output_begin(Output *output, const char *name, OutputPlace place);
 
 /* To be given to the library when it creates the image, and when it opens it for
- * writing: refuse further files that are the sources'.  The first also notes which
- * there are. */
+ * writing: refuse further files that are the sources'.  The first also refuses those
+ * that exist, unless they are of the image that is replaced, and notes which there
+ * are. */
 int output_may_make(void *output, const BdrvNamedFile *file);
 int output_may_write(void *output, const BdrvNamedFile *file);
 
 /* To be called when the image has been created at path: from then on it is
  * removed by output_end().  0, or -1 with the message printed if a further file
- * of it would get the name of one of the sources' files. */
+ * of it would get the name of one of the sources' files, or of a file that is none
+ * of the image that is replaced. */
 int output_created(Output *output);
 
 /* Gives the image, which must be closed, its name.  0, or -1 with the message

@@ -22,6 +22,7 @@ for mode in writeback writethrough unsafe none directsync drop-behind; do
     quiet img-convert -m 3 -W -t "$mode" -T "$mode" x.vmdk y.raw
     same_file x.raw y.raw
     for kind in monolithicSparse monolithicFlat twoGbMaxExtentSparse; do
+        rm -f y*.vmdk # files of another kind's are not replaced
         quiet img-convert -t "$mode" -T "$mode" -O vmdk -o "subformat=$kind" x.raw y.vmdk
         quiet img-compare -f raw x.raw y.vmdk
     done

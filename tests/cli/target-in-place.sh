@@ -21,11 +21,12 @@ fails()
 split=subformat=twoGbMaxExtentSparse
 fails -O vmdk --no-atomic -o $split x.raw new.vmdk
 equal "files" "$(echo new*)" "new*"
-noise 600000 1 >new-s001.vmdk # was there before
+img-create -q -f vmdk -o $split new.vmdk 20M # is there before
 fails -O vmdk --no-atomic -o $split x.raw new.vmdk
-equal "files" "$(echo new*)" "new-s001.vmdk"
+equal "files" "$(echo new*)" "new-s001.vmdk new.vmdk"
 equal "size of what was there" "$(stat -c %s new-s001.vmdk)" 0
-truncate -s 1M new.vmdk
+rm new*
+img-create -q -f vmdk -o $split new.vmdk 20M
 ln new.vmdk other.vmdk
 fails -O vmdk -o $split x.raw new.vmdk
 equal "size of what has two names" "$(stat -c %s new.vmdk other.vmdk new-s001.vmdk | tr '\n' ' ')" "0 0 0 "
