@@ -52,7 +52,7 @@ int stream_check(BlockDriverState *file, Rules *rules);
 
 /* What a descriptor says; how often, or whether at all. */
 typedef struct StreamText {
-    int version, type, no_parent; /* the lines that there must be */
+    int version, type, no_parent, cid, adapter; /* the lines that there must be */
     int extents;                  /* one of a type that is not SPARSE counts twice */
     int cid_of_none;              /* the CID is one that stands for none */
     int unknown_adapter;

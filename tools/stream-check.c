@@ -36,6 +36,8 @@ enum {
 
 static const uint64_t gd_at_end = UINT64_MAX;
 
+#define CAPACITY_MAX ((uint64_t)TABLES_MAX * GTES * GRAIN_SECTORS)
+
 /* Types of the blocks that are no grains. */
 enum {
     BLOCK_END,
@@ -128,9 +130,15 @@ static void check_words(Check *c)
     if (h[72] != 0) {
         rules_broken(c->rules, "clean", "the header says that the disk is in use");
     }
-    if (load32(h + 44) != GTES) {
+}
+
+static void check_sizes(Check *c)
+{
+    const uint32_t entries = load32(c->head + 44);
+
+    if (entries != GTES) {
         rules_broken(c->rules, "table-size", "grain tables have %" PRIu32 " entries, %d are "
-                     "wanted", load32(h + 44), GTES);
+                     "wanted", entries, GTES);
     }
     if (c->grain != GRAIN_SECTORS) {
         rules_broken(c->rules, "grain-size", "grains have %" PRIu64 " sectors, %d are wanted",
@@ -140,12 +148,21 @@ static void check_words(Check *c)
         rules_broken(c->rules, "capacity", "the header's capacity is %" PRIu64 " sectors: a whole "
                      "number of grains is wanted", c->capacity);
     }
+    if (c->capacity > CAPACITY_MAX) {
+        rules_broken(c->rules, "capacity", "the header's capacity is %" PRIu64 " sectors, more than "
+                     "%" PRIu64 " (2 PiB), which is more than anybody takes", c->capacity,
+                     CAPACITY_MAX);
+    }
     if (c->descriptor == 0 || c->descriptor_sectors == 0 || c->descriptor >= c->overhead ||
         c->descriptor_sectors > c->overhead - c->descriptor ||
         c->overhead > (uint64_t)c->sectors) {
         rules_broken(c->rules, "overhead", "descriptor, tables and first grain (sector %" PRIu64
                      " of %" PRId64 ") are not one behind the other in the file", c->overhead,
                      c->sectors);
+    }
+    if (c->descriptor_sectors > DESCRIPTOR_SECTORS_MAX) {
+        rules_broken(c->rules, "descriptor", "it has %" PRIu64 " sectors; at most %d are read",
+                     c->descriptor_sectors, DESCRIPTOR_SECTORS_MAX);
     }
 }
 
@@ -167,6 +184,7 @@ static int check_header(Check *c)
     }
     decode_header(c);
     check_words(c);
+    check_sizes(c);
     if (c->grain == 0 || c->grain > 4096 || c->capacity == 0 || c->capacity >> 54 != 0 ||
         load32(c->head + 44) != GTES || c->overhead == 0 || c->overhead > (uint64_t)c->sectors) {
         return 0;
@@ -188,8 +206,9 @@ static void judge_descriptor(Check *c, const StreamText *d)
         rules_broken(c->rules, "parent", "the descriptor has no parentCID=ffffffff: the disk is "
                      "the child of another");
     }
-    if (d->cid_of_none) {
-        rules_broken(c->rules, "cid", "the descriptor's CID is one of those that stand for none");
+    if (!d->cid || d->cid_of_none) {
+        rules_broken(c->rules, "cid", d->cid ? "the descriptor's CID is one of those that stand for "
+                     "none" : "the descriptor has no CID, of eight digits");
     }
     if (d->extents != 1) {
         rules_broken(c->rules, "extent", "the descriptor does not have one extent, of type SPARSE");
@@ -197,9 +216,9 @@ static void judge_descriptor(Check *c, const StreamText *d)
         rules_broken(c->rules, "extent", "the descriptor's extent has %" PRIu64 " sectors, the "
                      "header's capacity is %" PRIu64, d->sectors, c->capacity);
     }
-    if (d->unknown_adapter) {
-        rules_broken(c->rules, "adapter", "ddb.adapterType is none that VMware knows: ide, "
-                     "lsilogic, buslogic, legacyESX");
+    if (!d->adapter || d->unknown_adapter) {
+        rules_broken(c->rules, "adapter", "ddb.adapterType is %s: ide, lsilogic, buslogic, legacyESX",
+                     d->adapter ? "none that VMware knows" : "missing; wanted is one of");
     }
 }
 
@@ -211,7 +230,7 @@ static void check_descriptor(Check *c)
     if (c->descriptor == 0 || c->descriptor_sectors == 0 ||
         c->descriptor_sectors > DESCRIPTOR_SECTORS_MAX ||
         c->descriptor > (uint64_t)c->sectors - c->descriptor_sectors) {
-        return; /* told by check_words() */
+        return; /* told by check_sizes() */
     }
     text = calloc((size_t)c->descriptor_sectors + 1, SECTOR);
     if (text != NULL && read_sectors(c, text, (int64_t)c->descriptor,

@@ -41,12 +41,17 @@ static void note_line(StreamText *d, const char *line)
     d->version |= strcmp(line, "version=1") == 0;
     d->type |= strcmp(line, "createType=\"streamOptimized\"") == 0;
     d->no_parent |= strcmp(line, "parentCID=ffffffff") == 0;
+    if (strncmp(line, "CID=", 4) == 0) {
+        const size_t digits = strspn(line + 4, "0123456789abcdefABCDEF");
+
+        d->cid = digits > 0 && digits <= 8 && line[4 + digits] == '\0';
+    }
     d->cid_of_none |= strcmp(line, "CID=ffffffff") == 0 || strcmp(line, "CID=fffffffe") == 0;
     if (strncmp(line, "RW ", 3) == 0 || strncmp(line, "RDONLY ", 7) == 0) {
         note_extent(d, line);
     }
     if (sscanf(line, "ddb.adapterType = \"%31[^\"]\"", value) == 1) {
-        d->unknown_adapter = 1;
+        d->adapter = d->unknown_adapter = 1;
         for (int i = 0; i < 4; i++) {
             d->unknown_adapter &= strcmp(value, adapters[i]) != 0;
         }

@@ -95,6 +95,15 @@ damage extent "$(where 'RW 4')" 'RW 5'
 damage parent "$(where 'parentCID=f')" 'parentCID=0'
 damage cid "$(where '^CID=')" 'CID=ffffffff\n#'
 damage adapter "$(where '"lsilogic"')" '"lsilogix"'
+
+# Lines that are missing, and sizes beyond all limits, went unnoticed.
+damage cid "$(where '^CID=')" '#ID='
+damage cid "$(where '^CID=')" 'CID=0x1\n'
+damage adapter "$(where 'ddb.adapterType')" '#'
+damage capacity 17 '\1\377'
+has output "more than anybody takes"
+damage descriptor 37 '\20'
+has output "at most 2048 are read"
 head -c $((length - 512)) end.vmdk >d.vmdk
 breaks stream d.vmdk eos
 cp end.vmdk d.vmdk
