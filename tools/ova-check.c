@@ -2,7 +2,8 @@
 /*
  * ova-check.c - would importers take the package around a disk?  The rules are
  * those of formats/vmdk.md 4.8 and DMTF DSP0243: the OVF comes first, it tells the
- * true lengths of its files, and the manifest has their true digests, SHA-256.
+ * truth about its files and disks, and the manifest has the true digests, SHA-256,
+ * of all of them.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,13 +15,22 @@
 
 enum {
     MEMBERS_MAX = 256,
-    TEXT_MAX = 4 * 1024 * 1024 /* of an OVF or a manifest */
+    TEXT_MAX = 4 * 1024 * 1024, /* of an OVF or a manifest */
+    VALUE_MAX = 1024            /* of one value in an OVF */
 };
+
+/* One file, and what the texts have said of it. */
+typedef struct Part {
+    TarMember member;
+    char id[VALUE_MAX]; /* by which the OVF calls it; "": it does not */
+    int is_named;       /* the OVF names it */
+    int has_line;       /* the manifest does */
+} Part;
 
 typedef struct Package {
     BlockDriverState *file;
     Rules *rules;
-    TarMember *members;
+    Part *parts;
     int count;
     char *ovf, *manifest; /* their texts; NULL: there is none */
     int failed;           /* reading has: the message is printed */
@@ -33,26 +43,28 @@ static int ends_in(const char *name, const char *end)
     return length >= part && strcasecmp(name + length - part, end) == 0;
 }
 
-static int note_member(void *opaque, const TarMember *member)
-{
-    Package *p = opaque;
-
-    if (p->count == MEMBERS_MAX) {
-        return 1;
-    }
-    p->members[p->count++] = *member;
-    return 0;
-}
-
-static const TarMember *find_member(const Package *p, const char *name, size_t length)
+static Part *find_part(const Package *p, const char *name)
 {
     for (int i = 0; i < p->count; i++) {
-        if (strlen(p->members[i].name) == length &&
-            strncmp(p->members[i].name, name, length) == 0) {
-            return &p->members[i];
+        if (strcmp(p->parts[i].member.name, name) == 0) {
+            return &p->parts[i];
         }
     }
     return NULL;
+}
+
+static int note_part(void *opaque, const TarMember *member)
+{
+    Package *p = opaque;
+
+    if (find_part(p, member->name) != NULL) {
+        rules_broken(p->rules, "names", "two files of the package are called %s", member->name);
+    }
+    if (p->count == MEMBERS_MAX) {
+        return 1;
+    }
+    p->parts[p->count++] = (Part){.member = *member};
+    return 0;
 }
 
 /* NULL: there is no such member, or it cannot be read, which is said. */
@@ -61,7 +73,7 @@ static char *read_text(Package *p, const char *end)
     char *text = NULL;
 
     for (int i = 0; i < p->count && text == NULL; i++) {
-        const TarMember *m = &p->members[i];
+        const TarMember *m = &p->parts[i].member;
 
         if (!ends_in(m->name, end) || m->size > TEXT_MAX) {
             continue;
@@ -77,20 +89,25 @@ static char *read_text(Package *p, const char *end)
 
 /* ----------------------------------------------------------------- manifest */
 
-static int digest_of(Package *p, const TarMember *member, char digits[2 * BDRV_HASH_BYTES + 1])
+static int open_part(Package *p, const Part *part, BlockDriverState **bs)
 {
-    uint8_t digest[BDRV_HASH_BYTES];
     char window[80];
     const BdrvOpenOptions options = {.struct_size = sizeof(options), .options = window};
-    BlockDriverState *part;
-    int result;
 
-    snprintf(window, sizeof(window), "offset=%" PRId64 ",size=%" PRId64, member->offset,
-             member->size);
-    result = bdrv_open_node(&part, p->file, "raw", &options);
+    snprintf(window, sizeof(window), "offset=%" PRId64 ",size=%" PRId64, part->member.offset,
+             part->member.size);
+    return bdrv_open_node(bs, p->file, "raw", &options);
+}
+
+static int digest_of(Package *p, const Part *part, char digits[2 * BDRV_HASH_BYTES + 1])
+{
+    uint8_t digest[BDRV_HASH_BYTES];
+    BlockDriverState *bs;
+    int result = open_part(p, part, &bs);
+
     if (result == 0) {
-        result = bdrv_hash(part, digest, NULL);
-        bdrv_close(part);
+        result = bdrv_hash(bs, digest, NULL);
+        bdrv_close(bs);
     }
     if (result < 0) {
         tool_library_error();
@@ -103,36 +120,50 @@ static int digest_of(Package *p, const TarMember *member, char digits[2 * BDRV_H
     return 0;
 }
 
-/* "SHA256(name)= digits", with blanks wherever somebody puts them. */
-static void check_line(Package *p, const char *line)
+static void check_digest(Package *p, const char *name, const char *digits)
 {
-    const char *open = strchr(line, '('), *close = open != NULL ? strchr(open, ')') : NULL;
-    const char *digits = close != NULL ? strchr(close, '=') : NULL;
     char found[2 * BDRV_HASH_BYTES + 1];
-    const TarMember *member;
+    Part *part = find_part(p, name);
 
-    if (digits == NULL) {
+    if (part == NULL) {
+        rules_broken(p->rules, "manifest", "it names %s, which is not in the package", name);
         return;
     }
+    part->has_line = 1;
+    if (digest_of(p, part, found) == 0 && strncasecmp(found, digits, 2 * BDRV_HASH_BYTES) != 0) {
+        rules_broken(p->rules, "manifest", "the digest of %s is another: %s", name, found);
+    }
+}
+
+/* "SHA256(name)= digits", with blanks wherever somebody puts them; the name may have
+ * parentheses of its own. */
+static void check_line(Package *p, char *line)
+{
+    char *digits = strrchr(line, '='), *open = strchr(line, '('), *close;
+
+    if (line[strspn(line, " \t")] == '\0') {
+        return;
+    }
+    if (digits != NULL) {
+        *digits = '\0';
+    }
+    close = open != NULL && digits != NULL ? strrchr(open, ')') : NULL;
+    if (close == NULL) {
+        rules_broken(p->rules, "manifest", "'%s' is no line of one: SHA256(FILE)= DIGITS", line);
+        return;
+    }
+    *close = '\0';
     if (strncasecmp(line, "SHA256", 6) != 0) {
         rules_broken(p->rules, "manifest", "its digests are %.*s; vSphere 8 wants SHA256",
                      (int)strcspn(line, "( "), line);
         return;
     }
-    digits += 1 + strspn(digits + 1, " \t");
-    member = find_member(p, open + 1, (size_t)(close - open - 1));
-    if (member == NULL) {
-        rules_broken(p->rules, "manifest", "it names %.*s, which is not in the package",
-                     (int)(close - open - 1), open + 1);
-    } else if (digest_of(p, member, found) == 0 &&
-               strncasecmp(found, digits, 2 * BDRV_HASH_BYTES) != 0) {
-        rules_broken(p->rules, "manifest", "the digest of %s is another: %s", member->name, found);
-    }
+    check_digest(p, open + 1, digits + 1 + strspn(digits + 1, " \t"));
 }
 
-static void check_manifest(Package *p)
+static void check_lines(Package *p)
 {
-    for (char *line = p->manifest; line != NULL && *line != '\0' && !p->failed;) {
+    for (char *line = p->manifest; *line != '\0' && !p->failed;) {
         char *end = line + strcspn(line, "\r\n");
         char *next = *end != '\0' ? end + 1 : end;
 
@@ -142,63 +173,353 @@ static void check_manifest(Package *p)
     }
 }
 
-/* ---------------------------------------------------------------------- OVF */
+/* After the OVF: which files matter is known. */
+static void check_manifest(Package *p)
+{
+    if (p->manifest == NULL) {
+        return; /* there need not be one */
+    }
+    check_lines(p);
+    for (int i = 0; i < p->count && !p->failed; i++) {
+        const Part *part = &p->parts[i];
 
-/* The value of an attribute in the element at text, whatever its name space;
- * *length 0: it has none. */
-static const char *attribute(const char *text, const char *name, size_t *length)
+        if ((part->is_named || ends_in(part->member.name, ".ovf")) && !part->has_line) {
+            rules_broken(p->rules, "manifest", "it has no line for %s", part->member.name);
+        }
+    }
+}
+
+/* ----------------------------------------------------------- reading the OVF */
+
+/* Copies length bytes of XML, its entities resolved.  0: it does not fit, or has
+ * entities that are not looked at. */
+static int copy_text(char value[VALUE_MAX], const char *text, size_t length)
+{
+    static const struct { const char *word; char is; } entities[] = {
+        {"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&apos;", '\''},
+    };
+    size_t used = 0;
+
+    for (const char *end = text + length; text < end; used++) {
+        size_t i = 0, step = 1;
+
+        if (used == VALUE_MAX - 1) {
+            return 0;
+        }
+        value[used] = *text;
+        for (; *text == '&' && i < 5; i++) {
+            if (strncmp(text, entities[i].word, strlen(entities[i].word)) == 0) {
+                value[used] = entities[i].is;
+                step = strlen(entities[i].word);
+                break;
+            }
+        }
+        if (i == 5) {
+            return 0;
+        }
+        text += step;
+    }
+    value[used] = '\0';
+    return 1;
+}
+
+/* The value of an attribute in the element at text, whatever its name space.
+ * 0: it has none. */
+static int attribute(const char *text, const char *name, char value[VALUE_MAX])
 {
     const char *end = text + strcspn(text, ">");
     const size_t name_length = strlen(name);
 
-    *length = 0;
-    for (const char *at = text; (at = strstr(at, name)) != NULL && at < end; at++) {
-        const char *value = at + name_length + 2;
+    value[0] = '\0';
+    for (const char *at = text + 1; (at = strstr(at, name)) != NULL && at < end; at++) {
+        const char quote = at[name_length] == '=' ? at[name_length + 1] : '\0';
+        const char *from = at + name_length + 2;
 
-        if ((at[-1] == ' ' || at[-1] == ':' || at[-1] == '\n' || at[-1] == '\t') &&
-            at[name_length] == '=' && (value[-1] == '"' || value[-1] == '\'')) {
-            *length = strcspn(value, value[-1] == '"' ? "\"" : "'");
-            return value;
+        if (strchr(" :\n\t\r", at[-1]) != NULL && (quote == '"' || quote == '\'')) {
+            return copy_text(value, from, strcspn(from, quote == '"' ? "\"" : "'"));
+        }
+    }
+    return 0;
+}
+
+/* The next element of that name, whatever its name space, behind at and before end;
+ * NULL: there is none.  What follows its name is returned. */
+static const char *next_element(const char *at, const char *end, const char *name)
+{
+    const size_t length = strlen(name);
+    const char *first = at;
+
+    while ((at = strstr(at, name)) != NULL && at < end) {
+        if (at > first && (at[-1] == '<' || at[-1] == ':') && at[length] != '\0' &&
+            strchr(" \t\r\n>", at[length]) != NULL) {
+            const char *start = at;
+
+            while (start > first && *start != '<' && *start != ' ' && *start != '"' && *start != '/') {
+                start--;
+            }
+            if (*start == '<') {
+                return at + length;
+            }
+        }
+        at += length;
+    }
+    return NULL;
+}
+
+/* The text in an element of that name within [at, end).  0: there is none. */
+static int element_text(const char *at, const char *end, const char *name, char value[VALUE_MAX])
+{
+    const char *found = next_element(at, end, name);
+
+    value[0] = '\0';
+    found = found != NULL ? strchr(found, '>') : NULL;
+    return found != NULL && found < end && copy_text(value, found + 1, strcspn(found + 1, "<"));
+}
+
+static const char *end_of_text(const Package *p)
+{
+    return p->ovf + strlen(p->ovf);
+}
+
+/* --------------------------------------------------------------- its hardware */
+
+enum { IDE_CONTROLLER = 5, SCSI_CONTROLLER = 6 }; /* CIM's ResourceType */
+
+/* The text of the item of that type or InstanceID (the other one NULL), and where it
+ * ends. */
+static const char *find_item(const Package *p, const char *from, const char *key,
+                             const char *wanted, const char **end)
+{
+    char value[VALUE_MAX];
+
+    while ((from = next_element(from, end_of_text(p), "Item")) != NULL) {
+        *end = strstr(from, "Item>");
+        *end = *end != NULL ? *end : end_of_text(p);
+        if (element_text(from, *end, key, value) && strcmp(value, wanted) == 0) {
+            return from;
         }
     }
     return NULL;
 }
 
+/* The controller of the disk of that id, as a ResourceType; 0: nobody knows. */
+static int controller_of(const Package *p, const char *id)
+{
+    char value[VALUE_MAX];
+    const char *end, *item = p->ovf;
+
+    while ((item = find_item(p, item, "ResourceType", "17", &end)) != NULL) {
+        const char *slash;
+
+        (void)element_text(item, end, "HostResource", value);
+        slash = strrchr(value, '/');
+        if (strcmp(slash != NULL ? slash + 1 : value, id) == 0 &&
+            element_text(item, end, "Parent", value)) {
+            char parent[VALUE_MAX];
+
+            memcpy(parent, value, sizeof(parent));
+            item = find_item(p, p->ovf, "InstanceID", parent, &end);
+            return item != NULL && element_text(item, end, "ResourceType", value) ? atoi(value) : 0;
+        }
+    }
+    return 0;
+}
+
+/* The number of vmx-NN; 0: there is none. */
+static int check_family(Package *p)
+{
+    char family[VALUE_MAX];
+    int number = 0;
+
+    if (element_text(p->ovf, end_of_text(p), "VirtualSystemType", family)) {
+        const char *at = strstr(family, "vmx-");
+
+        number = at != NULL ? atoi(at + 4) : 0;
+        if (number == 0) {
+            rules_broken(p->rules, "hardware", "the OVF's VirtualSystemType is %s; vmx-NN is "
+                         "wanted", family);
+        }
+    }
+    return number;
+}
+
+/* -------------------------------------------------------------------- its disks */
+
+/* What a disk says of itself. */
+typedef struct Facts {
+    int64_t length;
+    char adapter[VALUE_MAX];
+    int hardware;
+} Facts;
+
+static void note_fact(void *opaque, const BdrvDetail *detail)
+{
+    Facts *facts = opaque;
+
+    if (detail->kind != BDRV_DETAIL_STRING || detail->key == NULL) {
+        return;
+    }
+    if (strcmp(detail->key, "adapterType") == 0) {
+        snprintf(facts->adapter, sizeof(facts->adapter), "%s", detail->string);
+    } else if (strcmp(detail->key, "virtualHWVersion") == 0) {
+        facts->hardware = atoi(detail->string);
+    }
+}
+
+/* 0: it cannot be opened, which others tell of. */
+static int ask_disk(Package *p, const Part *part, Facts *facts)
+{
+    const BdrvOpenOptions options = {.struct_size = sizeof(options), .flags = BDRV_O_NO_BACKING};
+    BlockDriverState *bs, *disk = NULL;
+
+    if (open_part(p, part, &bs) < 0) {
+        return 0;
+    }
+    if (bdrv_open_node(&disk, bs, NULL, &options) == 0) {
+        facts->length = bdrv_getlength(disk);
+        bdrv_get_details(disk, note_fact, facts);
+    }
+    bdrv_close(bs);
+    bdrv_close(disk);
+    return disk != NULL;
+}
+
+/* "byte * 2^20": 20; 0 for bytes, and -1 for what is not known. */
+static int shift_of(const char *units)
+{
+    const char *power = strstr(units, "2^");
+
+    if (*units == '\0' || strcmp(units, "byte") == 0) {
+        return 0;
+    }
+    return strncmp(units, "byte", 4) == 0 && power != NULL && atoi(power + 2) <= 40
+               ? atoi(power + 2) : -1;
+}
+
+/* In units that may be larger than what the disk is a multiple of. */
+static void check_capacity(Package *p, const char *element, const Part *part, const Facts *facts)
+{
+    char capacity[VALUE_MAX], units[VALUE_MAX], *end;
+    uint64_t number, length = (uint64_t)facts->length;
+    int shift;
+
+    (void)attribute(element, "capacityAllocationUnits", units);
+    shift = shift_of(units);
+    if (!attribute(element, "capacity", capacity) || shift < 0) {
+        return;
+    }
+    number = strtoull(capacity, &end, 10);
+    if (end != capacity && *end == '\0' &&
+        number != (length + (UINT64_C(1) << shift) - 1) >> shift) {
+        rules_broken(p->rules, "ovf-capacity", "the OVF says that the disk in %s has %s times %s; it "
+                     "has %" PRId64 " bytes", part->member.name, capacity,
+                     *units != '\0' ? units : "byte", facts->length);
+    }
+}
+
+static void check_controller(Package *p, const char *element, const Part *part,
+                             const Facts *facts)
+{
+    const int is_ide = strcmp(facts->adapter, "ide") == 0;
+    char id[VALUE_MAX];
+    int controller;
+
+    if (facts->adapter[0] == '\0' || !attribute(element, "diskId", id)) {
+        return;
+    }
+    controller = controller_of(p, id);
+    if (controller == (is_ide ? SCSI_CONTROLLER : IDE_CONTROLLER)) {
+        rules_broken(p->rules, "controller", "%s says that its adapter is %s; the OVF has it at a "
+                     "controller of type %s", part->member.name, facts->adapter,
+                     is_ide ? "SCSI" : "IDE");
+    }
+}
+
+static const Part *find_id(const Package *p, const char *id)
+{
+    for (int i = 0; i < p->count; i++) {
+        if (p->parts[i].is_named && strcmp(p->parts[i].id, id) == 0) {
+            return &p->parts[i];
+        }
+    }
+    return NULL;
+}
+
+/* An element Disk. */
+static void check_disk(Package *p, const char *element, int family)
+{
+    Facts facts = {0};
+    const Part *part;
+    char value[VALUE_MAX];
+
+    if (!attribute(element, "fileRef", value)) {
+        return; /* an empty one, that has no file */
+    }
+    part = find_id(p, value);
+    if (part == NULL) {
+        rules_broken(p->rules, "references", "the OVF has a disk in the file %s, which it does not "
+                     "name", value);
+        return;
+    }
+    if (attribute(element, "format", value) && strstr(value, "#streamOptimized") == NULL) {
+        rules_broken(p->rules, "ovf-format", "the OVF says that the disk in %s is %s; "
+                     "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized is "
+                     "wanted", part->member.name, value);
+    }
+    if (!ask_disk(p, part, &facts)) {
+        return;
+    }
+    check_capacity(p, element, part, &facts);
+    check_controller(p, element, part, &facts);
+    if (family > 0 && facts.hardware > family) {
+        rules_broken(p->rules, "hardware", "%s is for virtual hardware %d; the OVF's machine is "
+                     "vmx-%02d", part->member.name, facts.hardware, family);
+    }
+}
+
+/* --------------------------------------------------------------------- its files */
+
 /* An element File. */
 static void check_reference(Package *p, const char *element)
 {
-    size_t href_length, size_length;
-    const char *href = attribute(element, "href", &href_length);
-    const char *size = attribute(element, "size", &size_length);
-    const TarMember *member;
+    char href[VALUE_MAX], value[VALUE_MAX];
+    Part *part;
 
-    if (href == NULL || memchr(href, '&', href_length) != NULL) {
+    if (!attribute(element, "href", href)) {
         return; /* what is written otherwise is not compared */
     }
-    member = find_member(p, href, href_length);
-    if (member == NULL) {
-        rules_broken(p->rules, "references", "the OVF names %.*s, which is not in the package",
-                     (int)href_length, href);
-    } else if (size_length > 0 && strtoll(size, NULL, 10) != member->size) {
-        rules_broken(p->rules, "references", "the OVF says that %s has %.*s bytes; it has %" PRId64,
-                     member->name, (int)size_length, size, member->size);
+    part = find_part(p, href);
+    if (part == NULL) {
+        rules_broken(p->rules, "references", "the OVF names %s, which is not in the package", href);
+    } else {
+        part->is_named = 1;
+        (void)attribute(element, "id", part->id);
     }
-    if (attribute(element, "compression", &size_length) != NULL && size_length > 0) {
-        rules_broken(p->rules, "references", "the OVF says that %.*s is compressed, which vSphere "
-                     "does not take", (int)href_length, href);
+    if (part != NULL && attribute(element, "size", value) &&
+        strtoll(value, NULL, 10) != part->member.size) {
+        rules_broken(p->rules, "references", "the OVF says that %s has %s bytes; it has %" PRId64,
+                     href, value, part->member.size);
+    }
+    if (attribute(element, "compression", value) && value[0] != '\0') {
+        rules_broken(p->rules, "references", "the OVF says that %s is compressed, which vSphere "
+                     "does not take", href);
     }
 }
 
 static void check_ovf(Package *p)
 {
     const char *at = p->ovf;
+    int family;
 
-    while (at != NULL && (at = strstr(at, "File")) != NULL) {
-        if (at > p->ovf && (at[-1] == '<' || at[-1] == ':') && strchr(" \t\r\n", at[4]) != NULL &&
-            at[4] != '\0') {
-            check_reference(p, at);
-        }
-        at++;
+    if (at == NULL) {
+        return;
+    }
+    while ((at = next_element(at, end_of_text(p), "File")) != NULL) {
+        check_reference(p, at);
+    }
+    family = check_family(p);
+    for (at = p->ovf; (at = next_element(at, end_of_text(p), "Disk")) != NULL;) {
+        check_disk(p, at, family);
     }
 }
 
@@ -206,9 +527,9 @@ static void check_ovf(Package *p)
 
 static void check_package(Package *p)
 {
-    if (p->count == 0 || !ends_in(p->members[0].name, ".ovf")) {
+    if (p->count == 0 || !ends_in(p->parts[0].member.name, ".ovf")) {
         rules_broken(p->rules, "ovf-first", "the first file of the package is %s, not its OVF",
-                     p->count > 0 ? p->members[0].name : "none");
+                     p->count > 0 ? p->parts[0].member.name : "none");
     }
     p->ovf = read_text(p, ".ovf");
     p->manifest = read_text(p, ".mf");
@@ -221,23 +542,23 @@ static void check_package(Package *p)
 int ova_check(const char *filename, Rules *rules)
 {
     const BdrvOpenOptions options = {.struct_size = sizeof(options)};
-    Package p = {.rules = rules, .members = calloc(MEMBERS_MAX, sizeof(*p.members))};
+    Package p = {.rules = rules, .parts = calloc(MEMBERS_MAX, sizeof(*p.parts))};
     int result = -1;
 
-    if (p.members == NULL) {
+    if (p.parts == NULL) {
         tool_error("out of memory");
         return -1;
     }
     if (bdrv_open(&p.file, filename, "raw", &options) < 0) {
         tool_library_error();
     } else {
-        result = tar_walk(p.file, note_member, &p) < 0 ? -1 : 0;
+        result = tar_walk(p.file, note_part, &p) < 0 ? -1 : 0;
     }
     if (result == 0) {
         check_package(&p);
         result = p.failed ? -1 : 0;
     }
     bdrv_close(p.file);
-    free(p.members);
+    free(p.parts);
     return result;
 }

@@ -235,13 +235,20 @@ static int digest_part(const Ova *ova, int64_t offset, int64_t bytes, BdrvHashOp
 
 /* --------------------------------------------------------------------- begin */
 
+/* U+FFFE and U+FFFF, which XML does not take (2.2). */
+static int is_no_character(const char *utf8)
+{
+    return strncmp(utf8, "\xef\xbf\xbe", 3) == 0 || strncmp(utf8, "\xef\xbf\xbf", 3) == 0;
+}
+
 /* Can it stand in a tar header and in XML? */
 static int is_plain(const char *name, size_t length)
 {
     for (size_t i = 0; i < length;) {
         size_t bytes = print_utf8_length(name + i);
 
-        if (bytes == 0 || (unsigned char)name[i] < 0x20 || name[i] == 0x7f) {
+        if (bytes == 0 || (unsigned char)name[i] < 0x20 || name[i] == 0x7f ||
+            is_no_character(name + i)) {
             return 0;
         }
         i += bytes;

@@ -89,6 +89,7 @@ typedef struct Profile {
     int64_t unit;        /* the disk is a whole number of so many bytes; 0: any length */
     int takes_children;  /* not 0: images with a parent too */
     int takes_ova;       /* not 0: as a whole, so that the package matters too */
+    const char *adapter; /* of a disk alone; NULL: any.  In an OVA the controller decides */
     const char *filename; /* what the file has to be called; NULL: anything */
     const char *next;     /* what is left to be done; NULL: nothing */
 } Profile;

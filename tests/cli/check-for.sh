@@ -117,6 +117,10 @@ size=$(od -An -t u4 -j 65544 -N 4 end.vmdk | tr -d ' ')
 [ $(((size + 12) % 512)) -eq 0 ] || damage padding $((65536 + (size + 12 + 511) / 512 * 512 - 1)) '\1'
 
 # Other destinations.
+img-convert -O vmdk -o subformat=streamOptimized,adapter_type=ide,hwversion=21 x.raw ide.vmdk
+taken stream ide.vmdk
+breaks vsphere-ovf ide.vmdk adapter
+has output "mend: img-convert --for vsphere-ovf ide.vmdk NEW.vmdk"
 breaks esxi end.vmdk format
 breaks workstation end.vmdk format
 taken virtualbox end.vmdk

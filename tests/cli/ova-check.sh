@@ -57,6 +57,65 @@ echo "SHA1(m.ovf)= $(sha1sum m.ovf | cut -d ' ' -f 1)" >bad/m.mf
 tar -cf sha1.ova m.ovf -C bad m.mf -C .. m-disk1.vmdk
 breaks sha1.ova manifest "SHA1"
 
+# What the manifest and the OVF leave out, and say of the disk itself, went unnoticed.
+# manifest NAME SED: the OVA of that name with a manifest changed so.
+manifest()
+{
+    sed "$2" m.mf >bad/m.mf
+    tar -cf "$1" m.ovf -C bad m.mf -C .. m-disk1.vmdk
+}
+manifest noline.ova /disk1/d
+breaks noline.ova manifest "no line for m-disk1.vmdk"
+manifest noovf.ova /ovf/d
+breaks noovf.ova manifest "no line for m.ovf"
+manifest nothing.ova d
+breaks nothing.ova manifest "no line for m.ovf"
+manifest strange.ova '1s/^/#/;1s/=//'
+breaks strange.ova manifest "is no line of one"
+tar --hard-dereference -cf twice.ova m.ovf m-disk1.vmdk m.ovf
+breaks twice.ova names "two files of the package are called m.ovf"
+
+# ovf NAME SED: the same with another OVF, and without a manifest.
+ovf()
+{
+    sed "$2" m.ovf >bad/m.ovf
+    ! cmp -s m.ovf bad/m.ovf || fail "$2 changes nothing"
+    tar -cf "$1" -C bad m.ovf -C .. m-disk1.vmdk
+}
+ovf capacity.ova 's/\(capacity="\)[0-9]*/\1999/'
+breaks capacity.ova ovf-capacity "has 999 times byte; it has 2103"
+ovf units.ova 's/capacity="[0-9]*"/capacity="20"/; s/Units="byte"/Units="byte * 2^20"/'
+breaks units.ova ovf-capacity "has 20 times byte . 2^20"
+ovf whole.ova 's/capacity="[0-9]*"/capacity="21"/; s/Units="byte"/Units="byte * 2^20"/'
+img-check --for vsphere-ovf whole.ova >output || fail "rounded up: $(cat output)"
+ovf format.ova s/#streamOptimized/#sparse/
+breaks format.ova ovf-format "is http.*#sparse; http"
+ovf family.ova 's/vmx-07/virtualbox-2.2/'
+breaks family.ova hardware "is virtualbox-2.2; vmx-NN"
+ovf disk.ova 's/fileRef="file1"/fileRef="file2"/'
+breaks disk.ova references "in the file file2"
+ovf ide.ova 's/ResourceType>6</ResourceType>5</'
+breaks ide.ova controller "adapter is lsilogic; .* of type IDE"
+sed 's/adapterType = "lsilogic"/adapterType = "ide"     /' \
+    m-disk1.vmdk >bad/m-disk1.vmdk
+if [ "$(stat -c %s bad/m-disk1.vmdk)" = "$(stat -c %s m-disk1.vmdk)" ]; then
+    tar -cf scsi.ova m.ovf -C bad m-disk1.vmdk
+    breaks scsi.ova controller "adapter is ide; .* of type SCSI"
+fi
+ovf old.ova 's/vmx-07/vmx-03/'
+breaks old.ova hardware "is for virtual hardware 4; .* vmx-03"
+
+# A text that begins with what is looked for.
+for text in 'File ovf:href="a"' 'ovf:Disk ' 'Item>'; do
+    printf %s "$text" >bad/m.ovf
+    tar -cf text.ova -C bad m.ovf -C .. m-disk1.vmdk
+    img-check --for vsphere-ovf text.ova >output || fail "$text: $(cat output)"
+done
+
+# A name with parentheses was cut at the first.
+quiet img-convert --ova x.raw 'foo (1).ova'
+img-check --for vsphere-ovf 'foo (1).ova' >output || fail "parentheses: $(cat output)"
+
 # What is mended so is.
 quiet img-convert --ova sha1.ova NEW.ova
 img-check --for vsphere-ovf NEW.ova >output || fail "$(cat output)"

@@ -70,6 +70,12 @@ quiet img-convert --ova empty.raw "$long"
 equal "files of a long name" "$(tar tf "$long" | head -n 1)" machine.ovf
 quiet img-convert --ova empty.raw "$(printf 'a\001')"
 equal "files of a strange name" "$(tar tf "$(printf 'a\001')" | head -n 1)" machine.ovf
+for last in '\276' '\277'; do # no XML may have these, and it was written
+    # shellcheck disable=SC2059 # the format is the text
+    name=$(printf "a\357\277$last")
+    quiet img-convert --ova empty.raw "$name.ova"
+    equal "files of $name" "$(tar tf "$name.ova" | head -n 1)" machine.ovf
+done
 quiet img-convert --ova empty.raw 'a&b <c>.ova'
 check 'a&b <c>.ova' empty.raw
 
