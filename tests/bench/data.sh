@@ -97,6 +97,22 @@ need_tree()
     settle "$tree"
 }
 
+# The beginning of it, with half of the data: how fast a stream is made does not depend
+# on how long it is, and one thread of deflate takes a minute for the whole.
+need_half_tree()
+{
+    local end
+    need_tree
+    half=$work/half.raw half_list=$work/half.list
+    [ -e "$half" ] && return
+    awk -v most=$((tree_mib << 19)) '{ n += $3; print } n >= most { exit }' \
+        "$tree_list" >"$half_list"
+    end=$(awk '{ n = $1 + $3 } END { printf "%d", n }' "$half_list")
+    head -c "$end" "$tree" | cp --sparse=always /dev/stdin "$half"
+    "$work/copy" list "$half" 65536 >"$half_list"
+    settle "$half"
+}
+
 # The same in a sparse image, and packed as there in a plain file.
 need_tree_vmdk()
 {

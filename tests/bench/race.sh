@@ -12,6 +12,8 @@
 #     want MEASURE BASE MOST    of "ours", relative to the contender BASE, or
 #                               ("-") as it is: wall cpu calls rss size
 #     race                      runs it
+#     again TITLE NAME          a further row, of which "ours" is the contender NAME of
+#                               the race that was run; then want, and report
 #
 # Contenders take turns, ROUNDS times, so that whatever else the machine does
 # happens to all of them.  A ratio is the median of the rounds' ratios.  A peer
@@ -30,7 +32,7 @@ row()
 {
     case " ${BENCH_ROWS:-$1} " in *" $1 "*) ;; *) return 1 ;; esac
     title=$2
-    names=() commands=() lines=() laps=() wants=() preparation=: repeat=1
+    names=() commands=() lines=() laps=() wants=() preparation=: repeat=1 whose=ours
     rm -rf "$work/log"
     mkdir "$work/log"
     row_begun=$SECONDS
@@ -186,7 +188,7 @@ index_of()
 judge()
 {
     local ours base found=- of=
-    ours=$(index_of ours)
+    ours=$(index_of "$whose")
     if [ "$2" = - ]; then
         found=$(figure "$ours" "$1")
     elif base=$(index_of "$2"); then
@@ -258,21 +260,33 @@ report_figures()
     done
 }
 
+report()
+{
+    local ours
+    if ours=$(index_of "$whose"); then
+        report_wants
+        printf '| %s | %s |\n' "$title" "$(profile "$ours")" >>"$work/profiles"
+    else
+        report_failure "$whose failed: see the notes"
+    fi
+    tail -n 1 "$work/verdicts" >&2
+}
+
 race()
 {
-    local round i ours
+    local round i
     for ((round = 0; round < ROUNDS; round++)); do
         lap "$round"
     done
     for i in $(present); do
         calls "$i" >"$work/log/$i.calls"
     done
-    if ours=$(index_of ours); then
-        report_wants
-        printf '| %s | %s |\n' "$title" "$(profile "$ours")" >>"$work/profiles"
-        report_figures
-    else
-        report_failure "ours failed: see the notes"
-    fi
-    printf '%s\n  %s seconds\n' "$(tail -n 1 "$work/verdicts")" $((SECONDS - row_begun)) >&2
+    report
+    report_figures
+    echo "  $((SECONDS - row_begun)) seconds" >&2
+}
+
+again()
+{
+    title=$1 whose=$2 wants=()
 }
