@@ -140,10 +140,10 @@ static int fill_sampled(Conversion *c, Window *w, uint64_t ticket, unsigned *wai
     return ret;
 }
 
-/* Out of turn, where that makes no difference.  Zeros too. */
+/* Out of turn, where that makes no difference.  Zeros too.  (Who keeps a rate is one.) */
 static int write_early(Conversion *c, Window *w)
 {
-    if (!(c->asked.flags & BDRV_CONVERT_UNORDERED) || !c->is_plain) {
+    if (!(c->asked.flags & BDRV_CONVERT_UNORDERED) || !c->is_plain || c->asked.rate > 0) {
         return 0;
     }
     w->delivered = 1;
@@ -484,7 +484,8 @@ static int prepare(Conversion *c, const BdrvConvertOptions *options)
         c->is_plain = is_plain(c);
         atomic_init(&c->can_place, c->is_plain && !c->is_forward && !c->asked.record &&
                                       !(c->asked.flags & BDRV_CONVERT_KEEP_SAME) &&
-                                      !c->asked.lost && c->asked.sparse_size > 0);
+                                      !c->asked.lost && c->asked.sparse_size > 0 &&
+                                      bdrv_deliver_step(c) >= WINDOW_BYTES);
     }
     return ret;
 }

@@ -118,6 +118,10 @@ int bdrv_deliver_pack(const Conversion *c, Window *w);
 /* Writes a window, packed or not. */
 int bdrv_deliver_write(Conversion *c, Window *w);
 
+/* How much is written at a time where a rate is to be kept: some hundred milliseconds
+ * of it, a multiple of 64 KiB. */
+int64_t bdrv_deliver_step(const Conversion *c);
+
 /* Tells the user what was done, and of what was lost in it; waits if it went faster than
  * it may.  One thread at a time, in the order of the disk.  -ECANCELED. */
 int bdrv_deliver_report(Conversion *c, const Window *w);

@@ -9,6 +9,8 @@
 
 #include "convert.h"
 
+enum { STEPS_PER_SECOND = 5 }; /* at a rate that is kept: how long a burst lasts */
+
 /* ----------------------------------------------------------------- packing */
 
 static size_t cluster_count(const Window *w)
@@ -77,10 +79,80 @@ static int write_packed(const Conversion *c, const Window *w)
                               is_zero_already ? 0 : offset + w->bytes);
 }
 
+/* ------------------------------------------------------------------ pacing */
+
+int bdrv_deliver_progress(const Conversion *c, int64_t done)
+{
+    if (c->asked.progress && c->asked.progress(c->asked.progress_opaque, done, c->length)) {
+        return bdrv_error(c->target, -ECANCELED, "the conversion was stopped at byte %lld",
+                          (long long)done);
+    }
+    return 0;
+}
+
+static int64_t nanoseconds_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* When all that was written may have been, in nanoseconds; what was not written while
+ * the source kept us waiting is not made up for. */
+static int64_t when_due(Conversion *c, int64_t bytes)
+{
+    const int64_t now = nanoseconds_now();
+    int64_t due;
+
+    if (c->paced_from == 0) {
+        c->paced_from = now;
+    }
+    c->paced_bytes += bytes;
+    due = c->paced_from + (int64_t)((double)c->paced_bytes / (double)c->asked.rate * 1e9);
+    if (now - due > 1000000000 / STEPS_PER_SECOND) {
+        c->paced_from = due = now;
+        c->paced_bytes = 0;
+    }
+    return due;
+}
+
+/* Sleeps until bytes may have been written at the rate; in short naps, so that the user
+ * can stop it.  Of the writer alone. */
+static int pace(Conversion *c, int64_t bytes, int64_t done)
+{
+    enum { NAP = 100 * 1000 * 1000 };
+    int64_t due, left;
+    int ret = 0;
+
+    if (c->asked.rate == 0 || bytes == 0) {
+        return 0;
+    }
+    due = when_due(c, bytes);
+    while (ret == 0 && (left = due - nanoseconds_now()) > 0) {
+        struct timespec nap = {.tv_nsec = (long)bdrv_min(left, NAP)};
+
+        nanosleep(&nap, NULL);
+        ret = bdrv_deliver_progress(c, done);
+    }
+    return ret;
+}
+
+int64_t bdrv_deliver_step(const Conversion *c)
+{
+    enum { LEAST = 64 * 1024 };
+    int64_t step = c->asked.rate / STEPS_PER_SECOND;
+
+    if (c->asked.rate == 0) {
+        return INT64_MAX;
+    }
+    return step > LEAST ? bdrv_round_down(step, LEAST) : LEAST;
+}
+
 /* ----------------------------------------------------------------- writing */
 
 /* Zeros that shall take room. */
-static int write_zero_data(const Conversion *c, int64_t offset, int64_t bytes)
+static int write_zero_data(Conversion *c, int64_t offset, int64_t bytes)
 {
     static const uint8_t zeros[64 * 1024];
     int ret = 0;
@@ -91,11 +163,12 @@ static int write_zero_data(const Conversion *c, int64_t offset, int64_t bytes)
         ret = bdrv_pwrite(c->target, zeros, (size_t)step, offset);
         offset += step;
         bytes -= step;
+        ret = ret < 0 ? ret : pace(c, step, offset - c->asked.target_offset);
     }
     return ret;
 }
 
-static int write_zeros(const Conversion *c, int64_t offset, int64_t bytes)
+static int write_zeros(Conversion *c, int64_t offset, int64_t bytes)
 {
     if (c->asked.sparse_size < 0) {
         return write_zero_data(c, offset, bytes);
@@ -112,7 +185,7 @@ static int is_same(const uint8_t *there, const uint8_t *data, size_t bytes)
 
 /* Only where the target reads as something else.  Units are aligned on the target, as
  * its clusters are. */
-static int write_changed(const Conversion *c, const uint8_t *data, int64_t bytes,
+static int write_changed(Conversion *c, const uint8_t *data, int64_t bytes,
                          int64_t offset)
 {
     uint8_t there[32 * 1024]; /* threads may have 128 KiB of stack */
@@ -132,7 +205,7 @@ static int write_changed(const Conversion *c, const uint8_t *data, int64_t bytes
 }
 
 /* The same for zeros: what is known to read so is left alone. */
-static int write_changed_zeros(const Conversion *c, int64_t offset, int64_t bytes)
+static int write_changed_zeros(Conversion *c, int64_t offset, int64_t bytes)
 {
     BdrvExtent run;
     int ret = 0;
@@ -146,7 +219,7 @@ static int write_changed_zeros(const Conversion *c, int64_t offset, int64_t byte
     return ret;
 }
 
-static int keep_or_write(const Conversion *c, const Window *w, const Piece *piece)
+static int keep_or_write(Conversion *c, const Window *w, const Piece *piece)
 {
     int64_t target_offset = c->asked.target_offset + piece->offset;
 
@@ -157,7 +230,7 @@ static int keep_or_write(const Conversion *c, const Window *w, const Piece *piec
 }
 
 /* All but PIECE_PLACED. */
-static int write_piece(const Conversion *c, const Window *w, const Piece *piece)
+static int write_piece(Conversion *c, const Window *w, const Piece *piece)
 {
     int64_t target_offset = c->asked.target_offset + piece->offset;
 
@@ -170,18 +243,37 @@ static int write_piece(const Conversion *c, const Window *w, const Piece *piece)
                : write_zeros(c, target_offset, piece->bytes);
 }
 
-static int write_pieces(const Conversion *c, const Window *w)
+/* In steps, cut at fixed places of the target, so that none takes long. */
+static int write_slowly(Conversion *c, const Window *w, const Piece *piece)
+{
+    const int64_t most = bdrv_deliver_step(c), end = piece->offset + piece->bytes;
+    Piece part = *piece;
+    int ret = 0;
+
+    for (; ret == 0 && part.offset < end; part.offset += part.bytes) {
+        part.bytes = bdrv_min(most - (c->asked.target_offset + part.offset) % most,
+                              end - part.offset);
+        ret = write_piece(c, w, &part);
+        ret = ret < 0 ? ret : pace(c, part.bytes, part.offset + part.bytes);
+    }
+    return ret;
+}
+
+static int write_pieces(Conversion *c, const Window *w)
 {
     int ret = 0;
 
     for (size_t i = 0; ret == 0 && i < w->pieces.count; i++) {
-        ret = write_piece(c, w, &w->pieces.list[i]);
+        const Piece *piece = &w->pieces.list[i];
+
+        ret = piece->kind == PIECE_DATA && c->asked.rate > 0 ? write_slowly(c, w, piece)
+                                                              : write_piece(c, w, piece);
     }
     return ret;
 }
 
 /* What the storage would not take over goes the usual way. */
-static int copy_through_window(const Conversion *c, const Window *w)
+static int copy_through_window(Conversion *c, const Window *w)
 {
     Window part = *w;
     int ret = 0;
@@ -225,45 +317,6 @@ int bdrv_deliver_write(Conversion *c, Window *w)
 
 /* --------------------------------------------------------------- reporting */
 
-int bdrv_deliver_progress(const Conversion *c, int64_t done)
-{
-    if (c->asked.progress && c->asked.progress(c->asked.progress_opaque, done, c->length)) {
-        return bdrv_error(c->target, -ECANCELED, "the conversion was stopped at byte %lld",
-                          (long long)done);
-    }
-    return 0;
-}
-
-static int64_t nanoseconds_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-/* Sleeps until bytes may have been written at the rate; in short naps, so that the user
- * can stop it. */
-static int pace(Conversion *c, int64_t bytes, int64_t done)
-{
-    enum { NAP = 100 * 1000 * 1000 };
-    int64_t due, left;
-    int ret = 0;
-
-    if (c->paced_from == 0) {
-        c->paced_from = nanoseconds_now();
-    }
-    c->paced_bytes += bytes;
-    due = c->paced_from + (int64_t)((double)c->paced_bytes / (double)c->asked.rate * 1e9);
-    while (ret == 0 && (left = due - nanoseconds_now()) > 0) {
-        struct timespec nap = {.tv_nsec = (long)bdrv_min(left, NAP)};
-
-        nanosleep(&nap, NULL);
-        ret = bdrv_deliver_progress(c, done);
-    }
-    return ret;
-}
-
 static void record(const Conversion *c, const Window *w)
 {
     if (c->asked.record && w->bytes > c->window_bytes) {
@@ -273,10 +326,24 @@ static void record(const Conversion *c, const Window *w)
     }
 }
 
+/* What was not accounted for when it was written. */
+static int64_t unpaced(const Conversion *c, const Window *w)
+{
+    int64_t bytes = 0;
+
+    for (size_t i = 0; i < w->pieces.count; i++) {
+        const Piece *piece = &w->pieces.list[i];
+
+        if (piece->kind == PIECE_PLACED || (piece->kind == PIECE_DATA && is_packed(c, w))) {
+            bytes += piece->bytes;
+        }
+    }
+    return bytes;
+}
+
 int bdrv_deliver_report(Conversion *c, const Window *w)
 {
     const int64_t done = w->offset + w->bytes;
-    int64_t written = 0;
     int ret;
 
     record(c, w);
@@ -286,8 +353,7 @@ int bdrv_deliver_report(Conversion *c, const Window *w)
         if (piece->kind == PIECE_LOST) {
             c->asked.lost(c->asked.lost_opaque, piece->offset, piece->bytes, w->message);
         }
-        written += piece->kind == PIECE_DATA || piece->kind == PIECE_PLACED ? piece->bytes : 0;
     }
     ret = bdrv_deliver_progress(c, done);
-    return ret == 0 && c->asked.rate > 0 ? pace(c, written, done) : ret;
+    return ret < 0 ? ret : pace(c, unpaced(c, w), done);
 }

@@ -105,7 +105,7 @@ static int take_long_run(Conversion *c, Window *w, int64_t end)
     if (kind == PIECE_DATA && run->file && !run->compressed && run->bytes >= PLACED_MIN &&
         atomic_load(&c->can_place)) {
         kind = PIECE_PLACED;
-        most = PLACED_MAX;
+        most = bdrv_min(PLACED_MAX, bdrv_max(bdrv_deliver_step(c), PLACED_MIN));
         w->source_file = run->file;
         w->source_offset = run->file_offset;
     } else if (kind != PIECE_ZERO || w->offset + run->bytes < end) {

@@ -121,6 +121,17 @@ ssize_t bdrv_file_transfer(FileState *state, FileTransfer way, void *buf, size_t
                                : cached(state, way, buf, bytes, offset);
 }
 
+void bdrv_file_drop_copied(const FileState *from, off_t from_offset, FileState *state,
+                           off_t offset, off_t bytes)
+{
+    if (from->drops_behind) {
+        drop(from, from_offset, bytes);
+    }
+    if (state->drops_behind) {
+        drop_written(state, offset, bytes);
+    }
+}
+
 void bdrv_file_drop_all(const FileState *state)
 {
     if (state->drops_behind) {

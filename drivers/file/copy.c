@@ -96,6 +96,7 @@ int bdrv_file_copy_range(BlockDriverState *bs, int64_t offset, BlockDriverState 
         ssize_t n = copy_file_range(fd, &source_at, state->fd, &target_at, (size_t)bytes, 0);
 
         if (n > 0) {
+            bdrv_file_drop_copied(bdrv_state(from), source_at - n, state, target_at - n, n);
             bytes -= n;
         } else if (n == 0) { /* the file has become shorter: reading will say so */
             ret = refuse(bs);

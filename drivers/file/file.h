@@ -146,6 +146,10 @@ int bdrv_file_allocate(BlockDriverState *bs, int64_t offset, int64_t bytes);
 ssize_t bdrv_file_transfer(FileState *state, FileTransfer way, void *buf, size_t bytes,
                            off_t offset);
 
+/* The same for what the host has copied from one file to the other. */
+void bdrv_file_drop_copied(const FileState *from, off_t from_offset, FileState *state,
+                           off_t offset, off_t bytes);
+
 /* To be called when all is durable: nothing of the file stays in the page cache, if so
  * asked. */
 void bdrv_file_drop_all(const FileState *state);

@@ -33,6 +33,19 @@ same_file x.raw y.raw
 quiet img-convert -C -W -m 4 x.raw y.raw
 same_file x.raw y.raw
 
+# What the host had copied stayed in the page cache, in spite of drop-behind.
+if command -v strace >/dev/null && strace -o trace true 2>/dev/null; then
+    noise 3000000 1 >n.raw # larger than a window
+    strace -f -e trace=copy_file_range,fadvise64,sync_file_range -o trace \
+        img-convert -C -t drop-behind -T drop-behind n.raw y.raw
+    source=$(sed -n 's/.*copy_file_range(\([0-9]*\),.*= [1-9].*/\1/p' trace | head -n 1)
+    target=$(sed -n 's/.*copy_file_range([0-9]*, [^,]*, \([0-9]*\),.*= [1-9].*/\1/p' trace | head -n 1)
+    if [ -n "$source" ]; then # the host copies
+        has trace "fadvise64($source, 0, "
+        has trace "sync_file_range($target, 0, "
+    fi
+fi
+
 mkdir small
 mount -t ramfs none small 2>/dev/null || exit 0
 trap 'umount "$work/small"; rm -rf "$work"' EXIT
