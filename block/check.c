@@ -66,11 +66,14 @@ static int run_check(BlockDriverState *bs, const BdrvCheckOptions *options,
     if (ret == 0) {
         ret = bs->driver->check(bs, &check, &ours);
     }
-    if (ret == 0 && check.asked.flags) {
+    if ((ret == 0 || ret == -ENOTSUP) && check.asked.flags) {
+        int flushed;
+
         atomic_store(&bs->unflushed, 1);
-        ret = bdrv_flush(bs);
+        flushed = bdrv_flush(bs);
+        ret = flushed < 0 ? flushed : ret;
     }
-    if (ret == 0) {
+    if (ret == 0 || ret == -ENOTSUP) { /* then the rest was checked */
         if (result->struct_size && result->struct_size < ours.struct_size) {
             ours.struct_size = result->struct_size;
         }

@@ -537,7 +537,9 @@ typedef struct BdrvCheckResult {
  * writable) mends what it finds; each sector then reads as it did, or, where one
  * of two copies of a table was damaged, as before the damage.  0 also when there
  * is damage: *result says so.  Open a damaged image with BDRV_O_CHECK, or it may
- * be refused.  -ENOTSUP: the format has nothing to check. */
+ * be refused.  -ENOTSUP: the format has nothing to check; or, when result's
+ * total_clusters is not 0, this build cannot look into all of it: the rest was checked,
+ * and mended. */
 int bdrv_check(BlockDriverState *bs, const BdrvCheckOptions *options,
                BdrvCheckResult *result);
 

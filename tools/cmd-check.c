@@ -298,9 +298,9 @@ static void report(Listing *listing, BlockDriverState *bs, const BdrvCheckResult
 
 /* -------------------------------------------------------------------- command */
 
-static int failed(int error)
+static int failed(int error, const BdrvCheckResult *result)
 {
-    if (error == -ENOTSUP) {
+    if (error == -ENOTSUP && result->total_clusters == 0) {
         tool_error("This image format does not support checks");
         return CHECK_NOT_SUPPORTED;
     }
@@ -325,7 +325,7 @@ static int check(BlockDriverState *bs, const Check *request)
 
     error = look(bs, 0, &listing, &result);
     if (error < 0) {
-        return failed(error);
+        return failed(error, &result);
     }
     act = request->repair != 0 && !request->dry_run && listing.to_mend > 0;
     if (act) {
@@ -333,7 +333,7 @@ static int check(BlockDriverState *bs, const Check *request)
         error = repair(bs, request, &result);
     }
     if (error < 0) {
-        return failed(error);
+        return failed(error, &result);
     }
     report(&listing, bs, &result, act);
     return status_of(&result);

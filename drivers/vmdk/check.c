@@ -155,6 +155,17 @@ static void report_problem(VmdkCheck *c, const VmdkExtent *extent)
     vmdk_found(c, &finding, "%s", extent->problem);
 }
 
+/* What this build, or this library, lacks is no fault of the image. */
+static int is_unsupported(const VmdkExtent *extent)
+{
+    return extent->ops == &vmdk_damaged_extent && extent->problem_error == -ENOTSUP;
+}
+
+static int is_damaged(const VmdkExtent *extent)
+{
+    return extent->ops == &vmdk_damaged_extent && !is_unsupported(extent);
+}
+
 /* A file that is open for reading only is only looked at. */
 static int check_part(VmdkCheck *c, VmdkExtent *extent)
 {
@@ -171,16 +182,19 @@ static int check_part(VmdkCheck *c, VmdkExtent *extent)
     ret = check_extent(&own, extent);
     ret = ret < 0 ? ret : bdrv_table_flush(c->image->table);
     c->mended |= own.mended;
-    if (ret == 0 && extent->ops == &vmdk_damaged_extent && count_bad(c->result) == before) {
+    if (ret == 0 && is_damaged(extent) && count_bad(c->result) == before) {
         report_problem(c, extent);
     }
     if (ret == 0 && own.mended) {
         ret = reopen(extent);
     }
     /* What was mended is no success where it does not open afterwards. */
-    if (ret == 0 && own.mended && extent->ops == &vmdk_damaged_extent &&
+    if (ret == 0 && own.mended && is_damaged(extent) &&
         count_open(c->result) == open_before) {
         report_problem(c, extent);
+    }
+    if (ret == 0 && is_unsupported(extent)) {
+        c->unsupported = extent;
     }
     vmdk_extent_leave(extent);
     return ret;
@@ -228,6 +242,10 @@ int vmdk_check(BlockDriverState *bs, BdrvCheck *check, BdrvCheckResult *result)
     }
     if (ret == 0 && c.mended) {
         set_places(c.image);
+    }
+    if (ret == 0 && c.unsupported) {
+        ret = bdrv_error(NULL, -ENOTSUP, "%s: not all of it could be checked: %s",
+                         vmdk_check_name(c.unsupported), c.unsupported->problem);
     }
     return ret;
 }

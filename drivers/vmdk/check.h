@@ -43,6 +43,7 @@ typedef struct VmdkCheck {
     int mend_leaks;
     int mend_all;
     int mended; /* something was written */
+    const VmdkExtent *unsupported; /* could not be looked into; NULL: none */
 } VmdkCheck;
 
 /* Reports *finding, whose text is made of format and what follows. */

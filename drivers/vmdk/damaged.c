@@ -100,14 +100,18 @@ int vmdk_extent_open_damaged(VmdkExtent *extent, int error)
     if (ret < 0) {
         return ret;
     }
+    extent->problem_error = error;
     close_extent(extent);
     ret = vmdk_extent_open(extent);
     if (ret == 0) {
         return 0; /* to be read, as far as it goes */
     }
     /* Why an open file cannot be read says more than why it cannot be written. */
-    if (ret != -ENOMEM) {
-        ret = extent->file ? note(&extent->problem) : 0;
+    if (ret != -ENOMEM && extent->file) {
+        extent->problem_error = ret;
+        ret = note(&extent->problem);
+    } else if (ret != -ENOMEM) {
+        ret = 0;
     }
     close_extent(extent);
     extent->ops = &vmdk_damaged_extent;

@@ -71,6 +71,7 @@ struct VmdkExtent {
     /* With BDRV_O_CHECK: why it cannot be used, or only be read; NULL: it can.
      * To be freed. */
     char *problem;
+    int problem_error; /* -errno of it */
     void *state;
     /* files.c's: */
     VmdkFile *source; /* where file comes from; NULL: it has none */

@@ -350,6 +350,16 @@ START_TEST(hosted_sparse)
 }
 END_TEST
 
+static int can_decompress(void)
+{
+#ifdef BDRV_HAVE_LIBDEFLATE
+    return 1;
+#else
+    suite_skipped("this build cannot decompress");
+    return 0;
+#endif
+}
+
 START_TEST(streams)
 {
     BuiltStream b = stream_begin(20 * 128);
@@ -363,7 +373,9 @@ START_TEST(streams)
     v.ends[0] = SECTOR;
     v.starts[1] = b.grains_end;
     v.ends[1] = b.size;
-    sweep(b.bytes, &v);
+    if (can_decompress()) {
+        sweep(b.bytes, &v);
+    }
     free(b.bytes);
 }
 END_TEST
