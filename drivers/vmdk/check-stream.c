@@ -17,6 +17,7 @@
 
 enum {
     ENTRY_BYTES = 4,
+    GDES_PIECE = 16 * 1024, /* of the directory, at a time */
     ENTRY_ZEROED = 1
 };
 
@@ -167,19 +168,33 @@ static void report_gde(VmdkStreamCheck *s, int64_t table, uint32_t entry)
                "be there", vmdk_check_name(s->extent), table, entry);
 }
 
-/* The table, or zeros where there is none or none can be.  1: the latter. */
-static int read_table(VmdkStreamCheck *s, int64_t table, uint8_t *bytes, size_t size)
+static int read_gde(VmdkStreamCheck *s, int64_t table, uint32_t *sector)
 {
-    uint8_t entry[ENTRY_BYTES];
-    uint32_t sector;
-    int ret = bdrv_pread(s->extent->file, entry, sizeof entry,
-                         (int64_t)s->header.gd_sector * BDRV_SECTOR_SIZE + table * ENTRY_BYTES);
+    const int64_t first = bdrv_round_down(table, GDES_PIECE);
+    const int64_t count = bdrv_min(GDES_PIECE, vmdk_header_tables(&s->header) - first);
+    int ret = 0;
 
-    memset(bytes, 0, size);
-    if (ret < 0) {
-        return ret;
+    if (s->gdes_first != first) {
+        ret = bdrv_pread(s->extent->file, s->gdes, (size_t)(count * ENTRY_BYTES),
+                         (int64_t)s->header.gd_sector * BDRV_SECTOR_SIZE + first * ENTRY_BYTES);
+        s->gdes_first = ret < 0 ? -1 : first;
     }
-    sector = bdrv_load_le32(entry);
+    *sector = ret < 0 ? 0 : bdrv_load_le32(s->gdes + (table - first) * ENTRY_BYTES);
+    return ret;
+}
+
+/* Did the walk come by a grain of the table? */
+static int has_walked(const VmdkStreamCheck *s, int64_t table)
+{
+    return s->next < s->walked.count &&
+           s->walked.list[s->next].index / s->header.gtes_per_gt <= table;
+}
+
+/* The table, or zeros where there is none or none can be.  1: the latter. */
+static int read_table(VmdkStreamCheck *s, int64_t table, uint32_t sector, uint8_t *bytes,
+                      size_t size)
+{
+    memset(bytes, 0, size);
     if (sector == 0) {
         return 0;
     }
@@ -194,7 +209,13 @@ static int check_table(VmdkStreamCheck *s, int64_t table, uint8_t *bytes, size_t
 {
     const int64_t grains = bdrv_div_up(s->length, grain_bytes(s));
     Tally tally = {.table = table, .first = -1};
-    int ret = read_table(s, table, bytes, size);
+    uint32_t sector;
+    int ret = read_gde(s, table, &sector);
+
+    if (ret < 0 || (sector == 0 && !has_walked(s, table))) {
+        return ret;
+    }
+    ret = read_table(s, table, sector, bytes, size);
     const int told = ret == 1;
 
     ret = told ? 0 : ret;
@@ -215,11 +236,15 @@ static int check_tables(VmdkStreamCheck *s)
 {
     const size_t size = (size_t)vmdk_header_gt_sectors(&s->header) * BDRV_SECTOR_SIZE;
     uint8_t *bytes = malloc(size);
-    int ret = bytes ? 0 : -ENOMEM;
+    int ret;
 
+    s->gdes = malloc((size_t)GDES_PIECE * ENTRY_BYTES);
+    s->gdes_first = -1;
+    ret = bytes && s->gdes ? 0 : -ENOMEM;
     for (int64_t t = 0; ret == 0 && t < vmdk_header_tables(&s->header); t++) {
         ret = check_table(s, t, bytes, size);
     }
+    free(s->gdes);
     free(bytes);
     return ret;
 }
@@ -313,6 +338,49 @@ static int check_trailing(VmdkStreamCheck *s)
     return ret < 0 ? ret : check_end(s, end);
 }
 
+/* ------------------------------------------------------------------- capacity */
+
+/* A header of an absurd size, or whose directory cannot be in the file while all grains
+ * are where the descriptor says that the disk is. */
+static int header_is_wrong(const VmdkStreamCheck *s, int64_t line)
+{
+    if (s->claimed != 0) {
+        return 1;
+    }
+    return !s->has_tables && line < (int64_t)s->header.capacity_sectors &&
+           (s->walked.count == 0 ||
+            s->walked.list[s->walked.count - 1].index * (int64_t)s->header.grain_sectors < line);
+}
+
+/* The line of the descriptor against the header, whose footer agrees with it by now. */
+static int check_line(VmdkStreamCheck *s)
+{
+    const int64_t line = s->extent->line->sectors;
+    const int64_t capacity = (int64_t)(s->claimed ? s->claimed : s->header.capacity_sectors);
+    const int in_header = header_is_wrong(s, line);
+    const int alone = s->c->image->extent_count == 1;
+    const BdrvFinding finding = { /* as in check-sparse.c */
+        .kind = in_header || line > capacity ? BDRV_FINDING_CORRUPTION : BDRV_FINDING_MISMATCH,
+        .repair = in_header ? (s->can_rebuild ? "the header is set to the descriptor's size" : NULL)
+                  : alone   ? "the descriptor is set to the header's size"
+                            : NULL,
+        .repaired = s->c->mend_all,
+    };
+
+    if (line == 0 || (line <= capacity && capacity - line < (int64_t)s->header.grain_sectors)) {
+        return 0;
+    }
+    vmdk_found(s->c, &finding, "%s: the descriptor gives the extent %" PRId64 " sectors, its header "
+               "%" PRId64, vmdk_check_name(s->extent), line, capacity);
+    if (in_header) { /* it is written with new tables */
+        s->broken = 1;
+        s->header.capacity_sectors = (uint64_t)line;
+        s->length = line * BDRV_SECTOR_SIZE;
+        return 0;
+    }
+    return alone && s->c->mend_all ? vmdk_mend_line(s->c, s->extent, capacity) : 0;
+}
+
 /* ------------------------------------------------------------------ the whole */
 
 static void count_clusters(VmdkStreamCheck *s)
@@ -354,7 +422,8 @@ int vmdk_check_stream(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *head)
     int ret = vmdk_stream_check_front(&s, head);
 
     if (ret == 1) {
-        ret = s.has_tables ? check_tables(&s) : take_walked(&s);
+        ret = check_line(&s);
+        ret = ret < 0 ? ret : s.has_tables ? check_tables(&s) : take_walked(&s);
         report_odd(&s);
         count_clusters(&s);
         ret = ret < 0 ? ret : vmdk_stream_check_grains(&s);

@@ -26,14 +26,18 @@ typedef struct VmdkStreamCheck {
     /* Of the front: */
     VmdkHeader header;       /* complete: with what the footer says */
     int64_t length;          /* of the extent */
+    uint64_t claimed;        /* the header's capacity, which is absurd; 0: it is not */
     int has_tables;          /* header.gd_sector is that of a directory in the file */
-    int can_rebuild;         /* grains say where they belong */
+    int can_rebuild;         /* grains say where they belong, and the directory is no larger
+                              * than it may be */
     int64_t footer_end;      /* where the stream must end; 0: it has no footer */
     int footer_far;          /* it is too far from the file's end to be found there */
     VmdkStreamGrains walked; /* by index, then sector */
     int out_of_order;
 
     /* Of the tables: */
+    uint8_t *gdes;          /* a piece of the directory */
+    int64_t gdes_first;     /* its first entry; -1: none was read */
     size_t next;            /* of walked, not yet compared */
     VmdkStreamGrains right; /* what the tables should be, by index */
     int64_t stale;

@@ -11,7 +11,11 @@
 enum {
     /* How far before the end a footer is looked for, as header.c does. */
     FOOTER_SLACK_SECTORS = 128,
-    FOOTER_SECTORS = 3 /* marker, footer, end of stream */
+    FOOTER_SECTORS = 3, /* marker, footer, end of stream */
+    /* Entries of a directory that a repair writes: with the usual grains and tables they
+     * are 128 TiB, twice the largest disk that VMware makes.  A capacity is 8 bytes in
+     * the header, and could make a file of a few KiB one of 256 MiB. */
+    GDES_MAX = 4 * 1024 * 1024
 };
 
 int vmdk_stream_grains_add(VmdkStreamGrains *grains, int64_t index, uint32_t sector)
@@ -78,7 +82,10 @@ static void broken(VmdkStreamCheck *s, const char *why)
     };
 
     s->broken = 1;
-    vmdk_found(s->c, &finding, "%s: %s", vmdk_check_name(s->extent), why);
+    vmdk_found(s->c, &finding, "%s: %s%s", vmdk_check_name(s->extent), why,
+               vmdk_header_tables(&s->header) > GDES_MAX
+                   ? "; the capacity is so large that no directory is written for it"
+                   : "");
 }
 
 static int is_copy(const VmdkHeader *footer, const VmdkHeader *head)
@@ -353,6 +360,15 @@ static int64_t search_by_walk(VmdkStreamCheck *s, VmdkHeader *footer)
     return end / BDRV_SECTOR_SIZE;
 }
 
+/* Is what the descriptor says no absurd size? */
+static int is_modest(const VmdkStreamCheck *s)
+{
+    VmdkHeader header = s->header;
+
+    header.capacity_sectors = (uint64_t)s->extent->line->sectors;
+    return header.capacity_sectors != 0 && vmdk_header_tables(&header) <= GDES_MAX;
+}
+
 static int take_header(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkHeader *footer,
                        int64_t at)
 {
@@ -364,8 +380,13 @@ static int take_header(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkHea
     }
     s->header = usable ? *head : *footer;
     s->header.capacity_sectors = choose_capacity(s, at != 0 ? footer : NULL);
+    if (vmdk_header_tables(&s->header) > GDES_MAX && is_modest(s)) {
+        s->claimed = s->header.capacity_sectors;
+        s->header.capacity_sectors = (uint64_t)s->extent->line->sectors;
+    }
     s->length = (int64_t)s->header.capacity_sectors * BDRV_SECTOR_SIZE;
-    s->can_rebuild = (s->header.flags & VMDK_FLAG_MARKERS) != 0 && s->length > 0;
+    s->can_rebuild = (s->header.flags & VMDK_FLAG_MARKERS) != 0 && s->length > 0 &&
+                     vmdk_header_tables(&s->header) <= GDES_MAX;
     if (s->length == 0 || vmdk_header_tables(&s->header) > 1 << 26) {
         report_unusable(s, 0);
         return 0;

@@ -107,6 +107,57 @@ START_TEST(row_01_header_destroyed_and_the_footer_wrong)
 }
 END_TEST
 
+/* Of the descriptor, the size of the extent: 4 digits. */
+static void set_line(BuiltStream *b, const char *sectors)
+{
+    memcpy(strstr((char *)b->bytes + SECTOR, "RDONLY 2560 ") + strlen("RDONLY "), sectors, 4);
+}
+
+static void set_capacity(BuiltStream *b, uint64_t sectors)
+{
+    bdrv_store_le64(b->bytes + AT_CAPACITY, sectors);
+    bdrv_store_le64(b->bytes + (b->footer + 1) * SECTOR + AT_CAPACITY, sectors);
+}
+
+/* A check did not compare the two. */
+START_TEST(row_17_the_line_is_not_the_capacity)
+{
+    BuiltStream b = stream_image();
+
+    set_line(&b, _i ? "9000" : "1000");
+    stream_mended(&b, _i ? BDRV_FINDING_CORRUPTION : BDRV_FINDING_MISMATCH,
+                  _i ? "the descriptor gives the extent 9000 sectors, its header 2560"
+                     : "the descriptor gives the extent 1000 sectors, its header 2560", -1);
+}
+END_TEST
+
+/* As many sectors as no disk has, which the descriptor does not know of. */
+START_TEST(row_17_an_absurd_capacity_is_set_to_the_line)
+{
+    BuiltStream b = stream_image();
+
+    set_capacity(&b, UINT64_C(1) << 40);
+    stream_mended(&b, BDRV_FINDING_CORRUPTION, "sectors, its header 1099511627776", -1);
+}
+END_TEST
+
+/* A repair of a file of a few KiB, whose header and descriptor claim 512 TiB, wrote a
+ * directory of 64 MiB. */
+START_TEST(no_directory_is_written_for_an_absurd_capacity)
+{
+    BuiltStream b = stream_image();
+    BlockDriverState *memory;
+
+    set_capacity(&b, UINT64_C(1) << 40);
+    strcpy(strstr((char *)b.bytes + SECTOR, "RDONLY "), "RDONLY 1099511627776 SPARSE \"x.vmdk\"\n");
+    b.size = b.footer * SECTOR;
+    memory = stream_memory(&b);
+    assert_hopeless(memory, BDRV_FINDING_UNRECOVERABLE, "so large that no directory is written");
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 START_TEST(row_19_end_of_stream_missing)
 {
     BuiltStream b = stream_begin(SECTORS);
@@ -347,11 +398,11 @@ END_TEST
 START_TEST(what_keeps_a_mended_image_from_opening_is_told)
 {
     BuiltStream b = stream_image();
-    char *line = strstr((char *)b.bytes + SECTOR, "RDONLY 2560 ");
     BlockDriverState *memory;
     Findings f;
 
-    memcpy(line, "RDONLY 9000 ", strlen("RDONLY 9000 "));
+    set_line(&b, "9000");
+    strcat((char *)b.bytes + SECTOR, "RW 10 ZERO\n"); /* which would move */
     bdrv_store_le32(stream_gte(&b, 7), 0);
     memory = stream_memory(&b);
     check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
@@ -459,6 +510,8 @@ Suite *test_suite(void)
         a_sound_stream_is_clean_and_counted,
         row_01_header_destroyed,
         row_01_header_destroyed_and_the_footer_wrong,
+        row_17_an_absurd_capacity_is_set_to_the_line,
+        no_directory_is_written_for_an_absurd_capacity,
         row_19_end_of_stream_missing,
         row_20_footer_missing,
         row_20_cut_off_inside_a_grain,
@@ -481,6 +534,7 @@ Suite *test_suite(void)
     if (!can_look_into_grains) {
         return suite;
     }
+    tcase_add_loop_test(tc, row_17_the_line_is_not_the_capacity, 0, 2);
     tcase_add_loop_test(tc, row_20_gte_wrong, 0, 4);
     tcase_add_loop_test(tc, row_21_trailing_bytes, 0, 3);
     tcase_add_loop_test(tc, a_front_stream_without_a_header_is_left_alone, 0, 2);

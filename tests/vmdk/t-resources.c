@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * t-resources.c - what the worst images cost: files of a few KiB on the host,
- * made to be slow or large.  Nothing that looks at one, reads of it, checks it or
- * writes one sector to it may take a gigabyte of memory or a minute of processor
- * time; the limits are set on the process, so that it would die.
+ * made to be slow or large.  Nothing that looks at one, reads of it, checks it, writes
+ * one sector to it or repairs it may take a gigabyte of memory, or of the host's
+ * storage, or a minute of processor time; the limits of memory and time are set on the
+ * process, so that it would die.
  */
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -166,10 +167,93 @@ static int64_t cowd(uint8_t *head)
     return (INT64_C(4) + tables * 4 / SECTOR) * SECTOR;
 }
 
+/* A stream of hundreds of TiB, of whose
+ * tables none is there. */
+static void put_stream(uint8_t *head, int64_t tables, uint64_t gd)
+{
+    put_header(head, (uint64_t)tables * 512 * 128, 128, 512);
+    bdrv_store_le32(head + AT_VERSION, 3);
+    bdrv_store_le32(head + AT_FLAGS, 0x30001);
+    bdrv_store_le64(head + AT_GD, gd);
+    bdrv_store_le64(head + AT_OVERHEAD, 128);
+    bdrv_store_le16(head + AT_COMPRESSION, 1);
+    memcpy(strstr((char *)head + SECTOR, "monolithicSparse"), "streamOptimized\"", 16);
+    memmove(strstr((char *)head + SECTOR, "\"\""), "\"\n", 2);
+}
+
+static int64_t most_tables_of_a_stream(uint8_t *head)
+{
+    const int64_t tables = INT64_C(1) << (suite_is_large() ? 26 : 23);
+
+    put_stream(head, tables, 128);
+    return (128 + tables * 4 / SECTOR + 1) * SECTOR;
+}
+
+static int64_t stream_without_an_end(uint8_t *head)
+{
+    put_stream(head, INT64_C(1) << 24, UINT64_MAX);
+    return HEAD;
+}
+
+static int64_t long_stream_without_an_end(uint8_t *head)
+{
+    put_stream(head, INT64_C(1) << 22, UINT64_MAX);
+    return HEAD;
+}
+
+/* All entries are of the same grain, in tables each of which is the same. */
+static int64_t same_grains(uint8_t *head)
+{
+    put_header(head, UINT64_C(1) << 24, 128, 4096);
+    bdrv_store_le32(head + AT_FLAGS, 1);
+    bdrv_store_le64(head + AT_GD, 21);
+    bdrv_store_le64(head + AT_OVERHEAD, 64);
+    for (int i = 0; i < 32; i++) {
+        bdrv_store_le32(head + 21 * SECTOR + 4 * i, 22);
+    }
+    for (int i = 0; i < 4096; i++) {
+        bdrv_store_le32(head + 22 * SECTOR + 4 * i, 128);
+    }
+    return 2 * HEAD;
+}
+
+/* The same, where the primary entries are impossible and only the other set has them. */
+static int64_t same_grains_in_the_copy(uint8_t *head)
+{
+    put_header(head, UINT64_C(1) << 19, 128, 4096);
+    bdrv_store_le64(head + AT_RGD, 21);
+    bdrv_store_le64(head + AT_GD, 54);
+    bdrv_store_le64(head + AT_OVERHEAD, 128);
+    bdrv_store_le32(head + 21 * SECTOR, 22);
+    bdrv_store_le32(head + 54 * SECTOR, 55);
+    for (int i = 0; i < 4096; i++) {
+        bdrv_store_le32(head + 22 * SECTOR + 4 * i, 128);
+        bdrv_store_le32(head + 55 * SECTOR + 4 * i, 3);
+    }
+    return 2 * HEAD;
+}
+
+/* COWD: every directory entry is of one table, whose entries are of one grain. */
+static int64_t same_cowd_tables(uint8_t *head)
+{
+    const int64_t size = cowd(head);
+
+    for (int64_t at = 4 * SECTOR; at < HEAD; at += 4) {
+        bdrv_store_le32(head + at, (uint32_t)(size / SECTOR));
+    }
+    return size + 40 * SECTOR;
+}
+
 static const Worst worst[] = {
     { "most tables", most_tables }, { "far grain", far_grain },     { "endless", endless },
     { "same tables", same_tables }, { "most lines", most_lines },   { "huge zero", huge_zero },
     { "own parent", own_parent },   { "COWD", cowd },
+    { "most tables of a stream", most_tables_of_a_stream },
+    { "stream without an end", stream_without_an_end },
+    { "long stream without an end", long_stream_without_an_end },
+    { "same grains", same_grains },
+    { "same grains in the copy", same_grains_in_the_copy },
+    { "same COWD tables", same_cowd_tables },
 };
 
 static char *make_file(const Worst *image)
@@ -229,13 +313,22 @@ static void walk(BlockDriverState *disk)
     }
 }
 
-static void check(const char *path)
+/* The bytes that the host has of it. */
+static int64_t stored(const char *path)
 {
-    BdrvCheckOptions options = { .struct_size = sizeof(options) };
+    struct stat status;
+
+    ck_assert_int_eq(stat(path, &status), 0);
+    return (int64_t)status.st_blocks * 512;
+}
+
+static void check(const char *path, unsigned flags)
+{
+    BdrvCheckOptions options = { .struct_size = sizeof(options), .flags = flags };
     BdrvCheckResult result = { .struct_size = sizeof(result) };
     BlockDriverState *disk;
 
-    if (open_file(path, BDRV_O_CHECK, &disk) == 0) {
+    if (open_file(path, BDRV_O_CHECK | (flags ? BDRV_O_RDWR : 0), &disk) == 0) {
         bdrv_check(disk, &options, &result);
         bdrv_close(disk);
     }
@@ -280,8 +373,12 @@ START_TEST(a_file_of_a_few_kib_costs_no_gigabyte_and_no_minute)
         walk(disk);
         bdrv_close(disk);
     }
-    check(path);
+    check(path, 0);
     write_a_sector(path);
+    check(path, BDRV_CHECK_REPAIR_ALL);
+    ck_assert_int_le(stored(path), INT64_C(300) * MIB);
+    check(path, BDRV_CHECK_REPAIR_ALL);
+    ck_assert_int_le(stored(path), INT64_C(300) * MIB);
     say_cost(worst[_i].name);
     free(path);
 }
