@@ -64,22 +64,39 @@ static int best_driver(const BdrvProbe *probe, BlockDriverState *file,
     return highest;
 }
 
-int bdrv_probe_node(BlockDriverState *file, const BlockDriver **driver, int *is_guess)
+/* What the user is about to do to the samples that were read. */
+typedef void ChangeFn(BdrvProbe *probe, uint8_t *samples, const void *opaque);
+
+/* The driver of the file, as read or, where change is not NULL, as changed; *score
+ * becomes its score, or -errno if none is the best. */
+static int probe(BlockDriverState *file, const BlockDriver **driver, int *score,
+                 ChangeFn *change, const void *opaque)
 {
     uint8_t *samples = malloc(PROBE_HEAD + PROBE_TAIL);
-    BdrvProbe probe;
+    BdrvProbe seen;
     int ret;
 
     if (!samples) {
         return -ENOMEM;
     }
-    ret = read_samples(file, &probe, samples);
+    ret = read_samples(file, &seen, samples);
+    if (ret == 0 && change) {
+        change(&seen, samples, opaque);
+    }
     if (ret == 0) {
-        ret = best_driver(&probe, file, driver);
+        *score = best_driver(&seen, file, driver);
     }
     free(samples);
-    *is_guess = ret == SCORE_ANYTHING;
-    return ret < 0 ? ret : 0;
+    return ret;
+}
+
+int bdrv_probe_node(BlockDriverState *file, const BlockDriver **driver, int *is_guess)
+{
+    int score = 0;
+    int ret = probe(file, driver, &score, NULL, NULL);
+
+    *is_guess = ret == 0 && score == SCORE_ANYTHING;
+    return ret < 0 ? ret : score < 0 ? score : 0;
 }
 
 /* ------------------------------------------------------------------- guard
@@ -96,46 +113,46 @@ static int is_watched(BlockDriverState *bs, int64_t bytes, int64_t offset)
     return offset < PROBE_HEAD || offset + bytes > bdrv_getlength(bs) - PROBE_TAIL;
 }
 
-/* The part of the bytes (NULL: zeros), written at offset, that falls into the sample
- * of size bytes at start. */
-static void lay_over(uint8_t *sample, int64_t start, size_t size, const BdrvIovec *write,
-                     int64_t offset)
+typedef struct Write {
+    const BdrvIovec *bytes; /* base NULL: zeros */
+    int64_t offset;         /* in the file */
+} Write;
+
+/* The part of the write that falls into the sample of size bytes at start. */
+static void lay_over(uint8_t *sample, int64_t start, size_t size, const Write *write)
 {
-    int64_t from = bdrv_max(offset, start);
-    int64_t to = bdrv_min(offset + (int64_t)write->bytes, start + (int64_t)size);
+    const BdrvIovec *bytes = write->bytes;
+    int64_t from = bdrv_max(write->offset, start);
+    int64_t to = bdrv_min(write->offset + (int64_t)bytes->bytes, start + (int64_t)size);
 
     if (from >= to) {
         return;
     }
-    if (write->base) {
-        memcpy(sample + (from - start), (const uint8_t *)write->base + (from - offset),
+    if (bytes->base) {
+        memcpy(sample + (from - start), (const uint8_t *)bytes->base + (from - write->offset),
                (size_t)(to - from));
     } else {
         memset(sample + (from - start), 0, (size_t)(to - from));
     }
 }
 
-/* The driver that the file would be taken for after the write. */
-static int probe_after(BlockDriverState *file, const BdrvIovec *write, int64_t offset,
+static void lay_over_both(BdrvProbe *seen, uint8_t *samples, const void *opaque)
+{
+    lay_over(samples, 0, seen->head_size, opaque);
+    lay_over(samples + PROBE_HEAD, seen->file_size - (int64_t)seen->tail_size, seen->tail_size,
+             opaque);
+}
+
+/* The driver that the file would be taken for after the write; NULL: for none, or
+ * several. */
+static int probe_after(BlockDriverState *file, const BdrvIovec *bytes, int64_t offset,
                        const BlockDriver **driver)
 {
-    uint8_t *samples = malloc(PROBE_HEAD + PROBE_TAIL);
-    BdrvProbe probe;
-    int ret;
+    const Write write = {bytes, offset};
+    int score = 0;
+    int ret = probe(file, driver, &score, lay_over_both, &write);
 
-    if (!samples) {
-        return -ENOMEM;
-    }
-    ret = read_samples(file, &probe, samples);
-    if (ret == 0) {
-        lay_over(samples, 0, probe.head_size, write, offset);
-        lay_over(samples + PROBE_HEAD, probe.file_size - (int64_t)probe.tail_size,
-                 probe.tail_size, write, offset);
-        if (best_driver(&probe, file, driver) < 0) {
-            *driver = NULL;
-        }
-    }
-    free(samples);
+    *driver = score < 0 ? NULL : *driver;
     return ret;
 }
 

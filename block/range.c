@@ -5,12 +5,19 @@
  */
 #include "block_int.h"
 
-static int check_ranges(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
-                        int64_t from_offset, int64_t bytes)
-{
-    int ret = bdrv_check_range(from, bytes, from_offset);
+typedef struct Move {
+    BdrvMoveRangeFn *call; /* the driver's */
+    int64_t offset;
+    BlockDriverState *from;
+    int64_t from_offset;
+    int64_t bytes;
+} Move;
 
-    ret = ret < 0 ? ret : bdrv_check_write(bs, bytes, offset);
+static int check(BlockDriverState *bs, const Move *move)
+{
+    int ret = bdrv_check_range(move->from, move->bytes, move->from_offset);
+
+    ret = ret < 0 ? ret : bdrv_check_write(bs, move->bytes, move->offset);
     if (ret == 0 && bs->is_guess) { /* see bdrv_guard_enter(), which has to see the bytes */
         ret = bdrv_error(bs, -ENOTSUP, "its format is only a guess: what is written to it "
                          "must be looked at");
@@ -18,34 +25,33 @@ static int check_ranges(BlockDriverState *bs, int64_t offset, BlockDriverState *
     return ret;
 }
 
-int bdrv_share_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
-                     int64_t from_offset, int64_t bytes)
+static int make(BlockDriverState *bs, const Move *move, const char *failure)
 {
     int ret;
 
     bdrv_call_begin();
-    ret = check_ranges(bs, offset, from, from_offset, bytes);
-    if (ret == 0 && bytes > 0) {
+    ret = check(bs, move);
+    if (ret == 0 && move->bytes > 0) {
         bdrv_driver_enter(bs);
-        ret = bs->driver->share_range(bs, offset, from, from_offset, bytes);
+        ret = move->call(bs, move->offset, move->from, move->from_offset, move->bytes);
         bdrv_driver_leave(bs);
-        bdrv_note_written(bs, ret < 0 ? 0 : offset + bytes);
+        bdrv_note_written(bs, ret < 0 ? 0 : move->offset + move->bytes);
     }
-    return bdrv_call_end(bs, ret, "cannot share");
+    return bdrv_call_end(bs, ret, failure);
+}
+
+int bdrv_share_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                     int64_t from_offset, int64_t bytes)
+{
+    const Move move = {bs->driver->share_range, offset, from, from_offset, bytes};
+
+    return make(bs, &move, "cannot share");
 }
 
 int bdrv_copy_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
                     int64_t from_offset, int64_t bytes)
 {
-    int ret;
+    const Move move = {bs->driver->copy_range, offset, from, from_offset, bytes};
 
-    bdrv_call_begin();
-    ret = check_ranges(bs, offset, from, from_offset, bytes);
-    if (ret == 0 && bytes > 0) {
-        bdrv_driver_enter(bs);
-        ret = bs->driver->copy_range(bs, offset, from, from_offset, bytes);
-        bdrv_driver_leave(bs);
-        bdrv_note_written(bs, ret < 0 ? 0 : offset + bytes);
-    }
-    return bdrv_call_end(bs, ret, "cannot copy");
+    return make(bs, &move, "cannot copy");
 }

@@ -364,7 +364,10 @@ int bdrv_close_child(BlockDriverState *bs, BlockDriverState *child);
  * cannot be told. */
 int bdrv_identify(BlockDriverState *file, BdrvIdentity *identity);
 
-/* The callbacks share_range and copy_range of a writable node. */
+/* The callbacks share_range and copy_range of a writable node; which are both a
+ * BdrvMoveRangeFn, for a driver that does the same for either. */
+typedef int BdrvMoveRangeFn(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                            int64_t from_offset, int64_t bytes);
 int bdrv_share_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
                      int64_t from_offset, int64_t bytes);
 int bdrv_copy_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,

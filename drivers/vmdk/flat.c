@@ -56,6 +56,13 @@ static int flat_discard(VmdkExtent *extent, int64_t offset, int64_t bytes)
     return bdrv_discard(extent->file, flat_offset(extent) + offset, bytes);
 }
 
+static int flat_move_range(VmdkExtent *extent, int64_t offset, int64_t bytes,
+                           const VmdkMove *move)
+{
+    return move->call(extent->file, flat_offset(extent) + offset, move->from,
+                      extent->start + offset + move->ahead, bytes);
+}
+
 static int flat_is_allocated(VmdkExtent *extent, int64_t offset, int64_t bytes, BdrvExtent *run)
 {
     run->state = BDRV_DATA;
@@ -108,6 +115,7 @@ const VmdkExtentOps vmdk_flat_extent = {
     .write_zeroes = flat_write_zeroes,
     .discard = flat_discard,
     .is_allocated = flat_is_allocated,
+    .move_range = flat_move_range,
     .resize = flat_resize,
     .settle = vmdk_extent_settled,
     .close = flat_close,

@@ -227,23 +227,26 @@ static int vmdk_write(BlockDriverState *bs, const void *buf, size_t bytes, int64
     return ret < 0 ? ret : leave(bs, write_extents(bdrv_state(bs), buf, bytes, offset));
 }
 
-/* What the extents do with a range that gets no bytes. */
-typedef int RangeFn(VmdkExtent *extent, int64_t offset, int64_t bytes);
+/* What the extents do with a range that gets no bytes from memory. */
+typedef int RangeFn(VmdkExtent *extent, int64_t offset, int64_t bytes, const void *opaque);
 
-static int write_zeroes_to(VmdkExtent *extent, int64_t offset, int64_t bytes)
+static int write_zeroes_to(VmdkExtent *extent, int64_t offset, int64_t bytes, const void *opaque)
 {
+    (void)opaque;
     return extent->ops->write_zeroes(extent, offset, bytes);
 }
 
-static int discard_in(VmdkExtent *extent, int64_t offset, int64_t bytes)
+static int discard_in(VmdkExtent *extent, int64_t offset, int64_t bytes, const void *opaque)
 {
+    (void)opaque;
     return extent->ops->discard
                ? extent->ops->discard(extent, offset, bytes)
                : bdrv_error(vmdk_extent_node(extent), -ENOTSUP, "nothing can be discarded in "
                             "extents of this kind");
 }
 
-static int change_extents(Vmdk *image, int64_t offset, int64_t bytes, RangeFn *change)
+static int change_extents(Vmdk *image, int64_t offset, int64_t bytes, RangeFn *change,
+                          const void *opaque)
 {
     const int64_t end = offset + bytes;
     int ret = vmdk_session_begin(image);
@@ -254,7 +257,7 @@ static int change_extents(Vmdk *image, int64_t offset, int64_t bytes, RangeFn *c
 
         ret = enter_to_write(extent, offset);
         if (ret == 0) {
-            ret = change(extent, offset - extent->start, now);
+            ret = change(extent, offset - extent->start, now, opaque);
             vmdk_extent_leave(extent);
         }
         offset += now;
@@ -266,14 +269,77 @@ static int vmdk_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes
 {
     const int ret = enter(bs, offset, bytes);
 
-    return ret < 0 ? ret : leave(bs, change_extents(bdrv_state(bs), offset, bytes, write_zeroes_to));
+    return ret < 0 ? ret
+                   : leave(bs, change_extents(bdrv_state(bs), offset, bytes, write_zeroes_to, NULL));
 }
 
 static int vmdk_discard(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     const int ret = enter(bs, offset, bytes);
 
-    return ret < 0 ? ret : leave(bs, change_extents(bdrv_state(bs), offset, bytes, discard_in));
+    return ret < 0 ? ret
+                   : leave(bs, change_extents(bdrv_state(bs), offset, bytes, discard_in, NULL));
+}
+
+static int move_into(VmdkExtent *extent, int64_t offset, int64_t bytes, const void *opaque)
+{
+    return extent->ops->move_range(extent, offset, bytes, opaque);
+}
+
+static int check_movable_into(VmdkExtent *extent)
+{
+    int ret = vmdk_extent_enter(extent);
+
+    if (ret == 0) {
+        ret = extent->ops->move_range
+                  ? 0 : bdrv_error(vmdk_extent_node(extent), -ENOTSUP, "extents of this kind "
+                                   "cannot take another file's bytes as they are");
+        vmdk_extent_leave(extent);
+    }
+    return ret;
+}
+
+/* Before anything is changed. */
+static int check_movable(const Vmdk *image, int64_t offset, int64_t bytes)
+{
+    const int64_t end = offset + bytes;
+    int ret = 0;
+
+    while (ret == 0 && offset < end) {
+        VmdkExtent *extent = find_extent(image, offset);
+
+        ret = check_movable_into(extent);
+        offset += bytes_in(extent, offset, end - offset);
+    }
+    return ret;
+}
+
+static int move_range(BlockDriverState *bs, int64_t offset, int64_t bytes, const VmdkMove *move)
+{
+    Vmdk *image = bdrv_state(bs);
+    int ret = enter(bs, offset, bytes);
+
+    if (ret < 0) {
+        return ret;
+    }
+    ret = check_movable(image, offset, bytes);
+    return leave(bs, ret < 0 ? ret : change_extents(image, offset, bytes, move_into, move));
+}
+
+static int vmdk_share_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                            int64_t from_offset, int64_t bytes)
+{
+    const VmdkMove move = {bdrv_share_range, from, from_offset - offset};
+
+    return move_range(bs, offset, bytes, &move);
+}
+
+static int vmdk_copy_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                           int64_t from_offset, int64_t bytes)
+{
+    const VmdkMove move = {bdrv_copy_range, from, from_offset - offset};
+
+    return move_range(bs, offset, bytes, &move);
 }
 
 /* The file may be closed before the caller looks into it: its holes are looked
@@ -377,6 +443,8 @@ const BlockDriver bdrv_driver_vmdk = {
     .is_allocated = vmdk_is_allocated,
     .write_zeroes = vmdk_write_zeroes,
     .discard = vmdk_discard,
+    .share_range = vmdk_share_range,
+    .copy_range = vmdk_copy_range,
     .truncate = vmdk_truncate,
     .get_info = vmdk_get_info,
     .get_details = vmdk_get_details,

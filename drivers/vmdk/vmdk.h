@@ -80,6 +80,13 @@ struct VmdkExtent {
     int was_open;     /* what open sets is set */
 };
 
+/* Bytes of another file that are to become the image's. */
+typedef struct VmdkMove {
+    BdrvMoveRangeFn *call; /* what the file of the extent is asked for */
+    BlockDriverState *from;
+    int64_t ahead; /* of a byte's offset on the disk: its offset in from */
+} VmdkMove;
+
 /* One kind of extent.  Offsets count from the extent's beginning, ranges lie
  * inside it and are not empty; rules and results as in struct BlockDriver. */
 struct VmdkExtentOps {
@@ -90,6 +97,8 @@ struct VmdkExtentOps {
     int (*write_zeroes)(VmdkExtent *extent, int64_t offset, int64_t bytes);
     int (*discard)(VmdkExtent *extent, int64_t offset, int64_t bytes); /* NULL: -ENOTSUP */
     int (*is_allocated)(VmdkExtent *extent, int64_t offset, int64_t bytes, BdrvExtent *run);
+    /* Makes the range what move says.  NULL: -ENOTSUP. */
+    int (*move_range)(VmdkExtent *extent, int64_t offset, int64_t bytes, const VmdkMove *move);
     /* Drops everything allocated, durably.  Nobody uses the extent meanwhile.
      * NULL: the kind always holds all of its range. */
     int (*make_empty)(VmdkExtent *extent);
