@@ -25,6 +25,7 @@
 
 enum {
     DIRECT_UNIT = 4096, /* no disk's blocks are larger */
+    READ_AHEAD_MAX = 1024 * 1024, /* more than Linux does unasked for (128 KiB) */
     BOUNCE_BYTES = 1024 * 1024
 };
 
@@ -70,6 +71,15 @@ static void drop(const FileState *state, off_t offset, off_t bytes)
 #endif
 }
 
+/* The host reads ahead and drops nothing that was not read as a whole: what the reads
+ * before this one had begun goes with it. */
+static void drop_read(const FileState *state, off_t offset, off_t bytes)
+{
+    const off_t before = bdrv_min(offset, READ_AHEAD_MAX);
+
+    drop(state, offset - before, bytes + before);
+}
+
 /* What is written cannot be dropped before it is on disk: that is begun at once, and waited
  * for when the next piece has been written. */
 static void drop_written(FileState *state, off_t offset, off_t bytes)
@@ -100,6 +110,9 @@ static ssize_t drop_behind(FileState *state, FileTransfer way, void *buf, size_t
 
     if (!atomic_load_explicit(&state->cannot_uncached, memory_order_relaxed)) {
         n = uncached(state, way, buf, bytes, offset);
+        if (n > 0 && way == FILE_READ && (offset % DIRECT_UNIT != 0 || n % DIRECT_UNIT != 0)) {
+            drop_read(state, offset, n);
+        }
         if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)) {
             return n;
         }
@@ -107,7 +120,7 @@ static ssize_t drop_behind(FileState *state, FileTransfer way, void *buf, size_t
     }
     n = cached(state, way, buf, bytes, offset);
     if (n > 0 && way == FILE_READ) {
-        drop(state, offset, n);
+        drop_read(state, offset, n);
     } else if (n > 0) {
         drop_written(state, offset, n);
     }
