@@ -114,6 +114,10 @@ static int check_request(const Convert *request, const BdrvDriverInfo *driver,
     if (manner_check(&request->manner, request->sparse_size != 0) < 0) {
         return -1;
     }
+    if (request->format_is_default && ova_is_name(name)) {
+        tool_error("%s: --ova makes an OVA; a raw disk of that name is made with -O raw", name);
+        return -1;
+    }
     if (target->size != NULL) {
         return refuse("-o size: the size is that of the sources");
     }
@@ -138,6 +142,7 @@ static int choose_target(Convert *request, BdrvDriverInfo *driver)
     }
     if (request->target.format == NULL) {
         request->target.format = "raw";
+        request->format_is_default = 1;
     }
     return image_new_settle(&request->target, driver);
 }

@@ -89,6 +89,7 @@ static int rebase_run(void *opaque, int count, char **operands)
     if (request->parent == NULL) {
         tool_error("the new parent is missing: -b FILE, or -b \"\" for none");
     } else if (progress_check(&request->progress) == 0 &&
+               image_check_parent(request->parent, request->parent_format) == 0 &&
                give_up_rights_before(request, operands[0]) == 0) {
         bs = image_open(operands[0], &request->how);
     }

@@ -58,6 +58,7 @@ typedef struct Convert {
     Manner manner;
     ProgressHow progress;
     int ova; /* not 0: the target is an OVA, with the disk in it */
+    int format_is_default; /* not 0: nobody has named the target's */
     const Profile *destination; /* --for; NULL: none */
     unsigned threads; /* 0: as many as there are processors */
 } Convert;

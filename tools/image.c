@@ -413,6 +413,16 @@ int image_new_settle(ImageNew *image, BdrvDriverInfo *driver)
             image->options[length - 1] = '\0'; /* what it divided was taken */
         }
     }
+    return image_check_parent(image->backing, image->backing_format);
+}
+
+int image_check_parent(const char *filename, const char *format)
+{
+    if (filename != NULL && format == NULL && ova_is_name(filename)) {
+        tool_error("%s: an OVA cannot be a parent: take the disk out with img-convert; -F raw "
+                   "takes its bytes for a disk", filename);
+        return -1;
+    }
     return 0;
 }
 

@@ -14,7 +14,7 @@
 #include "rules.h"
 
 enum {
-    MEMBERS_MAX = 256,
+    MEMBERS_MAX = 4096,
     TEXT_MAX = 4 * 1024 * 1024, /* of an OVF or a manifest */
     VALUE_MAX = 1024            /* of one value in an OVF */
 };
@@ -61,7 +61,8 @@ static int note_part(void *opaque, const TarMember *member)
         rules_broken(p->rules, "names", "two files of the package are called %s", member->name);
     }
     if (p->count == MEMBERS_MAX) {
-        return 1;
+        tool_error("%s: the package has more than %d files", bdrv_filename(p->file), MEMBERS_MAX);
+        return -1;
     }
     p->parts[p->count++] = (Part){.member = *member};
     return 0;

@@ -23,6 +23,11 @@ static int ends_in(const char *name, const char *end)
     return length >= part && strcasecmp(name + length - part, end) == 0;
 }
 
+int ova_is_name(const char *filename)
+{
+    return ends_in(filename, ".ova");
+}
+
 typedef struct Search {
     const char *wanted; /* NULL: the only disk */
     int disks;
@@ -133,7 +138,7 @@ static int check_begin(BlockDriverState *file, const char *wanted, const char *f
     if (tar_begins(file)) {
         return 1;
     }
-    return ends_in(bdrv_filename(file), ".ova") && (format == NULL || wanted != NULL)
+    return ova_is_name(bdrv_filename(file)) && (format == NULL || wanted != NULL)
                ? check_no_tar(file, wanted)
                : 0;
 }
@@ -194,7 +199,7 @@ int ova_open(BlockDriverState **disk, const char *filename, const char *format, 
 
     *disk = NULL;
     if (stat(filename, &status) == 0) {
-        return ends_in(filename, ".ova") && S_ISREG(status.st_mode) && !is_raw
+        return ova_is_name(filename) && S_ISREG(status.st_mode) && !is_raw
                    ? open_in(disk, filename, NULL, format, flags)
                    : 0;
     }

@@ -44,6 +44,9 @@ void tar_header(uint8_t block[TAR_BLOCK], const char *name, int64_t size, int64_
 
 /* ------------------------------------------------------------- ova-read.c */
 
+/* Is the file called as OVA files are? */
+int ova_is_name(const char *filename);
+
 /* Is it a disk in an OVA: FILE.ova, which has one, or FILE:NAME, which need not be
  * called .ova?  1: *disk is opened to be read, as raw: the bytes of the image;
  * 0: it is not; -1: it is, but cannot be had, and the message is printed.  *disk is

@@ -202,6 +202,10 @@ int image_new_seed(ImageNew *image, const BdrvDriverInfo *driver);
 
 void image_new_free(ImageNew *image);
 
+/* Can that be a parent, of that format (NULL: look at it)?  An OVA is none, and would
+ * be taken for a raw disk.  0, or -1 with the message printed. */
+int image_check_parent(const char *filename, const char *format);
+
 /* Whether the options (NULL: none) ask for help. */
 int image_wants_help(const char *options);
 

@@ -45,7 +45,7 @@ img-check --for virtualbox n.ova:two.vmdk >output || fail "check --for: $(cat ou
 # What cannot be.
 refused 1 '*can only be read*' img-resize m.ova +1M
 refused 1 '*can only be read*' img-check -r all m.ova
-refused 1 '*is the source*' img-convert m.ova m.ova
+refused 1 '*is the source*' img-convert -O raw m.ova m.ova
 quiet img-compare x.raw m.ova
 tar -cf e.ova m.ovf
 refused 1 '*there is no disk in it*' img-info e.ova
@@ -98,6 +98,17 @@ for name in b.ova c.ova empty.ova; do
 done
 quiet img-convert -f raw b.ova b.copy
 same_file b.ova b.copy
+
+# What was to become an OVA, or to be read as one, was a raw disk without a word.
+refused 1 '*m.ova: --ova makes an OVA*-O raw*' img-convert x.raw m.ova
+refused 1 '*new.ova: --ova makes an OVA*' img-convert x.raw new.ova
+refused 1 '*m.ova: --ova makes an OVA*' img-convert -n x.raw m.ova
+quiet img-convert -O raw x.raw new.ova
+same_file x.raw new.ova
+refused 1 '*m.ova: an OVA cannot be a parent*' img-create -f vmdk -b m.ova child.vmdk
+refused 1 '*m.ova: an OVA cannot be a parent*' img-convert -O vmdk -B m.ova x.raw child.vmdk
+cp one.vmdk child.vmdk
+refused 1 '*m.ova: an OVA cannot be a parent*' img-rebase -u -b m.ova child.vmdk
 
 # A file of that name that is no tar is what it is; a file with a colon too.
 cp one.vmdk r.ova
