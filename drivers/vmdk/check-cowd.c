@@ -168,13 +168,31 @@ static int check_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *head
     return alone && c->mend_all ? vmdk_mend_line(c, extent, capacity) : 0;
 }
 
-/* More entries than the capacity needs would be taken for tables. */
-static int check_entry_count(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *header)
+/* Does any table hold something behind what numSectors says that the disk has?  Then it
+ * may be that which is wrong. */
+static int is_longer(const VmdkExtent *extent, const VmdkCowdHeader *header)
+{
+    const VmdkCheckMap map = {
+        .file = extent->file,
+        .grain = (int64_t)header->grain_sectors * BDRV_SECTOR_SIZE,
+        .gtes = vmdk_cowd_gtes(header),
+        .tables = header->gd_entries,
+        .gd_at = {[VMDK_PRIMARY] = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE},
+    };
+
+    return vmdk_check_holds_beyond(&map, (int64_t)header->capacity_sectors * BDRV_SECTOR_SIZE);
+}
+
+/* More entries than the capacity needs would be taken for tables; but if they are some,
+ * the capacity is not certain, and nothing behind it is cut off. */
+static int check_entry_count(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *header,
+                             int *keeps_space)
 {
     const int64_t wanted = entries_for(header, header->capacity_sectors);
+    const int longer = header->gd_entries > wanted && is_longer(extent, header);
     const BdrvFinding finding = {
-        .kind = BDRV_FINDING_CORRUPTION,
-        .repair = "set to what the capacity needs",
+        .kind = longer ? BDRV_FINDING_UNRECOVERABLE : BDRV_FINDING_CORRUPTION,
+        .repair = longer ? NULL : "set to what the capacity needs",
         .repaired = c->mend_all,
     };
 
@@ -182,8 +200,12 @@ static int check_entry_count(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *h
         return 0; /* fewer do not open */
     }
     vmdk_found(c, &finding, "%s: numGDEntries is %" PRIu32 ", but %" PRIu32 " sectors need %"
-               PRId64, vmdk_check_name(extent), header->gd_entries, header->capacity_sectors,
-               wanted);
+               PRId64 "%s", vmdk_check_name(extent), header->gd_entries, header->capacity_sectors,
+               wanted, longer ? "; as the other tables hold something, numSectors may be wrong" : "");
+    *keeps_space = longer;
+    if (longer) {
+        return 0;
+    }
     header->gd_entries = (uint32_t)wanted;
     return c->mend_all ? write_field(c, extent, header->gd_entries, ENTRIES_OFFSET) : 0;
 }
@@ -196,7 +218,7 @@ static int check_tables(VmdkCheckMap *map, const VmdkCowdHeader *header)
     map->length = bdrv_min(line != 0 ? line : INT64_MAX, header->capacity_sectors) *
                   BDRV_SECTOR_SIZE;
     map->grain = (int64_t)header->grain_sectors * BDRV_SECTOR_SIZE;
-    map->keeps_space = (int64_t)header->capacity_sectors * BDRV_SECTOR_SIZE - map->length >= map->grain;
+    map->keeps_space |= (int64_t)header->capacity_sectors * BDRV_SECTOR_SIZE - map->length >= map->grain;
     map->gtes = vmdk_cowd_gtes(header);
     map->tables = bdrv_div_up(map->length, map->gtes * map->grain);
     map->gd_at[VMDK_PRIMARY] = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE;
@@ -217,7 +239,7 @@ static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *header)
     int ret = check_capacity(c, extent, header);
 
     if (ret == 0) {
-        ret = check_entry_count(c, extent, header);
+        ret = check_entry_count(c, extent, header, &map.keeps_space);
     }
     if (ret == 0) {
         ret = check_tables(&map, header);

@@ -117,6 +117,34 @@ START_TEST(free_sector_is_right_after_a_cut_grain)
 }
 END_TEST
 
+/* Of two fields that disagree a repair believed numSectors, and cut off what was behind
+ * that; it is as likely to be wrong as numGDEntries. */
+START_TEST(a_capacity_that_the_tables_deny_cuts_nothing_off)
+{
+    enum { AT_SECTORS = 12 };
+    BlockDriverState *memory = new_disk(10 * MIB, "subformat=cowd"), *disk;
+    const int64_t shorter = _i ? 9 * MIB : MIB;
+    int64_t size;
+    uint8_t field[4], found[4];
+    Findings f;
+
+    write_at(memory, 10 * MIB - 65536, 65536);
+    assert_ok(bdrv_truncate(memory, bdrv_getlength(memory) + MIB));
+    size = bdrv_getlength(memory);
+    assert_ok(bdrv_pread(memory, field, sizeof field, AT_SECTORS));
+    bdrv_store_le32(found, (uint32_t)(shorter / SECTOR));
+    assert_ok(bdrv_pwrite(memory, found, sizeof found, AT_SECTORS));
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_int_eq(f.result.unrecoverable, !_i);
+    ck_assert_int_eq(bdrv_getlength(memory), size);
+    assert_ok(bdrv_pwrite(memory, field, sizeof field, AT_SECTORS)); /* as it was */
+    disk = open_memory(memory, 0);
+    assert_pattern(disk, 10 * MIB - 65536, 65536, 1);
+    assert_ok(bdrv_close(disk));
+    bdrv_close(memory);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -129,6 +157,7 @@ Suite *test_suite(void)
     TCase *tc = suite_add_case(suite, "cowd", tests, 20);
 
     image_register_drivers();
+    tcase_add_loop_test(tc, a_capacity_that_the_tables_deny_cuts_nothing_off, 0, 2);
     tcase_add_loop_test(tc, free_sector_is_right_after_a_cut_grain, 0, 2);
     return suite;
 }
