@@ -277,11 +277,8 @@ static int drop_tracking(VmdkCheck *c)
 {
     VmdkDescriptor *d = &c->image->descriptor;
     char *text = strdup(d->text);
-    int ret = text ? vmdk_option_remove(&text, "changeTrackPath") : -ENOMEM;
+    int ret = text ? vmdk_tracking_drop(c->image, &text) : -ENOMEM;
 
-    if (ret == 0 && d->version == 3) {
-        ret = vmdk_option_set(&text, "version", "1");
-    }
     if (ret < 0) {
         free(text);
         return ret;

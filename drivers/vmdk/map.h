@@ -184,6 +184,9 @@ int vmdk_cowd_resize(VmdkMap *map, VmdkCowdHeader *header, int64_t length);
  * zeros, or not.  -EINVAL: there are some.  Nobody else is using the extent. */
 int vmdk_sparse_set_zeroed(VmdkExtent *extent, int allowed);
 
+/* Makes the header of a hosted sparse extent one that tells of no change tracking. */
+int vmdk_sparse_untrack(VmdkExtent *extent);
+
 /* Makes an empty extent of a split disk in file, in the shape of another one. */
 int vmdk_sparse_make(BlockDriverState *file, const VmdkHeader *like, int64_t length);
 

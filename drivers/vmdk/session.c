@@ -93,6 +93,28 @@ static int set_long_id(char **text, const char *digits)
     return ret;
 }
 
+/* Versions of descriptor and headers are raised, and lowered, together. */
+int vmdk_tracking_drop(Vmdk *image, char **text)
+{
+    int ret = vmdk_option_remove(text, "changeTrackPath");
+
+    if (ret == 0 && image->descriptor.version == 3) {
+        ret = vmdk_option_set(text, "version", "1");
+    }
+    for (size_t i = 0; ret == 0 && i < image->extent_count; i++) {
+        VmdkExtent *extent = &image->extents[i];
+
+        if (extent->line->kind == VMDK_SPARSE && vmdk_extent_is_writable(extent)) {
+            ret = vmdk_extent_enter(extent);
+            if (ret == 0) {
+                ret = extent->ops == &vmdk_sparse_extent ? vmdk_sparse_untrack(extent) : 0;
+                vmdk_extent_leave(extent);
+            }
+        }
+    }
+    return ret;
+}
+
 /* Whoever keeps track of changes is not told of ours: the next incremental
  * backup must be a full one, and will be when the tracking is gone. */
 static int drop_change_tracking(Vmdk *image, char **text)
@@ -106,10 +128,7 @@ static int drop_change_tracking(Vmdk *image, char **text)
     }
     if (image->descriptor.tracks_changes) {
         bdrv_log(image->bs, "change tracking is dropped, because this program does not keep it");
-        ret = vmdk_option_remove(text, "changeTrackPath");
-        if (ret == 0 && image->descriptor.version == 3) {
-            ret = vmdk_option_set(text, "version", "1");
-        }
+        ret = vmdk_tracking_drop(image, text);
     }
     return ret;
 }

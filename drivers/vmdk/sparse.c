@@ -15,7 +15,8 @@
 #include <stdlib.h>
 
 enum {
-    VERSION_ZEROED = 2, /* the first that knows grains of zeros */
+    VERSION_ZEROED = 2,  /* the first that knows grains of zeros */
+    VERSION_TRACKED = 3, /* changes are, for incremental backups */
     GTE_ZEROED = 1
 };
 
@@ -134,6 +135,23 @@ int vmdk_sparse_set_zeroed(VmdkExtent *extent, int allowed)
     }
     ret = allow_zeroed(sparse);
     return ret < 0 ? ret : bdrv_flush_children(extent->image->bs);
+}
+
+int vmdk_sparse_untrack(VmdkExtent *extent)
+{
+    Sparse *sparse = sparse_of(extent);
+    VmdkHeader header;
+    int ret = 0;
+
+    pthread_mutex_lock(&sparse->header_lock);
+    header = sparse->header;
+    if (header.version == VERSION_TRACKED) {
+        header.version = header.flags & VMDK_FLAG_ZEROED ? VERSION_ZEROED : 1;
+        ret = vmdk_header_update(extent->file, &header);
+        sparse->header = ret == 0 ? header : sparse->header;
+    }
+    pthread_mutex_unlock(&sparse->header_lock);
+    return ret;
 }
 
 /* ---------------------------------------------------------------- clusters */

@@ -363,6 +363,9 @@ int vmdk_random_cid(uint32_t *cid);
 uint32_t vmdk_seeded(const char *seed, uint64_t salt);
 uint32_t vmdk_seeded_cid(const char *seed, uint64_t salt);
 
+/* Takes the change tracking out of *text, which is to become the descriptor, and out of
+ * the headers of hosted sparse extents. */
+int vmdk_tracking_drop(Vmdk *image, char **text);
 /* Makes 8 hexadecimal digits the CID that *text names. */
 int vmdk_cid_set(char **text, const char *digits);
 

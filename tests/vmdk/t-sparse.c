@@ -475,6 +475,40 @@ START_TEST(a_file_of_2_tebibytes_takes_no_more_grains)
 }
 END_TEST
 
+/* The first write dropped the change tracking from the descriptor, and left the header
+ * in version 3, which tells of one. */
+START_TEST(change_tracking_is_dropped_from_the_header_too)
+{
+    const int zeroed = _i % 2, repair = _i / 2;
+    Built b = build_sparse((Shape){
+        .version = 3, .flags = zeroed ? 4 : 0,
+        .text = "# Disk DescriptorFile\nversion=3\nCID=12345678\nparentCID=ffffffff\n"
+                "createType=\"monolithicSparse\"\nRW 2048 SPARSE \"x.vmdk\"\n"
+                "changeTrackPath=\"x-ctk.vmdk\"\n"});
+    BlockDriverState *memory, *disk;
+
+    build_add_grain(&b, 0, 1);
+    memory = build_memory(&b);
+    if (repair) {
+        BdrvCheckOptions options = {.struct_size = sizeof options, .flags = BDRV_CHECK_REPAIR_ALL};
+        BdrvCheckResult result = {.struct_size = sizeof result};
+
+        assert_ok(try_open(memory, BDRV_O_CHECK | BDRV_O_RDWR, NULL, NULL, &disk));
+        assert_ok(bdrv_check(disk, &options, &result));
+    } else {
+        disk = open_memory(memory, BDRV_O_RDWR);
+        assert_ok(pattern_write(disk, 0, 512, 2)); /* in place: no table changes */
+    }
+    assert_ok(bdrv_close(disk));
+    build_reload(&b, memory);
+    ck_assert_uint_eq(bdrv_load_le32(b.bytes + AT_VERSION), zeroed ? 2 : 1);
+    ck_assert_ptr_nonnull(strstr((char *)b.bytes + SECTOR, "version=1\n"));
+    ck_assert_ptr_null(strstr((char *)b.bytes + SECTOR, "changeTrackPath"));
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -502,5 +536,6 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, every_shape_keeps_what_is_written, 0,
                         sizeof shapes / sizeof *shapes);
     tcase_add_loop_test(tc, one_missing_table_is_made_from_the_other, 0, 2);
+    tcase_add_loop_test(tc, change_tracking_is_dropped_from_the_header_too, 0, 4);
     return suite;
 }
