@@ -25,6 +25,14 @@ enum {
 /* Of a file of 2 TiB: 64 MiB of memory remember which are taken. */
 static const int64_t places_max = INT64_C(1) << 29;
 
+enum {
+    /* GDEs of a disk of 64 TiB, the largest that vSphere makes: 65,536 reads.  A file
+     * that is nearly all hole can have any number. */
+    TABLES_MAX = 1 << 22,
+    /* Of these, tables that are there: twice as many as places_max grains fill. */
+    TABLES_USED_MAX = 1 << 18
+};
+
 typedef enum EntryKind {
     ENTRY_UNALLOCATED,
     ENTRY_UNMAPPED,
@@ -228,7 +236,14 @@ typedef struct Places {
     uint8_t *taken; /* a bit for each that the file has */
     int64_t count;
     uint8_t *table; /* room for one GT */
+    int64_t tables_used;
 } Places;
+
+static int too_large(const SeSparse *se, const char *what)
+{
+    return bdrv_error(se->extent->file, -EROFS, "seSparse: %s that nobody can tell if two grains "
+                      "share a place; it can only be read", what);
+}
 
 static int take_place(Places *p, int64_t grain, uint64_t entry)
 {
@@ -260,6 +275,9 @@ static int take_table(Places *p, int64_t number, uint64_t gde)
     if (ret < 0 || table == 0) {
         return ret;
     }
+    if (++p->tables_used > TABLES_USED_MAX) {
+        return too_large(p->se, "so many tables are in use");
+    }
     ret = bdrv_pread(p->se->extent->file, p->table, VMDK_SE_GTES * ENTRY_BYTES, table);
     for (int64_t i = 0; ret == 0 && i < VMDK_SE_GTES && first + i < grains; i++) {
         ret = take_place(p, first + i, bdrv_load_le64(p->table + i * ENTRY_BYTES));
@@ -272,7 +290,7 @@ static int take_all(Places *p)
     const int64_t tables = bdrv_div_up(bdrv_div_up(p->se->extent->length, GRAIN_BYTES),
                                        VMDK_SE_GTES);
     uint8_t gdes[BDRV_SECTOR_SIZE];
-    int ret = 0;
+    int ret = tables > TABLES_MAX ? too_large(p->se, "the disk is so large") : 0;
 
     for (int64_t done = 0; ret == 0 && done < tables; done += ENTRIES_OF_SECTOR) {
         ret = bdrv_pread(p->se->extent->file, gdes, sizeof gdes,
@@ -295,8 +313,7 @@ static int check_places(const SeSparse *se)
     if (!p.taken || !p.table) {
         ret = -ENOMEM;
     } else if (p.count > places_max) {
-        ret = bdrv_error(se->extent->file, -EROFS, "seSparse: the file is so long that nobody can "
-                         "tell if two grains share a place; it can only be read");
+        ret = too_large(se, "the file is so long");
     } else {
         ret = take_all(&p);
     }

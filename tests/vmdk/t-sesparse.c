@@ -5,6 +5,8 @@
  * and writing where it is safe.  The letters are the rows of the format
  * document, 9.5.
  */
+#include <unistd.h>
+
 #include "build.h"
 #include "host.h"
 
@@ -371,6 +373,44 @@ START_TEST(a_created_image_is_laid_out_like_those_of_esxi)
 }
 END_TEST
 
+/* An open for writing walked the directory of any size that the header claimed, in a file
+ * that is nearly all hole. */
+START_TEST(of_an_absurd_size_it_is_only_read)
+{
+    const int64_t tables = _i ? (INT64_C(1) << 18) + 1 : (INT64_C(1) << 22) + 1;
+    const int64_t capacity = tables * GTES * 8, gd_sectors = bdrv_round_up(tables * 8, SECTOR) / SECTOR;
+    const int64_t gd = 12288, grains = gd + bdrv_round_up(gd_sectors, 2048);
+    BdrvOpenOptions options = {.struct_size = sizeof options};
+    char text[400], *file = host_path(directory, "disk-sesparse.vmdk");
+    uint8_t gde[8];
+    BlockDriverState *disk;
+
+    set_field(FIELD_CAPACITY, (uint64_t)capacity);
+    set_field(FIELD_PARTS + 2 * 3, (uint64_t)gd);
+    set_field(FIELD_PARTS + 2 * 3 + 1, (uint64_t)(grains - gd));
+    set_field(FIELD_PARTS + 2 * 7, (uint64_t)grains);
+    set_field(FIELD_PARTS + 2 * 7 + 1, (uint64_t)capacity);
+    snprintf(text, sizeof text, "# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\n"
+             "createType=\"seSparse\"\nRW %" PRId64 " SESPARSE \"disk-sesparse.vmdk\"\n", capacity);
+    write_file("disk.vmdk", text, (int64_t)strlen(text));
+    write_file("disk-sesparse.vmdk", image, (int64_t)GRAINS * SECTOR);
+    ck_assert_int_eq(truncate(file, (grains + 8) * SECTOR), 0);
+    bdrv_store_le64(gde, UINT64_C(1) << 60);
+    assert_ok(bdrv_open(&disk, file, "raw", &(BdrvOpenOptions){.struct_size = sizeof options,
+                                                              .flags = BDRV_O_RDWR}));
+    for (int64_t i = 0; _i && i < tables; i++) { /* all of them on one, of which all is 0 */
+        assert_ok(bdrv_pwrite(disk, gde, sizeof gde, gd * SECTOR + i * 8));
+    }
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_open(&disk, path, "vmdk", &options));
+    assert_ok(bdrv_close(disk));
+    options.flags = BDRV_O_RDWR;
+    assert_fails_saying(bdrv_open(&disk, path, "vmdk", &options), -EROFS,
+                        _i ? "so many tables are in use" : "the disk is so large");
+    free(file);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("vmdk-sesparse");
@@ -387,5 +427,6 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, S2_S3_a_wrong_entry_is_an_error_and_no_zeros, 0,
                         sizeof bad_entries / sizeof *bad_entries);
     tcase_add_loop_test(tcase, what_has_no_place_cannot_be_written, 0, 4);
+    tcase_add_loop_test(tcase, of_an_absurd_size_it_is_only_read, 0, 2);
     return suite;
 }
