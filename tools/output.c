@@ -121,16 +121,25 @@ static void ask_old(Output *output)
     }
 }
 
+/* There may be thousands, which are asked about in their order: the search begins where
+ * the last one ended.  Only what is not found by its name is compared as a file. */
 static int is_of_old(Output *output, const char *path)
 {
+    size_t i;
+
     ask_old(output);
-    for (size_t i = 0; i < output->old_count; i++) {
-        if (strcmp(output->old_files[i], path) == 0 ||
-            image_same_file(output->old_files[i], path)) {
+    for (i = 0; i < output->old_count; i++) {
+        const size_t at = (output->old_found + i) % output->old_count;
+
+        if (strcmp(output->old_files[at], path) == 0) {
+            output->old_found = at;
             return 1;
         }
     }
-    return 0;
+    for (i = 0; i < output->old_count && !image_same_file(output->old_files[i], path);) {
+        i++;
+    }
+    return i < output->old_count;
 }
 
 static void free_old(Output *output)

@@ -312,6 +312,7 @@ typedef struct Output {
     size_t other_count;
     char **old_files; /* those of the image that stood at name, once they were asked for */
     size_t old_count;
+    size_t old_found; /* the one that was looked for last */
     int old_asked;
 } Output;
 
