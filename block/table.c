@@ -39,6 +39,7 @@ struct BdrvTable {
     Pages pages;
     Page *dirty; /* the pages with changes; of pages.lock, as all that follows */
     size_t dirty_count;
+    int was_changed; /* ever; if not, no page is newer than the disk */
 };
 
 /* ----------------------------------------------------------------- changes */
@@ -59,6 +60,7 @@ static void change(BdrvTable *table, Page *page, const uint8_t *buf, size_t star
     memcpy(page->data + start, buf, bytes);
     page->dirty_orders |= (uint8_t)(1u << order);
     page->changed = 1;
+    table->was_changed = 1;
     mark_dirty(table, page);
 }
 
@@ -135,16 +137,15 @@ static int read_past(BdrvTable *table, Piece *piece, uint8_t *buf)
 {
     int64_t end = piece->offset + (int64_t)piece->bytes;
     uint64_t epoch;
-    int valid;
-    int rc;
+    int valid, rc;
 
     do {
         rc = bdrv_pages_read_past(&table->pages, piece->file, buf, piece->bytes, piece->offset,
                                   &epoch);
         pthread_rwlock_rdlock(&table->pages.lock);
         valid = epoch == table->pages.epoch;
-        for (int64_t at = bdrv_round_down(piece->offset, PAGE_BYTES); at < end;
-             at += PAGE_BYTES) {
+        for (int64_t at = bdrv_round_down(piece->offset, PAGE_BYTES);
+             table->was_changed && at < end; at += PAGE_BYTES) {
             const Page *page = bdrv_pages_find(&table->pages, piece->file, at, 0);
 
             if (page != NULL) {
@@ -178,8 +179,7 @@ static int read_piece(BdrvTable *table, Piece *piece, uint8_t *buf)
     return rc;
 }
 
-/* Half of the budget may be dirty, so that the other half can become it while a flush has
- * the first in flight. */
+/* Half of the budget may be dirty: a flush may have the other half in flight. */
 static int has_room(const BdrvTable *table, const Piece *piece)
 {
     size_t added = 0;
@@ -327,6 +327,7 @@ static void zero_pages(BdrvTable *table, BlockDriverState *file, int64_t bytes, 
 
     pthread_rwlock_wrlock(&table->pages.lock);
     table->pages.epoch++;
+    table->was_changed = 1;
     for (int64_t at = bdrv_round_down(offset, PAGE_BYTES); at < end; at += PAGE_BYTES) {
         Page *page = bdrv_pages_find(&table->pages, file, at, 0);
 
