@@ -96,10 +96,17 @@ sha256()
     sha256sum "$1" | cut -d ' ' -f 1
 }
 
-# noise BYTES SEED: bytes that do not compress, the same ones every time.
+# noise BYTES SEED: bytes that do not compress, the same ones every time: the upper 24 bits
+# of a well-known generator's 31.
 noise()
 {
-    seq "$2" "$(($2 + $1))" | gzip -n | head -c "$1"
+    awk -v bytes="$1" -v seed="$2" 'BEGIN {
+        x = seed % 2147483646 + 1
+        for (n = 0; n < bytes; n += 3) {
+            x = x * 16807 % 2147483647
+            printf "%06X", int(x / 128)
+        }
+    }' | basenc --base16 -d | head -c "$1"
 }
 
 # put FILE OFFSET: writes stdin into the file there.
