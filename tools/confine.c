@@ -51,19 +51,26 @@ static void add_archives(Confinement *c, const char *filename)
     }
 }
 
-/* A link that leads to nothing will lead to what is made there. */
+/* Where a link leads to: all else is in the directory that it is named in.  One that leads
+ * to nothing will lead to what is made there. */
 static void add_target_of(Confinement *c, const char *filename, ConfineAccess access)
 {
-    char *target = realpath(filename, NULL);
     struct stat st;
+    char *target;
 
+    if (lstat(filename, &st) < 0) {
+        add_archives(c, filename);
+        return;
+    }
+    if (!S_ISLNK(st.st_mode)) {
+        return;
+    }
+    target = realpath(filename, NULL);
     if (target != NULL) {
         add_directory_of(c, target, access);
         free(target);
-    } else if (lstat(filename, &st) == 0) {
-        c->incomplete = 1;
     } else {
-        add_archives(c, filename);
+        c->incomplete = 1;
     }
 }
 
