@@ -139,8 +139,24 @@ static int was_interrupted(const VmdkExtent *extent, const VmdkCowdHeader *heade
     };
 
     return extent == &extent->image->extents[extent->image->extent_count - 1] &&
-           line < header->capacity_sectors && entries_for(header, line) == header->gd_entries &&
-           !vmdk_check_holds_beyond(&map, line * BDRV_SECTOR_SIZE);
+           line < header->capacity_sectors &&
+           (header->unclean_shutdown != 0 ||
+            (entries_for(header, line) == header->gd_entries &&
+             !vmdk_check_holds_beyond(&map, line * BDRV_SECTOR_SIZE)));
+}
+
+/* With the directory that goes with it. */
+static int set_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *header, int64_t line)
+{
+    const int64_t wanted = entries_for(header, line);
+    int ret = c->mend_all ? write_field(c, extent, (uint32_t)line, CAPACITY_OFFSET) : 0;
+
+    header->capacity_sectors = (uint32_t)line;
+    if (ret == 0 && header->gd_entries > wanted) {
+        header->gd_entries = (uint32_t)wanted;
+        ret = c->mend_all ? write_field(c, extent, header->gd_entries, ENTRIES_OFFSET) : 0;
+    }
+    return ret;
 }
 
 static int check_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *header)
@@ -162,8 +178,7 @@ static int check_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *head
     vmdk_found(c, &finding, "%s: the descriptor gives the extent %" PRId64 " sectors, its header "
                "%" PRId64, vmdk_check_name(extent), line, capacity);
     if (in_header) {
-        header->capacity_sectors = (uint32_t)line;
-        return c->mend_all ? write_field(c, extent, (uint32_t)line, CAPACITY_OFFSET) : 0;
+        return set_capacity(c, extent, header, line);
     }
     return alone && c->mend_all ? vmdk_mend_line(c, extent, capacity) : 0;
 }

@@ -308,6 +308,11 @@ static int cowd_make_empty(VmdkExtent *extent)
     return ret < 0 ? ret : bdrv_table_flush(extent->image->table);
 }
 
+static int cowd_mark(VmdkExtent *extent)
+{
+    return mark_unclean(cowd_of(extent));
+}
+
 static int cowd_resize(VmdkExtent *extent, int64_t length)
 {
     Cowd *cowd = cowd_of(extent);
@@ -347,6 +352,7 @@ const VmdkExtentOps vmdk_cowd_extent = {
     .discard = cowd_discard,
     .is_allocated = cowd_is_allocated,
     .make_empty = cowd_make_empty,
+    .mark = cowd_mark,
     .resize = cowd_resize,
     .settle = cowd_settle,
     .close = cowd_close,

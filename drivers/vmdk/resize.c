@@ -9,7 +9,11 @@
  * change cuts off.
  *
  *     grow:    last file longer, new files  ─▶  descriptor
- *     shrink:  descriptor  ─▶  last file shorter, files removed
+ *     shrink:  last file marked  ─▶  descriptor  ─▶  last file shorter, files removed
+ *
+ * The mark (that the file was not closed properly) tells a repair that it is the
+ * descriptor which is right: that the file holds more may also be the remains of a
+ * disk whose text was damaged.
  *
  * A split disk grows by extents of the size of its first.  While it lasts, all
  * other requests wait (image->gate).
@@ -393,6 +397,23 @@ static void remove_dropped(const Resize *r)
     }
 }
 
+/* Durable before the descriptor changes. */
+static int mark_last(const Resize *r)
+{
+    VmdkExtent *last = &r->image->extents[r->kept - 1];
+    int ret = vmdk_extent_enter(last);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (last->ops->mark) {
+        ret = last->ops->mark(last);
+        ret = ret < 0 ? ret : bdrv_flush(last->file);
+    }
+    vmdk_extent_leave(last);
+    return ret;
+}
+
 static int shrink(Resize *r, int64_t length)
 {
     const Vmdk *image = r->image;
@@ -403,9 +424,12 @@ static int shrink(Resize *r, int64_t length)
         r->kept--;
     }
     r->last_length = length - image->extents[r->kept - 1].start;
-    ret = r->last_length < image->extents[r->kept - 1].length
-              ? check_extent(&image->extents[r->kept - 1])
-              : 0;
+    if (r->last_length < image->extents[r->kept - 1].length) {
+        ret = check_extent(&image->extents[r->kept - 1]);
+        ret = ret < 0 ? ret : mark_last(r);
+    } else {
+        ret = 0;
+    }
     if (ret == 0) {
         ret = set_last(r);
     }

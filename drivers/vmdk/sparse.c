@@ -404,6 +404,11 @@ static int sparse_make_empty(VmdkExtent *extent)
     return ret < 0 ? ret : vmdk_map_empty(&sparse->map, VMDK_KEEP_TABLES);
 }
 
+static int sparse_mark(VmdkExtent *extent)
+{
+    return mark_unclean(sparse_of(extent));
+}
+
 static int sparse_resize(VmdkExtent *extent, int64_t length)
 {
     Sparse *sparse = sparse_of(extent);
@@ -446,6 +451,7 @@ const VmdkExtentOps vmdk_sparse_extent = {
     .discard = sparse_discard,
     .is_allocated = sparse_is_allocated,
     .make_empty = sparse_make_empty,
+    .mark = sparse_mark,
     .resize = sparse_resize,
     .settle = sparse_settle,
     .close = sparse_close,

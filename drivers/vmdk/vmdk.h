@@ -102,6 +102,9 @@ struct VmdkExtentOps {
     /* Drops everything allocated, durably.  Nobody uses the extent meanwhile.
      * NULL: the kind always holds all of its range. */
     int (*make_empty)(VmdkExtent *extent);
+    /* Marks the file as one that was not closed properly, until it is settled.  Nobody uses
+     * the extent meanwhile.  NULL: the kind has no such mark. */
+    int (*mark)(VmdkExtent *extent);
     /* Makes the file hold length bytes; what was not there before reads as zeros,
      * what lies beyond is dropped.  Afterwards the extent is closed and opened
      * again.  Nobody uses it meanwhile.  NULL: -ENOTSUP. */
