@@ -218,16 +218,16 @@ END_TEST
 /* A disk of nearly 8 EiB: no level may overflow, and it must take no time. */
 START_TEST(empty_disk_of_any_size_has_a_tree_at_once)
 {
-    static const char *const sizes[] = { "1T", "64P", "7E", "0x7fffffffffffffff" };
+    static const int64_t sizes[] = { INT64_C(1) << 40, INT64_C(1) << 56, INT64_C(7) << 60,
+                                     INT64_MAX };
     const BdrvHashOptions options = tree();
     char size[64];
     BdrvOpenOptions open = { .struct_size = sizeof open, .flags = BDRV_O_RDWR,
                              .options = size };
-    BlockDriverState *disk, *memory;
-    for (size_t i = 0; i < 4; i++) {
-        snprintf(size, sizeof size, "size=%s", sizes[i]);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        BlockDriverState *disk, *memory = image_memory(sizes[i]);
+        snprintf(size, sizeof size, "size=%lld", (long long)sizes[i]);
         assert_ok(bdrv_open(&disk, "", "null", &open));
-        assert_ok(bdrv_open(&memory, "", "mem", &open));
         assert_equal(hash(disk, &options), hash(memory, &options));
         assert_ok(bdrv_pwrite(memory, "x", 1, bdrv_getlength(memory) - 1));
         assert_different(hash(disk, &options), hash(memory, &options));
@@ -253,12 +253,8 @@ static BdrvHashRecord *record_of(BlockDriverState *disk)
  * of the length that the header promises. */
 static void assert_found(int64_t length, int64_t at, int64_t promised)
 {
-    char size[64];
-    BdrvOpenOptions open = { .struct_size = sizeof open, .flags = BDRV_O_RDWR, .options = size };
-    BlockDriverState *disk;
+    BlockDriverState *disk = image_memory(length);
     int64_t offset = -1, bytes = -1;
-    snprintf(size, sizeof size, "size=%lld", (long long)length);
-    assert_ok(bdrv_open(&disk, "", "mem", &open));
     assert_ok(pattern_write(disk, 0, bdrv_min(length, 3 * MIB), 1));
     BdrvHashRecord *before = record_of(disk);
     BdrvHashRecord *same = record_of(disk);

@@ -246,29 +246,21 @@ writes()
 
 grain_step=$(scattered_step $((write_mib << 20)) 65536)
 
-if row write-4k "sequential 4 KiB writes, fresh image"; then
-    writes 4096 4096 $((write_mib * 256))
-    want wall qemu-img 0.12
+# write_row NAME TITLE BYTES STEP REQUESTS MOST
+write_row()
+{
+    row "$1" "$2" || return 0
+    writes "$3" "$4" "$5"
+    want wall qemu-img "$6"
     race
-fi
+}
 
-if row write-4k-random "random 4 KiB writes, each a new grain"; then
-    writes 4096 "$grain_step" $((write_mib * 16))
-    want wall qemu-img 0.05
-    race
-fi
-
-if row write-64k "sequential 64 KiB writes, fresh image"; then
-    writes 65536 65536 $((write_mib * 16))
-    want wall qemu-img 0.06
-    race
-fi
-
-if row write-64k-random "random 64 KiB writes, fresh image"; then
-    writes 65536 "$grain_step" $((write_mib * 16))
-    want wall qemu-img 0.06
-    race
-fi
+write_row write-4k "sequential 4 KiB writes, fresh image" 4096 4096 $((write_mib * 256)) 0.12
+write_row write-4k-random "random 4 KiB writes, each a new grain" 4096 "$grain_step" \
+    $((write_mib * 16)) 0.05
+write_row write-64k "sequential 64 KiB writes, fresh image" 65536 65536 $((write_mib * 16)) 0.06
+write_row write-64k-random "random 64 KiB writes, fresh image" 65536 "$grain_step" \
+    $((write_mib * 16)) 0.06
 
 # ------------------------------------------------------------------ metadata
 

@@ -106,7 +106,10 @@ while read -r line; do
 done <pipe
 status=0
 wait $pid || status=$?
-[ "$status" -ne 0 ] || skip "this machine verifies too fast to be interrupted"
+if [ ! -s message ]; then
+    same_file x.raw y.raw # it was done before the signal came
+    skip "this machine verifies too fast to be interrupted"
+fi
 equal "status" "$status" 130
 equal "message" "$(cat message)" "img-convert: stopped, y.raw was not written"
 [ ! -e y.raw ] || fail "y.raw is there"
