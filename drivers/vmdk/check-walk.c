@@ -186,13 +186,14 @@ static int64_t first_block(const VmdkStreamCheck *s)
 {
     const VmdkHeader *h = &s->header;
     const uint64_t front = h->descriptor_sector + h->descriptor_sectors;
+    const uint64_t end = (uint64_t)s->size / BDRV_SECTOR_SIZE;
+    const uint64_t first = front < VMDK_STREAM_OVERHEAD_SECTORS ? VMDK_STREAM_OVERHEAD_SECTORS
+                           : front < end                        ? front
+                                                                : end;
 
-    if (h->overhead_sectors > 0 &&
-        h->overhead_sectors < (uint64_t)s->size / BDRV_SECTOR_SIZE) {
-        return (int64_t)h->overhead_sectors * BDRV_SECTOR_SIZE;
-    }
-    return (int64_t)(front < VMDK_STREAM_OVERHEAD_SECTORS ? VMDK_STREAM_OVERHEAD_SECTORS
-                                                          : front) * BDRV_SECTOR_SIZE;
+    return (int64_t)(h->overhead_sectors > 0 && h->overhead_sectors < end ? h->overhead_sectors
+                                                                           : first) *
+           BDRV_SECTOR_SIZE;
 }
 
 static void report_cut(VmdkStreamCheck *s, const VmdkBlock *block)

@@ -313,11 +313,24 @@ static int cowd_mark(VmdkExtent *extent)
     return mark_unclean(cowd_of(extent));
 }
 
+/* One COWD file has no descriptor that said the new length already (resize.c). */
+static int shorten_alone(Cowd *cowd, int64_t length)
+{
+    const VmdkExtent *extent = cowd->extent;
+
+    return extent->image->descriptor.text || length >= extent->length
+               ? 0
+               : vmdk_cowd_shorten(&cowd->map, &cowd->header, length);
+}
+
 static int cowd_resize(VmdkExtent *extent, int64_t length)
 {
     Cowd *cowd = cowd_of(extent);
     int ret = mark_unclean(cowd);
 
+    if (ret == 0) {
+        ret = shorten_alone(cowd, length);
+    }
     if (ret == 0) {
         ret = vmdk_map_cut(&cowd->map, length);
     }

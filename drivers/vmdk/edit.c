@@ -81,11 +81,34 @@ static int add_line(char **text, size_t at, const char *key, const char *rest)
     return ret;
 }
 
+/* All lines of the key: those of one that is there twice must go on saying the same. */
+static int set_lines(char **text, const char *key, const char *value)
+{
+    size_t at = 0;
+    int ret = 0;
+
+    while (ret == 0) {
+        VmdkSlice rest = whole(*text + at), line, found_key, found;
+        size_t start;
+
+        if (!vmdk_slice_line(&rest, &line)) {
+            return 0;
+        }
+        if (!vmdk_slice_option(line, &found_key, &found) || !vmdk_slice_is(found_key, key)) {
+            at = (size_t)(rest.start - *text);
+            continue;
+        }
+        start = (size_t)(found.start - *text);
+        at = (size_t)(rest.start - *text) - found.length + strlen(value);
+        ret = vmdk_text_splice(text, start, start + found.length, whole(value));
+    }
+    return ret;
+}
+
 /* rest: all of the line behind the key, if it is new. */
 static int set_option(char **text, const char *key, const char *value, const char *rest)
 {
     VmdkSlice found;
-    size_t start;
 
     if (!vmdk_option_find(*text, key, &found)) {
         return add_line(text,
@@ -93,8 +116,7 @@ static int set_option(char **text, const char *key, const char *value, const cha
                                                               : header_end(*text),
                         key, rest);
     }
-    start = (size_t)(found.start - *text);
-    return vmdk_text_splice(text, start, start + found.length, whole(value));
+    return set_lines(text, key, value);
 }
 
 int vmdk_option_set(char **text, const char *key, const char *value)

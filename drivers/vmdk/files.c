@@ -239,6 +239,25 @@ static int make_room(VmdkFiles *files)
 
 /* ---------------------------------------------------------- enter and leave */
 
+/* The process may have room for fewer files than the limit: then that is the limit. */
+static int open_in_time(VmdkExtent *extent)
+{
+    VmdkFiles *files = &extent->image->files;
+    int ret = open_extent(extent), closed = 1;
+
+    while (ret == -EMFILE && closed) {
+        const size_t before = files->open_count;
+        const int error = close_one(files, &closed);
+
+        if (error < 0 || !closed) {
+            return error < 0 ? error : ret;
+        }
+        files->open_limit = before > 1 ? before - 1 : 1;
+        ret = open_extent(extent);
+    }
+    return ret;
+}
+
 static int enter_slowly(VmdkExtent *extent)
 {
     VmdkFiles *files = &extent->image->files;
@@ -248,7 +267,7 @@ static int enter_slowly(VmdkExtent *extent)
     if (atomic_load(&extent->users) == CLOSED) {
         ret = make_room(files);
         if (ret == 0) {
-            ret = open_extent(extent);
+            ret = open_in_time(extent);
         }
         if (ret == 0) {
             atomic_store(&extent->users, 1);
@@ -430,6 +449,14 @@ static int check_aliases(const Vmdk *image)
     return 0;
 }
 
+/* The process has no room for all of them: some will do, and some is left to others. */
+static int live_with_fewer(VmdkFiles *files)
+{
+    files->partial = 1;
+    files->open_limit = files->open_count - files->open_count / 4;
+    return make_room(files);
+}
+
 int vmdk_files_open(Vmdk *image, BlockDriverState *own_file)
 {
     VmdkFiles *files = &image->files;
@@ -446,6 +473,8 @@ int vmdk_files_open(Vmdk *image, BlockDriverState *own_file)
             ret = open_extent(extent);
             if (ret == 0) {
                 atomic_store(&extent->users, 0);
+            } else if (ret == -EMFILE && files->open_count > 1) {
+                ret = live_with_fewer(files);
             }
         }
     }

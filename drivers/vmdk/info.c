@@ -207,14 +207,17 @@ int vmdk_get_geometry(BlockDriverState *bs, BdrvGeometry *geometry)
 {
     Vmdk *image = bdrv_state(bs);
     BlockDriverState *backing = bdrv_backing(bs);
-    int found, ret;
+    int has_text, found = 0, ret;
 
-    if (!image->descriptor.text) {
+    pthread_mutex_lock(&image->lock); /* the first write changes the descriptor */
+    has_text = image->descriptor.text != NULL;
+    if (has_text) {
+        found = read_geometry(image->descriptor.text, geometry);
+    }
+    pthread_mutex_unlock(&image->lock);
+    if (!has_text) {
         return read_cowd_geometry(bs, geometry);
     }
-    pthread_mutex_lock(&image->lock);
-    found = read_geometry(image->descriptor.text, geometry);
-    pthread_mutex_unlock(&image->lock);
     if (!found && backing) {
         ret = bdrv_get_geometry(backing, geometry);
         return ret < 0 || geometry->from_image ? ret : -ENOENT;

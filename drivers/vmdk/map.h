@@ -178,6 +178,9 @@ int vmdk_map_empty(VmdkMap *map, VmdkTables tables);
  * durable step by step, and the header's one sector decides.  The map is that of
  * the old ones, and is of no use afterwards. */
 int vmdk_sparse_resize(VmdkMap *map, int64_t length);
+/* Before vmdk_map_cut(), where nothing but the header says how long the disk is: makes
+ * it say so, durably.  What is cut off afterwards is behind the end in any case. */
+int vmdk_cowd_shorten(const VmdkMap *map, VmdkCowdHeader *header, int64_t length);
 int vmdk_cowd_resize(VmdkMap *map, VmdkCowdHeader *header, int64_t length);
 
 /* Makes the header of a hosted sparse extent, durably, one that allows grains of

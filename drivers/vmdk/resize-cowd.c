@@ -110,6 +110,21 @@ static int write_header(const VmdkMap *map, const VmdkCowdHeader *header)
     return ret < 0 ? ret : bdrv_table_flush(table_of(map));
 }
 
+int vmdk_cowd_shorten(const VmdkMap *map, VmdkCowdHeader *header, int64_t length)
+{
+    VmdkCowdHeader changed = *header;
+    int ret;
+
+    changed.capacity_sectors = (uint32_t)(length / BDRV_SECTOR_SIZE);
+    changed.gd_entries = (uint32_t)bdrv_div_up(length, map->grain * VMDK_COWD_GTES);
+    fit_geometry(&changed);
+    ret = write_header(map, &changed);
+    if (ret == 0) {
+        *header = changed;
+    }
+    return ret;
+}
+
 int vmdk_cowd_resize(VmdkMap *map, VmdkCowdHeader *header, int64_t length)
 {
     const int64_t entries = bdrv_div_up(length, map->grain * VMDK_COWD_GTES);

@@ -69,14 +69,19 @@ static int is_shared(const VmdkExtent *extent)
 /* What it can do is known of an extent that is open only. */
 static int check_kind(VmdkExtent *extent)
 {
-    int ret = vmdk_extent_enter(extent), possible;
+    int ret = vmdk_extent_enter(extent), possible, compressed;
 
     if (ret < 0) {
         return ret;
     }
     possible = extent->ops->resize && extent->line->kind != VMDK_VMFSRDM &&
                extent->line->kind != VMDK_VMFSRAW;
+    compressed = extent->compressed;
     vmdk_extent_leave(extent);
+    if (compressed) {
+        return bdrv_error(extent->image->bs, -ENOTSUP, "the length of a compressed disk cannot "
+                          "be changed: convert it to one that is not");
+    }
     return possible ? 0
                     : bdrv_error(extent->image->bs, -ENOTSUP, "the length of a disk that ends "
                                  "with an extent of type %s cannot be changed",

@@ -178,7 +178,7 @@ static int sparse_enter(void *opaque, int64_t offset, int64_t clusters, int64_t 
 
     return vmdk_map_enter(&sparse->map, offset, clusters,
                           (uint32_t)(file_offset / BDRV_SECTOR_SIZE),
-                          (uint32_t)sparse->header.grain_sectors);
+                          (uint32_t)(sparse->map.grain / BDRV_SECTOR_SIZE));
 }
 
 /* Not every program reads grains of zeros right, so they are only used where

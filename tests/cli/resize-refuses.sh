@@ -15,6 +15,8 @@ refused 1 '*-t*' img-resize -t none x.vmdk 5M
 same_file x.vmdk before
 img-create -q -f vmdk -b x.vmdk -F vmdk child.vmdk
 refused 1 '*has a parent*' img-resize child.vmdk +1M
+img-convert -O vmdk -o subformat=streamOptimized x.vmdk stream.vmdk
+refused 1 '*convert it*' img-resize stream.vmdk +1M
 quiet img-resize -q --shrink x.vmdk -1M
 equal "length" "$(img-io -c length x.vmdk)" "3 MiB"
 truncate -s 10000 x.raw

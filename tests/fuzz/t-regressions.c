@@ -70,6 +70,9 @@ static const Finding findings[] = {
       fuzz_check, "sparse-two-tables", 0, /* # Extent description: RW 256 SPARSE "more" */
       { { 624, 0x32205752 }, { 628, 0x53203635 }, { 632, 0x53524150 },
         { 636, 0x6d222045 }, { 640, 0x2265726f } } },
+    { "Where the blocks of a stream begin was reckoned from a descriptorOffset of nearly 2^63 sectors: "
+      "an overflow.",
+      fuzz_check, "stream-front", 0, { { 32, 0x7fffffff }, { 64, 0 } } },
 };
 
 static const FuzzSeed *find_seed(const char *name)

@@ -154,6 +154,30 @@ START_TEST(lines_that_are_not_known_are_kept)
 }
 END_TEST
 
+#define TWICE                                                                        \
+    "version=1\nCID=0badcafe\nparentCID=ffffffff\nCID=0badcafe\ncreateType=\"custom\"\n" \
+    "RW 8 FLAT \"a.img\" 0\nddb.adapterType = \"ide\"\n"
+
+/* Of two CID lines that agree a write changed one, and was refused because of the other. */
+START_TEST(a_line_that_is_there_twice_changes_in_both_places)
+{
+    char *path = host_path(directory, "twice.vmdk"), *data = host_path(directory, "a.img");
+    uint8_t zeros[4096] = {0};
+    BlockDriverState *disk;
+
+    host_write_file(data, zeros, sizeof zeros);
+    host_write_file(path, TWICE, strlen(TWICE));
+    disk = open_disk("twice.vmdk", BDRV_O_RDWR);
+    assert_ok(bdrv_pwrite(disk, "x", 1, 0));
+    assert_ok(bdrv_close(disk));
+    assert_text_lacks("twice.vmdk", "0badcafe");
+    assert_ok(amend("twice.vmdk", "cid=12345678"));
+    assert_text_has("twice.vmdk", "CID=12345678\nparentCID=ffffffff\nCID=12345678\n");
+    free(path);
+    free(data);
+}
+END_TEST
+
 START_TEST(a_long_hint_takes_several_sectors)
 {
     char hint[900], options[1000];
@@ -308,6 +332,7 @@ Suite *test_suite(void)
         a_create_type_can_be_another_name_of_the_same,
         the_hint_follows_a_parent_that_was_renamed,
         lines_that_are_not_known_are_kept,
+        a_line_that_is_there_twice_changes_in_both_places,
         a_long_hint_takes_several_sectors,
         NULL,
     };

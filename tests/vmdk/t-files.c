@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,6 +49,35 @@ static int open_descriptors(void)
 }
 
 /* ----------------------------------------------------------------- one thread */
+
+/* A disk of more extents than the process may open files could not be opened, or not be
+ * read to its end, although others could have been closed. */
+START_TEST(a_process_that_may_open_few_files_can_use_all_extents)
+{
+    static const char *const options[] = { "open_files=1000", "open_files=10" };
+    struct rlimit before, few;
+    BlockDriverState *disk;
+    const int lowest = dup(0);
+
+    create(_i);
+    close(lowest);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = (rlim_t)(lowest + 8);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    for (int o = 0; o < 2; o++) {
+        disk = place_open("d.vmdk", BDRV_O_RDWR, options[o]);
+        for (int i = 0; i < EXTENTS; i++) {
+            assert_ok(pattern_write(disk, i * EXTENT, 4096, 1));
+        }
+        for (int i = 0; i < EXTENTS; i++) {
+            assert_pattern(disk, i * EXTENT, 4096, 1);
+        }
+        assert_ok(bdrv_close(disk));
+    }
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+END_TEST
 
 START_TEST(what_is_written_to_extents_that_were_closed_is_there)
 {
@@ -346,6 +376,7 @@ Suite *test_suite(void)
     };
     const TTest *const for_kinds[] = {
         what_is_written_to_extents_that_were_closed_is_there,
+        a_process_that_may_open_few_files_can_use_all_extents,
         no_more_files_are_open_than_allowed,
         the_map_is_the_same_whether_all_are_open_or_not,
         a_missing_file_fails_the_open_or_the_request_that_needs_it,

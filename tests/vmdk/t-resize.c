@@ -332,7 +332,25 @@ static void discard_and_write(BlockDriverState *disk)
     assert_ok(pattern_write(disk, 3 * MIB / 4, 40 * 512, 1));
 }
 
-static void sweep(const char *options, SessionFn *session, int64_t kept)
+static void shrink(BlockDriverState *disk)
+{
+    assert_ok(bdrv_truncate(disk, MIB / 2 + 512));
+}
+
+/* With the old length, all of the old content. */
+static void examine_shrunk(void *opaque, Volume *volume, size_t cut, const char *where)
+{
+    BlockDriverState *disk = open_left(volume);
+    const int64_t length = bdrv_getlength(disk);
+
+    ck_assert_msg(length == SMALL || length == MIB / 2 + 512, "%s: %" PRId64 " bytes", where,
+                  length);
+    assert_pattern(disk, 0, length, 1);
+    assert_ok(bdrv_close(disk));
+    examine(opaque, volume, cut, where);
+}
+
+static void sweep(const char *options, SessionFn *session, PowercutExamine *look, int64_t kept)
 {
     BdrvCreateOptions create = {
         .struct_size = sizeof create, .size = SMALL, .options = options};
@@ -351,26 +369,33 @@ static void sweep(const char *options, SessionFn *session, int64_t kept)
     session(disk);
     assert_ok(bdrv_close(disk));
     powercut_end(&powercut);
-    powercut_try_all(&powercut, LOSSES, &seed, examine, &kept);
+    powercut_try_all(&powercut, LOSSES, &seed, look, &kept);
     powercut_free(&powercut);
     volume_free(volume);
 }
 
 START_TEST(power_loss_while_growing_loses_nothing)
 {
-    sweep(kinds[_i], grow_twice, SMALL);
+    sweep(kinds[_i], grow_twice, examine, SMALL);
 }
 END_TEST
 
 START_TEST(power_loss_while_shrinking_loses_only_what_is_cut_off)
 {
-    sweep(kinds[_i], shrink_and_grow, MIB / 2 + 512);
+    sweep(kinds[_i], shrink_and_grow, examine, MIB / 2 + 512);
+}
+END_TEST
+
+/* A COWD file lost what was behind its new end before it had that end. */
+START_TEST(power_loss_while_shrinking_leaves_the_old_disk_or_the_new_one)
+{
+    sweep(kinds[_i], shrink, examine_shrunk, MIB / 2 + 512);
 }
 END_TEST
 
 START_TEST(power_loss_around_a_discard_shows_nothing_foreign)
 {
-    sweep(kinds[_i], discard_and_write, MIB / 2);
+    sweep(kinds[_i], discard_and_write, examine, MIB / 2);
 }
 END_TEST
 
@@ -546,6 +571,8 @@ Suite *test_suite(void)
     tcase_add_loop_test(tcase, requests_of_other_threads_go_on_while_it_changes, 0, KINDS);
     tcase_add_loop_test(tcase, power_loss_while_growing_loses_nothing, 0, KINDS);
     tcase_add_loop_test(tcase, power_loss_while_shrinking_loses_only_what_is_cut_off, 0,
+                        KINDS);
+    tcase_add_loop_test(tcase, power_loss_while_shrinking_leaves_the_old_disk_or_the_new_one, 0,
                         KINDS);
     tcase_add_loop_test(tcase, power_loss_around_a_discard_shows_nothing_foreign, 0,
                         KINDS);
