@@ -28,8 +28,10 @@
  *   cannot do with -ENOTSUP.  All other errors come from the image (-EINVAL:
  *   malformed; -EIO: unreadable) or from the host (its own errno).
  * - After any failure bdrv_errmsg() says in one line what went wrong where.
- * - One handle may be used from many threads at once, except for bdrv_close(),
- *   which must be the last call, and bdrv_commit().  Different handles share nothing.  Requests
+ * - One handle may be used from many threads at once.  Five calls want it for
+ *   themselves: bdrv_close(), which must be the last one, bdrv_commit(), bdrv_rebase(),
+ *   bdrv_amend() and bdrv_check(); with another call on the handle beside them, writes
+ *   get lost or the program crashes.  Different handles share nothing.  Requests
  *   that overlap in time and in range happen in an undefined order, as on a
  *   real disk; a read never sees bytes that belong to another part of the disk.
  * - The library never prints, exits, aborts on bad input, reads the

@@ -230,12 +230,20 @@ static int is_place(const VmdkCheckMap *map, int64_t grain, uint32_t entry)
     return 0;
 }
 
-/* Do both sets say so, or is the one that does the only one that can be right? */
+/* Readers followed a table that is blank, and no other one. */
+static int was_blank(const VmdkCheckMap *map, int64_t grain)
+{
+    return !map->followed || map->followed[grain / map->gtes] == 0;
+}
+
+/* Do both sets say so, or is the one that does the only one that can be right?  A grain of
+ * zeros that only the copy of a blank table has was entered there first. */
 static int is_certain(const VmdkCheckMap *map, int64_t grain, const Pair *pair,
                       const Decision *decision)
 {
     if (!is_place(map, grain, decision->entry)) {
-        return pair->entry == pair->copy;
+        return pair->entry == pair->copy ||
+               (pair->copy == 0 && decision->entry == ENTRY_ZEROED && was_blank(map, grain));
     }
     if (decision->copy) {
         return 0;

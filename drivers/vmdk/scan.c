@@ -219,7 +219,8 @@ static int scan_run(Scan *scan, int64_t first, int64_t *count)
 static int scan_all(Scan *scan)
 {
     const VmdkMap *map = scan->map;
-    const int64_t seen_bytes = map->space->file_size / scan->unit / 8 + 1;
+    /* The last grain may begin in the file and, when it counts as a whole, end a grain later. */
+    const int64_t seen_bytes = (map->space->file_size + map->grain) / scan->unit / 8 + 1;
     int64_t count;
     int ret = 0;
 

@@ -383,7 +383,7 @@ static int writer_open(VmdkExtent *extent)
     ret = open_parts(writer);
     if (ret == 0) {
         bdrv_set_packing(extent->image->bs, writer->grain, packed_room(writer->grain));
-        extent->image->keeps_cid = 1;
+        extent->image->keeps_cid = writer->output.is_forward; /* its descriptor is gone */
     }
     /* A pipe wants its end also if nothing is written. */
     return ret == 0 && writer->output.is_forward ? vmdk_session_begin(extent->image) : ret;

@@ -203,7 +203,7 @@ static int write_extents(Vmdk *image, const void *buf, size_t bytes, int64_t off
 {
     const int64_t end = offset + (int64_t)bytes;
     const uint8_t *from = buf;
-    int ret = vmdk_session_begin(image);
+    int ret = 0;
 
     while (ret == 0 && offset < end) {
         VmdkExtent *extent = find_extent(image, offset);
@@ -211,7 +211,9 @@ static int write_extents(Vmdk *image, const void *buf, size_t bytes, int64_t off
 
         ret = enter_to_write(extent, offset);
         if (ret == 0) {
-            ret = extent->ops->write(extent, from, (size_t)now, offset - extent->start);
+            ret = vmdk_session_begin(image);
+            ret = ret < 0 ? ret
+                          : extent->ops->write(extent, from, (size_t)now, offset - extent->start);
             vmdk_extent_leave(extent);
         }
         from += now;
@@ -227,29 +229,37 @@ static int vmdk_write(BlockDriverState *bs, const void *buf, size_t bytes, int64
     return ret < 0 ? ret : leave(bs, write_extents(bdrv_state(bs), buf, bytes, offset));
 }
 
-/* What the extents do with a range that gets no bytes from memory. */
+/* What the extents do with a range that gets no bytes from memory.  The session begins
+ * when nothing speaks against it: what is refused must not take a new CID, which disowns
+ * children. */
 typedef int RangeFn(VmdkExtent *extent, int64_t offset, int64_t bytes, const void *opaque);
 
 static int write_zeroes_to(VmdkExtent *extent, int64_t offset, int64_t bytes, const void *opaque)
 {
+    const int ret = vmdk_session_begin(extent->image);
+
     (void)opaque;
-    return extent->ops->write_zeroes(extent, offset, bytes);
+    return ret < 0 ? ret : extent->ops->write_zeroes(extent, offset, bytes);
 }
 
 static int discard_in(VmdkExtent *extent, int64_t offset, int64_t bytes, const void *opaque)
 {
+    int ret;
+
     (void)opaque;
-    return extent->ops->discard
-               ? extent->ops->discard(extent, offset, bytes)
-               : bdrv_error(vmdk_extent_node(extent), -ENOTSUP, "nothing can be discarded in "
-                            "extents of this kind");
+    if (!extent->ops->discard) {
+        return bdrv_error(vmdk_extent_node(extent), -ENOTSUP, "nothing can be discarded in "
+                          "extents of this kind");
+    }
+    ret = vmdk_session_begin(extent->image);
+    return ret < 0 ? ret : extent->ops->discard(extent, offset, bytes);
 }
 
 static int change_extents(Vmdk *image, int64_t offset, int64_t bytes, RangeFn *change,
                           const void *opaque)
 {
     const int64_t end = offset + bytes;
-    int ret = vmdk_session_begin(image);
+    int ret = 0;
 
     while (ret == 0 && offset < end) {
         VmdkExtent *extent = find_extent(image, offset);
@@ -283,7 +293,9 @@ static int vmdk_discard(BlockDriverState *bs, int64_t offset, int64_t bytes)
 
 static int move_into(VmdkExtent *extent, int64_t offset, int64_t bytes, const void *opaque)
 {
-    return extent->ops->move_range(extent, offset, bytes, opaque);
+    const int ret = vmdk_session_begin(extent->image);
+
+    return ret < 0 ? ret : extent->ops->move_range(extent, offset, bytes, opaque);
 }
 
 static int check_movable_into(VmdkExtent *extent)

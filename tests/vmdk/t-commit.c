@@ -266,6 +266,36 @@ START_TEST(a_parent_in_storage_of_the_callers_is_no_file_of_the_host)
 }
 END_TEST
 
+/* A stream of a disk of zeros kept its CID when it was written, so that the other children
+ * took its new content for what they had been made from. */
+START_TEST(an_empty_stream_that_is_written_is_changed)
+{
+    BlockDriverState *disk;
+
+    create_disk("parent.vmdk", NULL, "subformat=streamOptimized", DISK);
+    create_disk("child.vmdk", "parent.vmdk", NULL, 0);
+    disk = open_disk("parent.vmdk", BDRV_O_RDWR);
+    assert_ok(pattern_write(disk, 0, 65536, 1));
+    assert_ok(bdrv_close(disk));
+    ck_assert_int_lt(try_open_disk("child.vmdk", 0, NULL, &disk), 0);
+}
+END_TEST
+
+/* A change that was refused had taken a new CID, and the children did not open. */
+START_TEST(what_is_refused_disowns_no_children)
+{
+    BlockDriverState *disk;
+
+    create_disk("parent.vmdk", NULL, "subformat=seSparse,sesparse_unverified=on", DISK);
+    create_disk("child.vmdk", "parent.vmdk", NULL, 0);
+    disk = open_disk("parent.vmdk", BDRV_O_RDWR);
+    ck_assert_int_eq(bdrv_discard(disk, 0, 65536), -ENOTSUP);
+    assert_ok(bdrv_close(disk));
+    disk = open_disk("child.vmdk", 0);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -274,6 +304,8 @@ Suite *test_suite(void)
         another_child_of_the_parent_is_invalid_afterwards,
         nothing_is_written_to_a_file_that_took_the_parents_name,
         a_child_of_the_committed_link_stays_valid,
+        an_empty_stream_that_is_written_is_changed,
+        what_is_refused_disowns_no_children,
         without_a_parent_it_is_refused,
         a_parent_that_somebody_writes_is_busy,
         a_parent_in_storage_of_the_callers_is_no_file_of_the_host,

@@ -113,6 +113,52 @@ START_TEST(the_files_become_shorter_too)
 }
 END_TEST
 
+/* A disk of a grain of 1 MiB and a sector, as VMware would not lay it out: grains at no
+ * multiple of their size, and the file ends with the sector. */
+static void build_partial_grain_at_the_end(void)
+{
+    const int64_t grain = MIB, size = grain + SECTOR;
+    char *path = host_path(directory, "a.vmdk");
+    size_t was;
+    uint8_t *bytes;
+    int64_t first;
+
+    create_disk("a.vmdk", NULL, "grain_size=1M", size);
+    bytes = host_read_file(path, &was);
+    first = (int64_t)bdrv_load_le64(bytes + AT_OVERHEAD) * SECTOR + SECTOR;
+    bytes = realloc(bytes, (size_t)(first + size));
+    ck_assert_ptr_nonnull(bytes);
+    memset(bytes + first - SECTOR, 0, SECTOR);
+    pattern_fill(bytes + first, (size_t)size, 0, 1);
+    for (int at = AT_RGD; at <= AT_GD; at += AT_GD - AT_RGD) {
+        const size_t gd = (size_t)bdrv_load_le64(bytes + at) * SECTOR;
+        uint8_t *gt = bytes + (size_t)bdrv_load_le32(bytes + gd) * SECTOR;
+
+        bdrv_store_le32(gt, (uint32_t)(first / SECTOR));
+        bdrv_store_le32(gt + 4, (uint32_t)((first + grain) / SECTOR));
+    }
+    host_write_file(path, bytes, (size_t)(first + size));
+    free(bytes);
+    free(path);
+}
+
+/* Where the whole of the last grain will be was marked in bits for what the file has:
+ * behind their end. */
+START_TEST(a_partial_grain_at_the_end_of_the_file_can_grow)
+{
+    const int64_t size = MIB + SECTOR;
+    BlockDriverState *disk;
+
+    build_partial_grain_at_the_end();
+    assert_sound("a.vmdk", 0);
+    resize("a.vmdk", size + 4 * MIB);
+    disk = open_disk("a.vmdk", 0);
+    assert_pattern(disk, 0, size, 1);
+    assert_pattern(disk, size, 4 * MIB, PATTERN_ZEROS);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
 START_TEST(tables_stay_where_vmware_computes_them)
 {
     char *path = host_path(directory, "a.vmdk");
@@ -549,6 +595,7 @@ Suite *test_suite(void)
 {
     const TTest *const tests[] = {
         the_files_become_shorter_too,
+        a_partial_grain_at_the_end_of_the_file_can_grow,
         tables_stay_where_vmware_computes_them,
         line_geometry_and_other_lines_are_right,
         a_split_disk_gets_and_loses_files,

@@ -42,9 +42,13 @@ static BlockDriverState *convert(BlockDriverState *source, const char *options, 
 {
     BdrvConvertOptions how = {
         .struct_size = sizeof how, .threads = threads, .flags = flags};
+    /* Or else the first write makes the CID another one, by chance. */
+    BdrvOpenOptions open = {
+        .struct_size = sizeof open, .flags = BDRV_O_RDWR, .options = "cid=1234abcd"};
     BlockDriverState *memory = create(bdrv_getlength(source), options);
-    BlockDriverState *disk = open_memory(memory, BDRV_O_RDWR);
+    BlockDriverState *disk;
 
+    assert_ok(bdrv_open_node(&disk, memory, "vmdk", &open));
     assert_ok(bdrv_convert(source, disk, &how));
     assert_ok(bdrv_close(disk));
     return memory;
