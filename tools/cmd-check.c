@@ -477,10 +477,11 @@ const Tool tool_check = {
     .name = "check",
     .help = "Finds damage in an image, and mends it",
     .operands = "FILE",
-    .details = "Exit status: 0 nothing is wrong, 1 the check could not be completed,\n"
-               "2 there are corruptions, 3 there are only leaks, 63 the format has nothing\n"
-               "to check.  After a repair: what is still there.  With --for: 0 it would be\n"
-               "taken, 2 it would be refused.\n",
+    .details = "Exit status: 0 nothing is wrong, but records may disagree (mismatches),\n"
+               "1 the check could not be completed, 2 there are corruptions,\n"
+               "3 there are leaks, no corruptions, 63 the format has nothing to check.\n"
+               "After a repair: what is still there.  With --for: 0 it would be taken,\n"
+               "2 it would be refused.\n",
     .print_more = profiles_print,
     .options = check_options,
     .least_operands = 1,

@@ -219,7 +219,6 @@ static int convert_run(void *opaque, int count, char **operands)
     }
     if (result == 0) {
         interrupt_catch();
-        interrupt_answer();
         result = convert(request, count, operands);
     }
     if (result == 0) {

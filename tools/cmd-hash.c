@@ -189,7 +189,6 @@ static int hash_run(void *opaque, int count, char **operands)
         return HASH_FAILED;
     }
     interrupt_catch();
-    interrupt_answer();
     request->alone = count == 1;
     confine_before(&request->how, count, operands);
     json_begin(&json, stdout);

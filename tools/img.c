@@ -68,11 +68,25 @@ static int finish_output(int status)
     return status;
 }
 
+static int has_progress(const Tool *tool)
+{
+    const ToolOption *option = tool->options;
+
+    while (option->help != NULL && option->letter != TOOL_PROGRESS_FD) {
+        option++;
+    }
+    return option->help != NULL;
+}
+
+/* Whoever asks how far a command is may do so before it knows: that must not end it. */
 static int run_tool(const Tool *tool, int argc, char **argv)
 {
     void *request = calloc(1, tool->request_size);
     int status = tool->usage_status;
 
+    if (has_progress(tool)) {
+        interrupt_answer();
+    }
     if (request == NULL) {
         tool_error("%s", strerror(ENOMEM));
     } else {

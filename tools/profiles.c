@@ -235,7 +235,7 @@ static void check_kind(const Profile *profile, const char *format, const char *v
     }
 }
 
-/* What nothing less than a new image mends. */
+/* What nothing less than a new image mends.  Of a disk of no bytes none can be made. */
 static void mend_the_rest(const Profile *profile, const char *filename, Rules *rules)
 {
     char quoted[RULE_TEXT_MAX / 2];
@@ -305,7 +305,9 @@ static void check_image(const Profile *profile, BlockDriverState *bs, const char
         rules_broken(rules, "adapter", "its ddb.adapterType is %s; %s is wanted, for the SCSI "
                      "controller that an OVF has", seen.adapter, profile->adapter);
     }
-    mend_the_rest(profile, filename, rules);
+    if (bdrv_getlength(bs) > 0) {
+        mend_the_rest(profile, filename, rules);
+    }
     check_disk(profile, bs, filename, rules);
     if (strcmp(seen.variant, "streamOptimized") != 0) {
         check_damage(bs, filename, rules);

@@ -195,7 +195,6 @@ static void update_rate(Progress *progress, int64_t now)
 void progress_begin(Progress *progress, const ProgressHow *how, const char *phase,
                     int64_t total)
 {
-    interrupt_answer();
     *progress = (Progress){.phase = phase, .out = how->to_stderr ? stderr : stdout};
     progress->enabled = how->wanted;
     progress->json = how->json;

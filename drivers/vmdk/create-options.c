@@ -75,7 +75,8 @@ const BdrvOption vmdk_create_options[] = {
     {.name = "partitions",
      .type = BDRV_OPTION_STRING,
      .help = "of partitionedDevice: the numbers of the partitions that the disk shows, with + "
-             "between them; the others read as zeros, and what lies between is copied"},
+             "between them; the others read as zeros; of what lies between, the first and last 2048 "
+             "sectors are copied, and the rest reads as zeros"},
     {.name = "extents",
      .type = BDRV_OPTION_STRING,
      .help = "of custom: the extent lines of the descriptor, with ; between them, as in RW "

@@ -38,6 +38,13 @@ breaks stream half.vmdk eos
 printf kdmv | put half.vmdk 0
 breaks stream half.vmdk complete
 
+# Nothing can be made of no bytes, so no command is named that would fail.
+: >none.img
+status=0
+img-check --for stream none.img >output || status=$?
+equal "status of an empty file" "$status" 2
+! grep -q "^mend: " output || fail "empty file: $(cat output)"
+
 img-info e.vmdk >/dev/null 2>message || skip "$(cat message)" # no libdeflate
 disk x.raw 7
 head -c 300000 /dev/urandom | put x.raw 15000000 # stored, not compressed

@@ -24,3 +24,11 @@ wait $pid || fail "status $?: $(cat message)"
 same_file x.raw y.raw
 grep -qE '^    \([0-9]+\.[0-9][0-9]/100%\)$' message || fail "said '$(cat message)'"
 equal "lines" "$(wc -l <message)" 1
+
+# One that comes before the command knows how far it is does not end it: the signal is
+# caught before any file is opened.
+if strace -o trace true 2>/dev/null; then
+    strace -o trace -e trace=rt_sigaction,open,openat img-compare x.raw y.raw >output
+    sed -n '/SIGUSR1, {sa_handler=[^S]/q; /x\.raw/p' trace >early
+    [ -s trace ] && [ ! -s early ] || fail "opened before SIGUSR1 is caught: $(cat early)"
+fi
