@@ -249,6 +249,7 @@ BlockDriverState *bdrv_node_ref(BlockDriverState *bs)
     return bs;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the chain: limits.depth */
 void bdrv_node_free(BlockDriverState *bs)
 {
     bdrv_error_keep(); /* often called because of a failure: its text stays */
@@ -354,7 +355,7 @@ int bdrv_open_format(BlockDriverState **bs, BlockDriverState *file, const char *
     if (ret == 0) {
         ret = bdrv_node_new(bs, driver, file->filename, flags, context);
     }
-    if (ret < 0) {
+    if (ret != 0) {
         bdrv_close(file);
         return ret;
     }
@@ -424,7 +425,7 @@ static int open_by_name(BlockDriverState **bs, const char *protocol_name, const 
     if (ret == 0) {
         ret = bdrv_open_protocol(&file, protocol, filename, image_flags(context), context);
     }
-    return ret < 0 ? ret : open_upwards(bs, file, format, context);
+    return ret != 0 ? ret : open_upwards(bs, file, format, context);
 }
 
 int bdrv_open_by(BlockDriverState **bs, const char *protocol, const char *filename,
@@ -511,6 +512,7 @@ int bdrv_open_node(BlockDriverState **bs, BlockDriverState *file, const char *fo
 
 /* ----------------------------------------------------------------- closing */
 
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the chain: limits.depth */
 int bdrv_close(BlockDriverState *bs)
 {
     int ret = 0, closed;

@@ -138,7 +138,7 @@ BlockDriverState *bdrv_node_ref(BlockDriverState *bs);
 void bdrv_node_free(BlockDriverState *bs);
 /* Opens driver->open with options parsed from text (NULL: none); frees the node
  * and sets *bs NULL when it fails. */
-int bdrv_node_open(BlockDriverState **bs, const char *options);
+int bdrv_node_open(BlockDriverState **bs, const char *text);
 
 /* A protocol node by name. */
 int bdrv_open_protocol(BlockDriverState **bs, const BlockDriver *driver,

@@ -175,7 +175,7 @@ int bdrv_open_snapshot(BlockDriverState **bs, OpenContext *context)
     if (ret == 0) {
         ret = bdrv_node_new(bs, overlay, image->filename, flags, context);
     }
-    if (ret < 0) {
+    if (ret != 0) {
         bdrv_close(file);
         bdrv_close(image);
         return ret;

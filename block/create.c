@@ -158,7 +158,7 @@ static int create_file(const Creation *creation, const char *filename)
         ret = bdrv_open_protocol(&file, protocol, filename,
                                  creation->context->flags | BDRV_O_CREATE, creation->context);
     }
-    if (ret < 0) {
+    if (ret != 0) {
         return ret;
     }
     ret = fill(creation, file);

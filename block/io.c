@@ -520,6 +520,7 @@ static int map_node(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvExt
 
 /* Holes of the file that carries a run as a whole are the run's zeros.  That may
  * be an image with a chain of its own. */
+/* NOLINTNEXTLINE(misc-no-recursion): down the files under one image */
 static int look_into_file(BdrvExtent *extent)
 {
     BdrvExtent below;
@@ -538,6 +539,7 @@ static int look_into_file(BdrvExtent *extent)
     return ret;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as above */
 static int map_node(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvExtent *extent)
 {
     int ret = map_chain(bs, offset, bytes, extent);

@@ -26,8 +26,7 @@ int bdrv_path_join(char *path, size_t size, const char *base, const char *name)
         directory = 0;
     }
     if (directory >= size) {
-        directory = size; /* does not fit; snprintf below must not see it */
-        n = (int)size;
+        n = (int)size; /* does not fit; snprintf below must not see it */
     } else {
         n = snprintf(path, size, "%.*s%s", (int)directory, base, name);
     }

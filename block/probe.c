@@ -215,6 +215,7 @@ int bdrv_probe(const char *filename, const char **format)
         bdrv_close(file);
     }
     if (ret == 0) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): set where bdrv_probe_node() succeeds */
         *format = driver->name;
     }
     return bdrv_call_end(NULL, ret, "cannot probe");

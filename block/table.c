@@ -439,7 +439,7 @@ static void copy_page(Batch *batch, const Page *page, size_t first_run)
         last->offset + (int64_t)last->bytes == page->offset) {
         last->bytes += page->valid;
     } else {
-        batch->runs[batch->run_count++] =
+        batch->runs[batch->run_count++] = /* NOLINT(clang-analyzer-core.NullDereference): made before */
             (Run){page->file, page->offset, batch->data_bytes, page->valid};
     }
     batch->data_bytes += page->valid;

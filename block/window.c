@@ -35,6 +35,7 @@ static int add_piece(Pieces *pieces, int64_t offset, int64_t bytes, PieceKind ki
     if (last && last->kind == kind) {
         last->bytes += bytes;
     } else if (pieces->count < PIECES_MAX) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): made with the window */
         pieces->list[pieces->count++] = (Piece){offset, bytes, kind};
     } else {
         return bdrv_error(NULL, -EIO, "the source tells runs shorter than a sector");
@@ -182,6 +183,7 @@ static int add_data(const Conversion *c, Window *w, int64_t offset, int64_t byte
 }
 
 /* Reads what can be read of a range, down to single sectors. */
+/* NOLINTNEXTLINE(misc-no-recursion): halves a window: 16 deep */
 static int read_salvaging(const Conversion *c, Window *w, int64_t offset, int64_t bytes)
 {
     int64_t half = bdrv_round_up(bytes / 2, BDRV_SECTOR_SIZE);

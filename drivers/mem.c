@@ -97,6 +97,7 @@ static void drop_chunk(MemState *state, int64_t offset)
 }
 
 /* Frees what hangs in a slot; level is that of the node it lies in. */
+/* NOLINTNEXTLINE(misc-no-recursion): LEVELS deep */
 static void free_tree(void *tree, int level)
 {
     for (size_t i = 0; tree && level > 0 && i < NODE_SLOTS; i++) {

@@ -168,6 +168,7 @@ static int check_ova(const Convert *request, const char *name)
 {
     const Profile *profile = request->destination;
 
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): --ova implies a --for */
     if (profile->options == NULL || strstr(profile->options, "subformat=streamOptimized") == NULL ||
         strstr(profile->options, "adapter_type=lsilogic") == NULL) {
         tool_error("--ova: such a file is for vsphere-ovf or aws, not --for %s", profile->name);

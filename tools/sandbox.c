@@ -275,6 +275,7 @@ static size_t append(uint32_t *calls, size_t count, const uint32_t *more, size_t
 
 static void emit_sorted(Program *program, uint32_t *calls, size_t count, uint32_t action)
 {
+    /* cppcheck-suppress uninitvar ; append() has filled it */
     qsort(calls, count, sizeof(calls[0]), compare_calls);
     emit_list(program, calls, count, action);
 }

@@ -116,6 +116,7 @@ int bdrv_file_lock(BlockDriverState *bs, int fd)
         ret = find_locks(bs, fd, PLACE_FORBIDS, does,
                          "is in use by a program that wants it unchanged");
     }
+    /* NOLINTNEXTLINE(misc-redundant-expression): the same number on Linux, not everywhere */
     if (ret == -ENOLCK || ret == -EINVAL || ret == -ENOTSUP || ret == -EOPNOTSUPP ||
         ret == -ENOSYS) {
         bdrv_log(bs, "the host's file system has no locks: nothing keeps a "

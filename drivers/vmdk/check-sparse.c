@@ -174,9 +174,9 @@ static int leads_to_tables(const VmdkExtent *extent, const VmdkHeader *header)
     const int64_t tables = vmdk_header_tables(header);
     uint8_t *table = malloc((size_t)vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE);
     int64_t good = 0, used = 0;
+    uint8_t bytes[BDRV_SECTOR_SIZE];
 
     for (int64_t i = 0; table && i < tables && used < GDES_LOOKED_AT; i++) {
-        uint8_t bytes[BDRV_SECTOR_SIZE];
         const int64_t at = i * 4 % BDRV_SECTOR_SIZE;
         uint32_t entry;
 

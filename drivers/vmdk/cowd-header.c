@@ -79,6 +79,7 @@ void vmdk_cowd_header_decode(VmdkCowdHeader *header, const uint8_t *bytes)
 void vmdk_cowd_header_encode(const VmdkCowdHeader *header, uint8_t *bytes)
 {
     memset(bytes, 0, VMDK_COWD_HEADER_BYTES);
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): a field */
     memcpy(bytes, "COWD", 4);
     bdrv_store_le32(bytes + 4, header->version);
     bdrv_store_le32(bytes + 8, header->flags);

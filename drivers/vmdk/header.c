@@ -82,6 +82,7 @@ static void encode_places(const VmdkHeader *header, uint8_t *bytes)
 void vmdk_header_encode(const VmdkHeader *header, uint8_t *bytes)
 {
     memset(bytes, 0, VMDK_HEADER_BYTES);
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): a field */
     memcpy(bytes, "KDMV", 4);
     encode_changeable(header, bytes);
     encode_places(header, bytes);

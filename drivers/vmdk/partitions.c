@@ -93,7 +93,7 @@ static int has_signature(const uint8_t *sector)
  * the next (relative to the first). */
 static int read_logical(Partitions *p, int64_t first)
 {
-    uint8_t sector[BDRV_SECTOR_SIZE];
+    uint8_t sector[BDRV_SECTOR_SIZE] = {0}; /* looked at also when it cannot be read */
     int64_t at = first;
 
     for (unsigned number = 5; number < 5 + LOGICAL_MAX; number++) {

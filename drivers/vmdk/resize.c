@@ -286,7 +286,7 @@ static int make_file(Resize *r, int64_t length)
     if (ret == 0) {
         ret = bdrv_create_child(owner, name, &file);
     }
-    if (ret < 0) {
+    if (ret != 0) {
         return ret;
     }
     ret = fill_new(r, file, length);

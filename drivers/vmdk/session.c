@@ -87,6 +87,7 @@ static int set_long_id(char **text, const char *digits)
     if (!value) {
         return -ENOMEM;
     }
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): in the midst of value */
     memcpy(value + found.length - strlen(digits), digits, strlen(digits));
     ret = vmdk_option_set(text, "ddb.longContentID", value);
     free(value);

@@ -123,6 +123,7 @@ static int write_front(BlockDriverState *file, const VmdkHeader *header, int pac
     }
     vmdk_header_encode(header, bytes);
     bytes[VMDK_LEVEL_OFFSET] = (uint8_t)packing;
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): zeros follow */
     memcpy(bytes + VMDK_HEADER_BYTES, descriptor, strlen(descriptor));
     ret = bdrv_pwrite(file, bytes, size, 0);
     free(bytes);

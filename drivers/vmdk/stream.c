@@ -102,6 +102,7 @@ static int read_marker(const Stream *stream, int64_t grain, int64_t at, Marker *
 static int inflate_grain(const Stream *stream, int64_t grain, const Marker *marker,
                          uint8_t *buf)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI): vmdk_packed_check() wants at least one byte */
     uint8_t *packed = malloc((size_t)marker->bytes);
     int ret = packed ? bdrv_pread(stream->extent->file, packed, (size_t)marker->bytes,
                                   marker->data)
