@@ -50,6 +50,10 @@ static int userio_open(BlockDriverState *bs, const BdrvOptions *options)
 /* The text for a callback that failed: it cannot leave one itself. */
 static int failed(BlockDriverState *bs, int ret, const char *what, size_t bytes, int64_t offset)
 {
+    if (ret == -ENODATA) {
+        return bdrv_error(bs, ret, "it ends before all of the %zu bytes at offset %lld", bytes,
+                          (long long)offset);
+    }
     return ret < 0 ? bdrv_error(bs, ret, "the %s callback failed for %zu bytes at offset "
                                 "%lld: %s", what, bytes, (long long)offset, strerror(-ret))
                    : 0;

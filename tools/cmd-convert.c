@@ -6,6 +6,8 @@
  */
 #include "convert.h"
 
+#include <sys/stat.h>
+
 enum {
     CONVERT_TARGET_IS_ZERO = TOOL_LONG_ONLY,
     CONVERT_VERIFY,
@@ -128,6 +130,38 @@ static int check_request(const Convert *request, const BdrvDriverInfo *driver,
     return 0;
 }
 
+/* A pipe of another name cannot be opened as a file; - is the one that can be used.
+ * standard: "input" or "output". */
+static int check_storage(const char *name, const char *standard)
+{
+    struct stat status;
+
+    if (convert_is_pipe(name) || stat(name, &status) < 0 ||
+        !(S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode) || S_ISSOCK(status.st_mode))) {
+        return 0;
+    }
+    tool_error("%s: is %s; a regular file or a block device is wanted, or - for standard %s", name,
+               S_ISFIFO(status.st_mode)  ? "a FIFO (pipe)"
+               : S_ISCHR(status.st_mode) ? "a character device or terminal"
+                                         : "a socket", standard);
+    return -1;
+}
+
+static int check_names(int count, char **names)
+{
+    int pipes = 0, result = check_storage(names[count - 1], "output");
+
+    for (int i = 0; result == 0 && i < count - 1; i++) {
+        pipes += convert_is_pipe(names[i]);
+        result = check_storage(names[i], "input");
+    }
+    if (result == 0 && pipes > 1) {
+        tool_error("-: is given as a source %d times; standard input can be read only once", pipes);
+        result = -1;
+    }
+    return result;
+}
+
 /* What --for and -O, -o say together. */
 static int choose_target(Convert *request, BdrvDriverInfo *driver)
 {
@@ -208,6 +242,9 @@ static int convert_run(void *opaque, int count, char **operands)
     }
     if (result == 0) {
         result = check_request(request, &driver, operands[count - 1]);
+    }
+    if (result == 0) {
+        result = check_names(count, operands);
     }
     if (result == 0 && request->destination != NULL) {
         result = check_destination(request, operands[count - 1]);

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "tool.h"
 
@@ -38,19 +39,43 @@ static int create_take(void *opaque, int letter, const char *value)
     }
 }
 
-/* The size that was asked for; 0 stands for that of the backing image. */
+/* Options that say which storage the disk is, which then has its size. */
+static int is_over_storage(const ImageNew *image)
+{
+    static const char *const words[] = {"device", "extents"};
+    int found = 0;
+
+    for (int i = 0; i < 2 && !found; i++) {
+        char *value = NULL;
+
+        if (image_new_value(image, words[i], &value) < 0) {
+            return -1;
+        }
+        found = value != NULL;
+        free(value);
+    }
+    return found;
+}
+
+/* The size that was asked for; 0 stands for that of the backing image, or of the
+ * storage that the options name. */
 static int find_size(const Create *request, const char *filename,
                      int64_t *size)
 {
+    int result;
+
     *size = 0;
     if (request->image.size != NULL) {
         return tool_parse_size("size", request->image.size, size);
     }
-    if (request->image.backing == NULL || request->unchecked) {
-        tool_error("%s: a new image needs a size", filename);
-        return -1;
+    if (request->image.backing != NULL && !request->unchecked) {
+        return 0;
     }
-    return 0;
+    result = is_over_storage(&request->image);
+    if (result == 0) {
+        tool_error("%s: a new image needs a size", filename);
+    }
+    return result > 0 ? 0 : -1;
 }
 
 /* One line in the words that users of qemu-img know. */
@@ -218,7 +243,7 @@ static const ToolOption create_options[] = {
 
 const Tool tool_create = {
     .name = "create",
-    .help = "Makes a new image of SIZE bytes, or of its backing image's size",
+    .help = "Makes a new image of SIZE bytes, or as its backing image or device has",
     .operands = "FILE [SIZE]",
     .details = "SIZE may end in b, k, M, G, T, P or E (powers of 1024).\n",
     .options = create_options,

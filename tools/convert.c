@@ -99,6 +99,7 @@ static unsigned copy_flags(const Job *job)
 static int copy_sources(Job *job)
 {
     const Manner *manner = &job->request->manner;
+    int result;
     BdrvConvertOptions options = {
         .struct_size = sizeof(options),
         .flags = copy_flags(job),
@@ -116,8 +117,9 @@ static int copy_sources(Job *job)
         job->salvage.name = bdrv_filename(job->sources[i]);
         options.target_offset = job->before;
         options.record = job->records[i];
-        if (bdrv_convert(job->sources[i], job->target, &options) < 0) {
-            return tell_failure(job);
+        result = bdrv_convert(job->sources[i], job->target, &options);
+        if (result < 0) {
+            return pipe_tell_end(result) ? -1 : tell_failure(job);
         }
         job->before += bdrv_getlength(job->sources[i]);
     }

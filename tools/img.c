@@ -9,9 +9,11 @@
  * Messages start with the name that was called.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tool.h"
 
@@ -61,8 +63,10 @@ static void print_help(const char *program)
  * a closed pipe) is not success. */
 static int finish_output(int status)
 {
+    errno = 0; /* it may have failed before */
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        tool_error("standard output: %s", strerror(errno));
+        tool_error("standard output: %s",
+                   errno != 0 ? strerror(errno) : "not all could be written");
         return status == 0 ? 1 : status;
     }
     return status;
@@ -135,6 +139,17 @@ static int run_named(const char *program, int argc, char **argv)
     return run_tool(tool, argc - 1, argv + 1);
 }
 
+/* The first image would else be opened as a standard descriptor that was closed when we
+ * were started, and messages be written into it.  What takes its place fails as it did. */
+static void fill_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0) {
+            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *path = argc > 0 ? argv[0] : "img";
@@ -143,6 +158,7 @@ int main(int argc, char **argv)
     const char *dash = strrchr(program, '-');
     const Tool *tool = dash != NULL ? find_tool(dash + 1) : NULL;
 
+    fill_descriptors();
     signal(SIGXFSZ, SIG_IGN); /* a file that gets too long is an error like another */
     tool_set_program(program);
     if (tool != NULL) {

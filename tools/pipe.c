@@ -176,10 +176,26 @@ static int pipe_read(void *opaque, void *buf, size_t bytes, int64_t offset)
                       : take_all(pipe, (uint8_t *)buf + (at - offset), end - at);
 }
 
+static Pipe input = {.fd = STDIN_FILENO};
+
+int pipe_tell_end(int error)
+{
+    if (error != -ENODATA || !input.ended) {
+        return 0;
+    }
+    if (input.position == 0) {
+        tool_error("standard input is empty");
+    } else {
+        tool_error("standard input ends at byte %lld, before the image does: %s",
+                   (long long)input.position, bdrv_errmsg());
+    }
+    return 1;
+}
+
 BlockDriverState *pipe_open_source(const ImageHow *how)
 {
-    static Pipe pipe = {.fd = STDIN_FILENO};
     BlockDriverState *bs;
+    int result;
     BdrvIo io = {
         .struct_size = sizeof(io), .read = pipe_read, .getlength = length_unknown,
     };
@@ -194,13 +210,12 @@ BlockDriverState *pipe_open_source(const ImageHow *how)
                    : "a raw disk has no length there; store it in a file");
         return NULL;
     }
-    look_what_it_is(&pipe);
-    if (bdrv_open_io(&bs, "(standard input)", &io, &pipe, how->format, &options) < 0) {
-        if (interrupt_signal() != 0) {
-            tool_error("stopped, nothing was read from standard input");
-        } else {
-            tool_library_error();
-        }
+    look_what_it_is(&input);
+    result = bdrv_open_io(&bs, "(standard input)", &io, &input, how->format, &options);
+    if (result < 0 && interrupt_signal() != 0) {
+        tool_error("stopped, nothing was read from standard input");
+    } else if (result < 0 && !pipe_tell_end(result)) {
+        tool_library_error();
     }
     return bs;
 }

@@ -192,11 +192,19 @@ static void update_rate(Progress *progress, int64_t now)
 
 /* --------------------------------------------------------------------- calls */
 
+/* Where nobody can see a bar, none is drawn, which would fail. */
+static int is_open(FILE *out)
+{
+    const int flags = fcntl(fileno(out), F_GETFL);
+
+    return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
+}
+
 void progress_begin(Progress *progress, const ProgressHow *how, const char *phase,
                     int64_t total)
 {
     *progress = (Progress){.phase = phase, .out = how->to_stderr ? stderr : stdout};
-    progress->enabled = how->wanted;
+    progress->enabled = how->wanted && (how->json || is_open(progress->out));
     progress->json = how->json;
     progress->fd = how->has_fd ? how->fd : STDERR_FILENO;
     progress->terminal = !how->json && isatty(how->to_stderr ? STDERR_FILENO : STDOUT_FILENO);

@@ -362,6 +362,10 @@ typedef struct Pipe Pipe;
  * message is printed. */
 BlockDriverState *pipe_open_source(const ImageHow *how);
 
+/* After a library call on that image that failed so: not 0 if that was because standard
+ * input ended too early, with the message printed. */
+int pipe_tell_end(int error);
+
 /* A raw disk on standard output; bdrv_file() of it is where an image can be
  * created that goes out.  NULL as above. */
 BlockDriverState *pipe_open_target(Pipe **pipe);

@@ -13,7 +13,17 @@ refused 1 '*stream_layout=end*' img-convert -O vmdk -o subformat=streamOptimized
 refused 1 '*-n*-B*' img-convert -n x.raw -
 refused 1 '*-f*' img-convert - y.raw
 refused 1 '*no length*' img-convert -f raw - y.raw
-refused 1 '*standard input*No data*' img-convert -f vmdk - y.raw
+refused 1 '*standard input is empty' img-convert -f vmdk - y.raw </dev/null
+refused 1 '*only once*' img-convert -f vmdk - - y.raw
+mkfifo fifo
+refused 1 '*fifo: is a FIFO*, or - for standard input' img-convert -f vmdk fifo y.raw
+refused 1 '*fifo: is a FIFO*, or - for standard output' img-convert x.raw fifo
+
+# Closed output is not where the bar goes, let alone the target.
+img-convert -p x.raw z.raw >&- 2>message || fail "closed output: $(cat message)"
+same_file x.raw z.raw
+! img-info x.raw >&- 2>message || fail "closed output: success"
+has message "standard output: "
 
 img-create -q -f vmdk -o subformat=streamOptimized probe.vmdk 1M
 img-info probe.vmdk >/dev/null 2>message || exit 0 # no libdeflate
@@ -22,7 +32,10 @@ options=subformat=streamOptimized,seed=1
 img-convert -O vmdk -o $options x.raw - | cat >x.vmdk
 mkdir file
 quiet img-convert -O vmdk -o $options x.raw file/disk.vmdk
-same_file x.vmdk file/disk.vmdk
+# But for the CID: in a file it changes when the stream is written.
+LC_ALL=C sed 's/^CID=.*//; s/^\(ddb.longContentID = "\).*/\1/' x.vmdk >a
+LC_ALL=C sed 's/^CID=.*//; s/^\(ddb.longContentID = "\).*/\1/' file/disk.vmdk >b
+same_file a b
 
 cat x.vmdk | img-convert -q -f vmdk - y.raw
 truncate -s 20972032 y.raw
@@ -43,6 +56,7 @@ for bytes in 100 70000 $((size / 2)) $((size - 6144)); do
     head -c "$bytes" x.vmdk >cut.vmdk
     ! img-convert -f vmdk - y.raw <cut.vmdk 2>message || fail "cut at $bytes"
     [ ! -e y.raw ] || fail "cut at $bytes: y.raw is there"
+    has message "standard input ends at byte $bytes, before"
 done
 
 # Another kind of image.

@@ -18,3 +18,12 @@ has message "img-create: warning: "
 has message "--allow-path"
 refused 1 '*--allow-path*' img-map here/child.vmdk
 quiet img-map --allow-path elsewhere here/child.vmdk
+
+# Storage that the options name tells the size.
+truncate -s 3M store.img
+quiet img-create -q -f vmdk -o subformat=fullDevice,device=store.img over.vmdk
+has over.vmdk 'RW 6144 FLAT "store.img" 0'
+quiet img-create -q -f vmdk -o 'subformat=custom,extents=RW 2048 ZERO;RW 6144 FLAT "store.img" 0' c.vmdk
+quiet img-info c.vmdk
+has output "4 MiB"
+refused 1 '*needs a size*' img-create -f vmdk -o subformat=monolithicFlat y.vmdk

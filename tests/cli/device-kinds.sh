@@ -35,7 +35,7 @@ quiet img-info --allow-path "$device" x.vmdk
 printf '\000\000\000\000\203\000\000\000\000\010\000\000\000\010\000\000' | put "$device" 446
 printf '\125\252' | put "$device" 510
 quiet img-create -q -f vmdk --allow-path "$device" \
-    -o "subformat=partitionedDevice,device=$device,partitions=1" p.vmdk 0
+    -o "subformat=partitionedDevice,device=$device,partitions=1" p.vmdk
 has p.vmdk "RW 2048 FLAT \"$device\" 2048"
 has p.vmdk 'RW 2048 FLAT "p-pt.vmdk" 0'
 quiet img-io -f vmdk --allow-path "$device" -c 'write -q -P 9 0 64k' -c 'write -q -P 9 1M 64k' p.vmdk
