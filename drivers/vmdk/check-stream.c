@@ -352,33 +352,56 @@ static int header_is_wrong(const VmdkStreamCheck *s, int64_t line)
             s->walked.list[s->walked.count - 1].index * (int64_t)s->header.grain_sectors < line);
 }
 
-/* The line of the descriptor against the header, whose footer agrees with it by now. */
-static int check_line(VmdkStreamCheck *s)
+static void report_sizes(VmdkStreamCheck *s, int64_t capacity, BdrvFindingKind kind,
+                         const char *repair)
+{
+    const BdrvFinding finding = {.kind = kind, .repair = repair, .repaired = s->c->mend_all};
+
+    vmdk_found(s->c, &finding, "%s: the descriptor gives the extent %" PRId64 " sectors, its header "
+               "%" PRId64, vmdk_check_name(s->extent), s->extent->line->sectors, capacity);
+}
+
+static int differs(const VmdkStreamCheck *s, int64_t capacity)
+{
+    const int64_t line = s->extent->line->sectors;
+
+    return line != 0 &&
+           (line > capacity || capacity - line >= (int64_t)s->header.grain_sectors);
+}
+
+/* Before the tables are looked at: they are those of a disk of that size. */
+static void check_capacity(VmdkStreamCheck *s)
 {
     const int64_t line = s->extent->line->sectors;
     const int64_t capacity = (int64_t)(s->claimed ? s->claimed : s->header.capacity_sectors);
-    const int in_header = header_is_wrong(s, line);
-    const int alone = s->c->image->extent_count == 1;
-    const BdrvFinding finding = { /* as in check-sparse.c */
-        .kind = in_header || line > capacity ? BDRV_FINDING_CORRUPTION : BDRV_FINDING_MISMATCH,
-        .repair = in_header ? (s->can_rebuild ? "the header is set to the descriptor's size" : NULL)
-                  : alone   ? "the descriptor is set to the header's size"
-                            : NULL,
-        .repaired = s->c->mend_all,
-    };
 
-    if (line == 0 || (line <= capacity && capacity - line < (int64_t)s->header.grain_sectors)) {
-        return 0;
-    }
-    vmdk_found(s->c, &finding, "%s: the descriptor gives the extent %" PRId64 " sectors, its header "
-               "%" PRId64, vmdk_check_name(s->extent), line, capacity);
-    if (in_header) { /* it is written with new tables */
-        s->broken = 1;
+    if (differs(s, capacity) && header_is_wrong(s, line)) {
+        report_sizes(s, capacity, BDRV_FINDING_CORRUPTION,
+                     s->can_rebuild ? "the header is set to the descriptor's size" : NULL);
+        s->broken = 1; /* it is written with new tables */
         s->header.capacity_sectors = (uint64_t)line;
         s->length = line * BDRV_SECTOR_SIZE;
+    }
+}
+
+/* When all else is mended: the descriptor cannot be written into what does not open. */
+static int check_line(VmdkStreamCheck *s)
+{
+    const int64_t capacity = (int64_t)s->header.capacity_sectors;
+    const int kind = s->extent->line->sectors > capacity ? BDRV_FINDING_CORRUPTION
+                                                         : BDRV_FINDING_MISMATCH;
+    VmdkHeader header;
+    int possible = s->c->image->extent_count == 1;
+
+    if (!differs(s, capacity)) {
         return 0;
     }
-    return alone && s->c->mend_all ? vmdk_mend_line(s->c, s->extent, capacity) : 0;
+    if (s->c->mend_all) {
+        possible = possible && vmdk_header_read(s->extent->file, &header) == 0;
+    }
+    report_sizes(s, capacity, (BdrvFindingKind)kind,
+                 possible ? "the descriptor is set to the header's size" : NULL);
+    return possible && s->c->mend_all ? vmdk_mend_line(s->c, s->extent, capacity) : 0;
 }
 
 /* ------------------------------------------------------------------ the whole */
@@ -422,8 +445,8 @@ int vmdk_check_stream(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *head)
     int ret = vmdk_stream_check_front(&s, head);
 
     if (ret == 1) {
-        ret = check_line(&s);
-        ret = ret < 0 ? ret : s.has_tables ? check_tables(&s) : take_walked(&s);
+        check_capacity(&s);
+        ret = s.has_tables ? check_tables(&s) : take_walked(&s);
         report_odd(&s);
         count_clusters(&s);
         ret = ret < 0 ? ret : vmdk_stream_check_grains(&s);
@@ -432,6 +455,7 @@ int vmdk_check_stream(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *head)
         } else if (ret == 0) {
             ret = check_trailing(&s);
         }
+        ret = ret < 0 ? ret : check_line(&s);
     }
     free(s.walked.list);
     free(s.right.list);

@@ -52,6 +52,48 @@ START_TEST(a_grown_disk_is_clean)
 }
 END_TEST
 
+static void assert_at(BlockDriverState *memory, int64_t offset, int64_t bytes, unsigned generation)
+{
+    BlockDriverState *disk = open_memory(memory, 0);
+
+    assert_pattern(disk, offset, bytes, generation);
+    assert_ok(bdrv_close(disk));
+}
+
+/* The last entry of the directory is moved with the others; and what somebody left behind
+ * it is no table of the longer disk. */
+START_TEST(a_directory_grows_by_empty_entries)
+{
+    BlockDriverState *memory = new_disk(10 * MIB, "subformat=cowd");
+    uint8_t left[4];
+
+    write_at(memory, 9 * MIB, 65536);
+    bdrv_store_le32(left, 5000);
+    assert_ok(bdrv_pwrite(memory, left, sizeof left, 4 * SECTOR + 5 * 4));
+    resize(memory, _i ? (int64_t)2500 * MIB : 20 * MIB);
+    assert_at(memory, 9 * MIB, 65536, 1);
+    assert_at(memory, 10 * MIB, 2 * MIB, PATTERN_ZEROS);
+    bdrv_close(memory);
+}
+END_TEST
+
+/* Of a last grain only a part belongs to the disk; the rest is its own all the same, for
+ * the day on which the disk grows. */
+START_TEST(nothing_is_put_behind_a_part_of_a_grain)
+{
+    BlockDriverState *memory = new_disk(2 * MIB, "subformat=cowd,grain_size=4k");
+
+    write_at(memory, MIB, 4096);
+    resize(memory, MIB + SECTOR);
+    write_at(memory, 0, 4096);
+    resize(memory, 2 * MIB);
+    assert_at(memory, 0, 4096, 1);
+    assert_at(memory, MIB, SECTOR, 1);
+    assert_at(memory, MIB + SECTOR, 4096, PATTERN_ZEROS);
+    bdrv_close(memory);
+}
+END_TEST
+
 /* A repair of leaks cut the file and left freeSector behind its end. */
 START_TEST(free_sector_follows_a_cut)
 {
@@ -148,6 +190,7 @@ Suite *test_suite(void)
 {
     const TTest *const tests[] = {
         a_grown_disk_is_clean,
+        nothing_is_put_behind_a_part_of_a_grain,
         free_sector_follows_a_cut,
         free_sector_behind_the_end_is_still_found,
         NULL,
@@ -156,6 +199,7 @@ Suite *test_suite(void)
     TCase *tc = suite_add_case(suite, "cowd", tests, 20);
 
     image_register_drivers();
+    tcase_add_loop_test(tc, a_directory_grows_by_empty_entries, 0, 2);
     tcase_add_loop_test(tc, a_capacity_that_the_tables_deny_cuts_nothing_off, 0, 2);
     tcase_add_loop_test(tc, free_sector_is_right_after_a_cut_grain, 0, 2);
     return suite;

@@ -131,6 +131,25 @@ START_TEST(row_17_the_line_is_not_the_capacity)
 }
 END_TEST
 
+/* A repair wanted to write the descriptor before the image could be opened for that. */
+START_TEST(row_17_a_line_is_set_when_the_footer_is_there_again)
+{
+    BuiltStream b = stream_image();
+    BlockDriverState *memory;
+    Findings f;
+
+    set_line(&b, "1000");
+    b.size = b.footer * SECTOR;
+    memory = stream_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    check_memory(memory, 0, &f);
+    assert_clean(&f);
+    assert_stream(memory, -1);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* As many sectors as no disk has, which the descriptor does not know of. */
 START_TEST(row_17_an_absurd_capacity_is_set_to_the_line)
 {
@@ -510,6 +529,7 @@ Suite *test_suite(void)
         a_sound_stream_is_clean_and_counted,
         row_01_header_destroyed,
         row_01_header_destroyed_and_the_footer_wrong,
+        row_17_a_line_is_set_when_the_footer_is_there_again,
         row_17_an_absurd_capacity_is_set_to_the_line,
         no_directory_is_written_for_an_absurd_capacity,
         row_19_end_of_stream_missing,

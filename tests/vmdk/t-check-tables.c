@@ -11,7 +11,7 @@
 START_TEST(a_table_made_again_stays_where_it_is)
 {
     Built b = damage_image(0);
-    BlockDriverState *memory;
+    BlockDriverState *memory, *disk;
     Findings f;
 
     bdrv_store_le32(build_gde(&b, 1, 0), 0xfffffff0);
@@ -22,6 +22,10 @@ START_TEST(a_table_made_again_stays_where_it_is)
     ck_assert_msg(strstr(f.text, "GDE [0] of the redundant GD") != NULL, "%s", f.text);
     check_memory(memory, 0, &f);
     ck_assert_msg(f.result.corruptions + f.result.mismatches == 0, "again: %.2000s", f.text);
+    disk = open_memory(memory, 0); /* nothing was put where the cut grain has its end */
+    assert_pattern(disk, 0, D_GRAIN - 3 * SECTOR, 1);
+    assert_pattern(disk, D_GRAIN - 3 * SECTOR, 3 * SECTOR, PATTERN_ZEROS);
+    assert_ok(bdrv_close(disk));
     bdrv_close(memory);
     free(b.bytes);
 }
