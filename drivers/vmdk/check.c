@@ -155,10 +155,12 @@ static void report_problem(VmdkCheck *c, const VmdkExtent *extent)
     vmdk_found(c, &finding, "%s", extent->problem);
 }
 
-/* What this build, or this library, lacks is no fault of the image. */
+/* That this build cannot decompress is no fault of the image.  (Of a header that says
+ * something which is not supported, nobody knows if it is damaged.) */
 static int is_unsupported(const VmdkExtent *extent)
 {
-    return extent->ops == &vmdk_damaged_extent && extent->problem_error == -ENOTSUP;
+    return extent->ops == &vmdk_damaged_extent && extent->compressed &&
+           extent->problem_error == -ENOTSUP;
 }
 
 static int is_damaged(const VmdkExtent *extent)
