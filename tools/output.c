@@ -552,19 +552,43 @@ void output_end(Output *output)
     memset(output, 0, sizeof(*output));
 }
 
+/* The image, and its further files, by the names that they are to have. */
+static void put_final_names(const Output *output, const char *text, FILE *out)
+{
+    const size_t temporary = strlen(output->directory) + 1; /* and a slash */
+    const size_t beside = (size_t)(base_of(output->target) - output->target);
+    const char *found;
+
+    while ((found = strstr(text, output->directory)) != NULL) {
+        const size_t path = strlen(output->path);
+
+        fwrite(text, 1, (size_t)(found - text), out);
+        if (strncmp(found, output->path, path) == 0) {
+            fputs(output->name, out);
+            text = found + path;
+        } else {
+            fwrite(output->target, 1, beside, out);
+            text = found + (found[temporary - 1] == '/' ? temporary : temporary - 1);
+        }
+    }
+    fputs(text, out);
+}
+
 void output_library_error(const Output *output)
 {
     const char *text = bdrv_errmsg();
-    const char *found =
-        output->directory != NULL ? strstr(text, output->path) : NULL;
+    char *told = NULL;
+    size_t size;
+    FILE *out;
 
     if (output->said) {
         return;
     }
-    if (found == NULL) {
-        tool_error("%s", text);
-    } else {
-        tool_error("%.*s%s%s", (int)(found - text), text, output->name,
-                   found + strlen(output->path));
+    out = output->directory != NULL ? open_memstream(&told, &size) : NULL;
+    if (out != NULL) {
+        put_final_names(output, text, out);
+        fclose(out);
     }
+    tool_error("%s", told != NULL ? told : text);
+    free(told);
 }

@@ -43,6 +43,7 @@ for kind in raw monolithicSparse monolithicFlat twoGbMaxExtentSparse twoGbMaxExt
     equal "lines of $kind ($(cat message))" "$(wc -l <message)" 1
     # shellcheck disable=SC2254 # the pattern is one
     case $(cat message) in
+    */.img-*) fail "$kind: named a temporary file: $(cat message)" ;;
     "img-convert: small/"$reason) ;;
     *) fail "$kind: said $(cat message)" ;;
     esac
