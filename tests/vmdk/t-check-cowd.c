@@ -81,12 +81,15 @@ END_TEST
  * the day on which the disk grows. */
 START_TEST(nothing_is_put_behind_a_part_of_a_grain)
 {
-    BlockDriverState *memory = new_disk(2 * MIB, "subformat=cowd,grain_size=4k");
+    BlockDriverState *memory = new_disk(2 * MIB, "subformat=cowd,grain_size=4k"), *disk;
 
+    write_at(memory, MIB / 2, 4096); /* the table is put behind it */
     write_at(memory, MIB, 4096);
-    resize(memory, MIB + SECTOR);
-    write_at(memory, 0, 4096);
-    resize(memory, 2 * MIB);
+    disk = open_memory(memory, BDRV_O_RDWR);
+    assert_ok(bdrv_truncate(disk, MIB + SECTOR));
+    assert_ok(pattern_write(disk, 0, 4096, 1));
+    assert_ok(bdrv_truncate(disk, 2 * MIB));
+    assert_ok(bdrv_close(disk));
     assert_at(memory, 0, 4096, 1);
     assert_at(memory, MIB, SECTOR, 1);
     assert_at(memory, MIB + SECTOR, 4096, PATTERN_ZEROS);
