@@ -123,6 +123,7 @@ static int copy_sources(Job *job)
         }
         job->before += bdrv_getlength(job->sources[i]);
     }
+    pipe_drop_rest(job->request->source.quiet);
     return 0;
 }
 

@@ -220,6 +220,26 @@ BlockDriverState *pipe_open_source(const ImageHow *how)
     return bs;
 }
 
+/* A failure, or that the user wants to stop, only ends it: the image has been read. */
+void pipe_drop_rest(int quiet)
+{
+    uint8_t dropped[4096];
+    int64_t count = 0, taken = input.position > 0;
+    int strange = 0;
+
+    while (taken > 0 && !input.ended) {
+        taken = take(&input, dropped, sizeof(dropped));
+        if (taken > 0) {
+            count += taken;
+            strange |= memcmp(dropped, zeros, (size_t)taken) != 0;
+        }
+    }
+    if (strange && !quiet) {
+        tool_error("warning: standard input goes on for %lld bytes behind the image, which are "
+                   "dropped", (long long)count);
+    }
+}
+
 /* ------------------------------------------------------------------ writing */
 
 static int give(Pipe *pipe, const void *buf, int64_t bytes)

@@ -366,6 +366,11 @@ BlockDriverState *pipe_open_source(const ImageHow *how);
  * input ended too early, with the message printed. */
 int pipe_tell_end(int error);
 
+/* After the whole image is read: reads on to the end of standard input, so that whoever
+ * sends it does not fail.  Zeros are dropped silently, anything else with a warning
+ * unless quiet. */
+void pipe_drop_rest(int quiet);
+
 /* A raw disk on standard output; bdrv_file() of it is where an image can be
  * created that goes out.  NULL as above. */
 BlockDriverState *pipe_open_target(Pipe **pipe);

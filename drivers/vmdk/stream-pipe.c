@@ -30,6 +30,7 @@ typedef struct Pipe {
     int saw_footer;
     int saw_grain;
     int inflated;      /* content is that of the grain at hand */
+    int finished;      /* what follows the last grain was read as well */
     uint8_t *packed;   /* room for the longest, with its marker and pad */
     uint8_t *content;  /* a grain */
 } Pipe;
@@ -182,6 +183,27 @@ static int inflate(Pipe *pipe)
     return ret;
 }
 
+/* The disk has been read to its end: now the stream is, so that one that is cut off
+ * behind the last grain is found to be, and whoever sends it can send it all.  That
+ * grain stays at hand. */
+static int finish(Pipe *pipe)
+{
+    const VmdkBlock last = pipe->block;
+    const int64_t gone = pipe->gone;
+    int ret = 0;
+
+    if (!pipe->finished) {
+        ret = advance(pipe);
+        pipe->finished = ret == 0;
+    }
+    if (ret == 0) {
+        pipe->block = last;
+        pipe->gone = gone;
+        pipe->inflated = 1;
+    }
+    return ret;
+}
+
 static int read_run(Pipe *pipe, uint8_t *to, int64_t bytes, int64_t offset, BdrvExtent *run)
 {
     int ret = advance_to(pipe, offset);
@@ -197,6 +219,9 @@ static int read_run(Pipe *pipe, uint8_t *to, int64_t bytes, int64_t offset, Bdrv
     ret = inflate(pipe);
     if (ret == 0) {
         memcpy(to, pipe->content + (offset - pipe->block.disk_offset), (size_t)run->bytes);
+    }
+    if (ret == 0 && offset + run->bytes == pipe->extent->length) {
+        ret = finish(pipe);
     }
     return ret;
 }

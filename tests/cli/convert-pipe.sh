@@ -44,6 +44,17 @@ img-convert -f vmdk - - <x.vmdk | cat >y.raw
 truncate -s 20972032 y.raw
 same_file x.raw y.raw
 
+# Whoever sends the image can send all, and more.
+(cat x.vmdk && head -c 300000 /dev/zero && : >sent) | img-convert -f vmdk - y.raw 2>message
+[ ! -s message ] || fail "said $(cat message)"
+[ -e sent ] || fail "zeros behind the stream were not read"
+truncate -s 20972032 y.raw
+same_file x.raw y.raw
+(cat x.vmdk && head -c 300000 x.raw) | img-convert -f vmdk - y.raw 2>message
+has message "warning: standard input goes on for 300000 bytes behind the image"
+truncate -s 20972032 y.raw
+same_file x.raw y.raw
+
 # A stream with its tables in front can be read so too.
 quiet img-convert -O vmdk -o $options,stream_layout=front x.raw front.vmdk
 img-convert -f vmdk - y.raw <front.vmdk
@@ -52,7 +63,7 @@ quiet img-compare x.raw y.raw
 # Cut anywhere.
 rm y.raw
 size=$(stat -c %s x.vmdk)
-for bytes in 100 70000 $((size / 2)) $((size - 6144)); do
+for bytes in 100 70000 $((size / 2)) $((size - 6144)) $((size - 1024)) $((size - 512)); do
     head -c "$bytes" x.vmdk >cut.vmdk
     ! img-convert -f vmdk - y.raw <cut.vmdk 2>message || fail "cut at $bytes"
     [ ! -e y.raw ] || fail "cut at $bytes: y.raw is there"
