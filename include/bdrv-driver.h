@@ -191,7 +191,9 @@ struct BlockDriver {
     /* NULL: identity unknown; then only chain depth guards against loops. */
     int (*identify)(BlockDriverState *bs, BdrvIdentity *identity);
     /* Deletes the stored file of an open, writable node; but not one that was
-     * opened with BDRV_O_CREATE, was there before, and has not been modified.
+     * opened with BDRV_O_CREATE, was there before, and has not been modified; nor one
+     * that has taken its name meanwhile, as far as the host lets that be seen (in a
+     * directory where others may write there remains a moment).
      * NULL: nothing to delete. */
     int (*remove)(BlockDriverState *bs);
     /* Makes the whole content of the file size bytes, durably and so that after

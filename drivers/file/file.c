@@ -415,20 +415,43 @@ static int file_identify(BlockDriverState *bs, BdrvIdentity *identity)
     return 0;
 }
 
-/* Takes away the name if it still is this file's.  A link stays; what it led to
- * before there was such a file goes. */
+/* Takes away what is called base in the directory if it still is this file.  Hosts remove
+ * by name, not by descriptor: who may write in the directory can still put another file
+ * there between these two calls, and has that one removed. */
+static int remove_in(const BlockDriverState *bs, int directory, const char *base,
+                     const struct stat *mine)
+{
+    struct stat named;
+
+    /* Else the name is gone already, or means another file. */
+    if (fstatat(directory, base, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+        mine->st_dev == named.st_dev && mine->st_ino == named.st_ino &&
+        unlinkat(directory, base, 0) < 0) {
+        return bdrv_file_host_error(bs, "remove");
+    }
+    return 0;
+}
+
+/* A link stays; what it led to before there was such a file goes.  By its name in one
+ * directory, so that an exchange of those above leads nowhere else between look and
+ * removal. */
 static int remove_name(const BlockDriverState *bs, const struct stat *mine)
 {
     const FileState *state = bdrv_state(bs);
     char *path = state->is_made ? realpath(bdrv_filename(bs), NULL) : strdup(bdrv_filename(bs));
-    struct stat named;
+    char *name = path ? bdrv_file_directory(path) : NULL;
+    int directory = name ? open(name, FILE_SEARCH) : -1;
     int ret = 0;
 
-    /* Else the name is gone already, or means another file. */
-    if (path && lstat(path, &named) == 0 && mine->st_dev == named.st_dev &&
-        mine->st_ino == named.st_ino && unlink(path) < 0) {
-        ret = bdrv_file_host_error(bs, "remove");
+    if (directory >= 0) {
+        ret = remove_in(bs, directory, bdrv_path_basename(path), mine);
+        close(directory);
+    } else if (!name && errno == ENOMEM) {
+        ret = -ENOMEM;
+    } else if (name && errno != ENOENT) { /* else the file is gone with it */
+        ret = bdrv_file_host_error(bs, "open the directory to remove the file");
     }
+    free(name);
     free(path);
     return ret;
 }
