@@ -398,15 +398,18 @@ static int take_header(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkHea
     return 1;
 }
 
-/* For a header that is made anew: where the descriptor was found, whatever the footer
- * says of that. */
-static void take_descriptor_place(VmdkStreamCheck *s)
+/* For a header that is made anew: where the descriptor was found and grains can begin,
+ * whatever the footer says of that. */
+static void take_places(VmdkStreamCheck *s)
 {
     const Vmdk *image = s->c->image;
 
     if (image->descriptor_file == s->extent->file && image->descriptor.text) {
         s->header.descriptor_sector = (uint64_t)(image->descriptor_offset / BDRV_SECTOR_SIZE);
         s->header.descriptor_sectors = (uint64_t)(image->descriptor_room / BDRV_SECTOR_SIZE);
+    }
+    if (s->header.overhead_sectors > (uint64_t)s->size / BDRV_SECTOR_SIZE) {
+        s->header.overhead_sectors = (uint64_t)(first_block(s) / BDRV_SECTOR_SIZE);
     }
 }
 
@@ -421,7 +424,7 @@ int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head)
         return ret;
     }
     if (destroyed) {
-        take_descriptor_place(s);
+        take_places(s);
         ret = 0;
     } else {
         ret = check_head(s, head);

@@ -96,6 +96,7 @@ START_TEST(row_01_header_destroyed_and_the_footer_wrong)
 
     memset(b.bytes, 0, SECTOR);
     bdrv_store_le64(b.bytes + (b.footer + 1) * SECTOR + AT_CAPACITY, 0);
+    bdrv_store_le64(b.bytes + (b.footer + 1) * SECTOR + AT_OVERHEAD, 1 << 30);
     memory = stream_memory(&b);
     check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
     ck_assert_int_eq(f.result.corruptions_fixed, 2);
