@@ -146,6 +146,7 @@ static int make_image(const char *filename, const char *format, BdrvCreateOption
     int result = output_begin(&output, filename, OUTPUT_IN_PLACE);
 
     options->may_open = output_may_make;
+    /* cppcheck-suppress autoVariables ; the caller's options go no further than this call */
     options->may_open_opaque = &output;
     if (result == 0) {
         result = bdrv_create(filename, format, options);

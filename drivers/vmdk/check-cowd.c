@@ -175,8 +175,7 @@ static int check_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *head
     if (line == 0 || (line <= capacity && capacity - line < (int64_t)header->grain_sectors)) {
         return 0;
     }
-    vmdk_found(c, &finding, "%s: the descriptor gives the extent %" PRId64 " sectors, its header "
-               "%" PRId64, vmdk_check_name(extent), line, capacity);
+    vmdk_found_lengths(c, extent, finding, capacity);
     if (in_header) {
         return set_capacity(c, extent, header, line);
     }

@@ -375,8 +375,7 @@ static int check_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header, 
     finding.repair = side == SIDE_HEADER ? "the header is set to the descriptor's size"
                      : side == SIDE_LINE ? "the descriptor is set to the header's size"
                                          : NULL;
-    vmdk_found(c, &finding, "%s: the descriptor gives the extent %" PRId64 " sectors, its header "
-               "%" PRId64, vmdk_check_name(extent), line, capacity);
+    vmdk_found_lengths(c, extent, finding, capacity);
     if (side == SIDE_HEADER) {
         header->capacity_sectors = (uint64_t)line;
         *length = line * BDRV_SECTOR_SIZE;

@@ -357,8 +357,7 @@ static void report_sizes(VmdkStreamCheck *s, int64_t capacity, BdrvFindingKind k
 {
     const BdrvFinding finding = {.kind = kind, .repair = repair, .repaired = s->c->mend_all};
 
-    vmdk_found(s->c, &finding, "%s: the descriptor gives the extent %" PRId64 " sectors, its header "
-               "%" PRId64, vmdk_check_name(s->extent), s->extent->line->sectors, capacity);
+    vmdk_found_lengths(s->c, s->extent, finding, capacity);
 }
 
 static int differs(const VmdkStreamCheck *s, int64_t capacity)

@@ -31,6 +31,24 @@ void vmdk_found(VmdkCheck *c, const BdrvFinding *finding, const char *format, ..
     bdrv_check_report(c->check, &complete);
 }
 
+/* What a file cannot have, no disk has. */
+static int64_t bytes_of(int64_t sectors)
+{
+    return bdrv_min(sectors, INT64_MAX / 2 / BDRV_SECTOR_SIZE) * BDRV_SECTOR_SIZE;
+}
+
+void vmdk_found_lengths(VmdkCheck *c, const VmdkExtent *extent, BdrvFinding finding,
+                        int64_t capacity)
+{
+    const int64_t line = extent->line->sectors;
+    const int64_t start = bytes_of(bdrv_min(line, capacity));
+
+    finding.offset = bdrv_min(extent->start, INT64_MAX / 2) + start;
+    finding.bytes = bytes_of(bdrv_max(line, capacity)) - start;
+    vmdk_found(c, &finding, "%s: the descriptor gives the extent %" PRId64 " sectors, its header "
+               "%" PRId64, vmdk_check_name(extent), line, capacity);
+}
+
 int vmdk_mends(const VmdkCheck *c, BdrvFindingKind kind)
 {
     return c->mend_all || (kind == BDRV_FINDING_LEAK && c->mend_leaks);

@@ -49,6 +49,11 @@ typedef struct VmdkCheck {
 /* Reports *finding, whose text is made of format and what follows. */
 void vmdk_found(VmdkCheck *c, const BdrvFinding *finding, const char *format, ...)
     BDRV_PRINTF(3, 4);
+/* Reports that the descriptor's line of the extent and its header differ as to the length:
+ * capacity sectors in the header.  The range that only one of them has is what is told:
+ * a disk that becomes longer shows there what its file holds, and its children do. */
+void vmdk_found_lengths(VmdkCheck *c, const VmdkExtent *extent, BdrvFinding finding,
+                        int64_t capacity);
 /* Is this to be mended now?  Leaks are by either flag. */
 int vmdk_mends(const VmdkCheck *c, BdrvFindingKind kind);
 /* Writes over bytes of a file, outside the tables' cache, and makes that durable. */

@@ -286,6 +286,11 @@ static int open_cowd_file(Vmdk *image, int as_extent)
                : vmdk_extents_open_alone(image, VMDK_VMFSSPARSE);
 }
 
+static int is_text(const uint8_t *bytes, size_t size)
+{
+    return memchr(bytes, '\n', size) && !memchr(bytes, '\0', size);
+}
+
 /* Does a descriptor follow where it would behind a header, which is not there? */
 static int check_not_headless(const Vmdk *image)
 {
@@ -295,6 +300,7 @@ static int check_not_headless(const Vmdk *image)
     int ret = bdrv_pread(file, head, size, 0);
 
     if (ret == 0 && size > VMDK_HEADER_BYTES && !vmdk_descriptor_probe(head, size) &&
+        !is_text(head, VMDK_HEADER_BYTES) &&
         vmdk_descriptor_probe(head + VMDK_HEADER_BYTES, size - VMDK_HEADER_BYTES)) {
         return bdrv_error(image->bs, -EINVAL, "this is a sparse extent whose header is destroyed: "
                           "img-check tells whether it can be made anew");

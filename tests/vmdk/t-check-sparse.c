@@ -106,11 +106,20 @@ static void change_line(Built *b, const char *from, const char *to)
     memcpy(at, to, strlen(to));
 }
 
+/* The range that only one of the two has is told: a repair makes a disk longer, so that
+ * its child reads there what it had not. */
 START_TEST(row_17_the_line_is_smaller_than_the_capacity)
 {
     Built b = damage_image(0);
+    BlockDriverState *memory;
+    Findings f;
 
     change_line(&b, "RW 8192 ", "RW 7000 ");
+    memory = build_memory(&b);
+    check_memory(memory, 0, &f);
+    ck_assert_int_eq(f.last.offset, 7000 * SECTOR);
+    ck_assert_int_eq(f.last.bytes, (8192 - 7000) * SECTOR);
+    assert_ok(bdrv_close(memory));
     damage_mended(&b, BDRV_FINDING_MISMATCH, "gives the extent 7000 sectors", -1);
 }
 END_TEST
