@@ -32,6 +32,9 @@ const char *bdrv_version(void)
 
 enum {
     DEFAULT_CHAIN_DEPTH = 128, /* formats/vmdk.md 9.6 */
+    /* For each image of a chain, as many may be opened that turn out to be no parent: a
+     * hostile chain of which each has two candidates would mean 2^128. */
+    CHAIN_TRIES = 4,
     DEFAULT_EXTENTS = 65536, /* a disk of 64 TB in pieces of 2 GiB has half of that */
     DEFAULT_OPEN_FILES = 128, /* a program's limit is 1024 where nobody has raised it */
     DEFAULT_DESCRIPTOR_BYTES = 8 * 1024 * 1024, /* of that disk it is 1.5 MiB */
@@ -280,6 +283,7 @@ int bdrv_node_open(BlockDriverState **bs, const char *text)
         bdrv_options_free(options);
     }
     node->opener = NULL;
+    node->chain_tries = NULL;
     if (ret < 0) {
         bdrv_call_failed(node, ret, "cannot open");
         bdrv_node_free(node);
@@ -310,6 +314,10 @@ static int check_chain(const BlockDriverState *bs, const BlockDriverState *opene
     if (bs->depth > bs->context->limits.chain_depth) {
         return bdrv_error(bs, -ELOOP, "the backing chain has more than %u images",
                           bs->context->limits.chain_depth);
+    }
+    if (++*bs->chain_tries / CHAIN_TRIES > bs->context->limits.chain_depth) {
+        return bdrv_error(bs, -ELOOP, "%u images were opened in search of the backing chain",
+                          *bs->chain_tries - 1);
     }
     if (bs->file->driver->identify(bs->file, &mine) < 0) {
         return 0; /* the depth limit will find it */
@@ -343,6 +351,7 @@ int bdrv_open_format(BlockDriverState **bs, BlockDriverState *file, const char *
                      unsigned flags, OpenContext *context, const BlockDriverState *opener)
 {
     const BlockDriver *driver = NULL;
+    unsigned tries = 0;
     int ret, is_guess = 0;
 
     *bs = NULL;
@@ -363,6 +372,7 @@ int bdrv_open_format(BlockDriverState **bs, BlockDriverState *file, const char *
     (*bs)->is_guess = is_guess;
     (*bs)->opener = opener;
     (*bs)->depth = opener ? opener->depth + 1 : 1;
+    (*bs)->chain_tries = opener ? opener->chain_tries : &tries;
     ret = check_chain(*bs, opener);
     if (ret == 0) {
         ret = check_access(*bs);

@@ -74,6 +74,7 @@ struct BlockDriverState {
      * how a chain finds that it contains itself. */
     const BlockDriverState *opener;
     unsigned depth; /* images above this one in its chain */
+    unsigned *chain_tries; /* images opened for the whole chain; valid during open, too */
 
     int64_t packing_cluster; /* see bdrv_set_packing(); 0: none */
     size_t packing_room;

@@ -73,60 +73,77 @@ static const char *base_name(const char *name)
     return base;
 }
 
-/* Each spelling of the hint as it stands, then each by its bare name beside this
- * file.  0, or why the last one failed. */
-static int open_spelt(Vmdk *image, const VmdkSpellings *spellings)
+/* The names that are tried, and why the first of them, the hint as it stands, failed: that
+ * is told.  (It must not be opened again for that: in a chain each image would double the
+ * work of the next.) */
+typedef struct Search {
+    Vmdk *image;
+    int error;
+    char *message;
+} Search;
+
+static int try_name(Search *search, const char *name)
+{
+    const int ret = bdrv_open_backing(search->image->bs, name, "vmdk", accept_parent,
+                                      search->image);
+
+    if (ret < 0 && search->error == 0) {
+        search->error = ret;
+        search->message = strdup(bdrv_errmsg());
+    }
+    return ret;
+}
+
+/* Each spelling of the hint as it stands, then each by its bare name beside this file. */
+static int open_spelt(Search *search, const VmdkSpellings *spellings)
 {
     int ret = -ENOENT;
 
     for (size_t i = 0; ret < 0 && i < spellings->count; i++) {
-        ret = bdrv_open_backing(image->bs, spellings->list[i], "vmdk", accept_parent, image);
+        ret = try_name(search, spellings->list[i]);
     }
     for (size_t i = 0; ret < 0 && i < spellings->count; i++) {
         const char *base = base_name(spellings->list[i]);
 
         if (base != spellings->list[i] && *base) {
-            ret = bdrv_open_backing(image->bs, base, "vmdk", accept_parent, image);
+            ret = try_name(search, base);
         }
     }
     return ret;
 }
 
-/* The failure of the hint as it stands is the one to be told. */
-static int tell(Vmdk *image, const char *hint)
+static int tell(const Search *search, const char *hint)
 {
     const char *base = base_name(hint);
-    const int ret = bdrv_open_backing(image->bs, hint, "vmdk", accept_parent, image);
-    char *message;
+    const int was_found = search->error != -ENOENT && search->error != -EPERM;
 
-    if (ret == 0 || base == hint || *base == '\0') {
-        return ret;
-    }
-    message = strdup(bdrv_errmsg());
-    if (!message) {
+    if (!search->message) {
         return -ENOMEM;
     }
-    bdrv_error(NULL, ret, "%s (nor is there a usable '%s' beside it)", message, base);
-    free(message);
-    return ret;
+    return was_found || base == hint || *base == '\0'
+               ? bdrv_error(NULL, search->error, "%s", search->message)
+               : bdrv_error(NULL, search->error, "%s (nor is there a usable '%s' beside it)",
+                            search->message, base);
 }
 
 static int open_hint(Vmdk *image, const char *hint)
 {
+    Search search = {.image = image};
     VmdkSpellings spellings;
     int ret = vmdk_spellings(image, hint, &spellings);
 
     if (ret < 0) {
         return ret;
     }
-    ret = open_spelt(image, &spellings);
+    ret = open_spelt(&search, &spellings);
     if (ret < 0) {
-        ret = tell(image, hint);
+        ret = tell(&search, hint);
     }
     if (ret < 0 && *spellings.problem) {
         bdrv_error_prefix(image->bs, ret, "the parent's name is in the encoding %.64s%s",
                           vmdk_encoding_of(image, hint), spellings.problem);
     }
+    free(search.message);
     vmdk_spellings_free(&spellings);
     return ret;
 }

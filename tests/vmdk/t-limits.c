@@ -142,12 +142,41 @@ START_TEST(the_limits_hold_for_parents_as_well)
 }
 END_TEST
 
+/* A link on that parent; number 0: what all of them stand on, and of another CID. */
+static void write_link(int number)
+{
+    char name[32];
+    FILE *file;
+
+    snprintf(name, sizeof name, "link%d.vmdk", number);
+    file = fopen(name, "w");
+    ck_assert_ptr_nonnull(file);
+    fprintf(file, "# Disk DescriptorFile\nversion=1\nCID=%d\nparentCID=%s\n"
+            "parentFileNameHint=\"./link%d.vmdk\"\ncreateType=\"custom\"\nRW 8 ZERO\n",
+            number == 0 ? 2 : 1, number == 0 ? "ffffffff" : "1", number - 1);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+/* Each image of a chain opened its parent twice if that failed, and all candidates for it:
+ * a chain of 100 links without its root, or with a wrong one, was never refused. */
+START_TEST(a_long_chain_that_ends_badly_is_refused_at_once)
+{
+    for (int number = 1; number <= 100; number++) {
+        write_link(number);
+    }
+    assert_fails_saying(open_within("link100.vmdk", NULL), -EINVAL, "link0.vmdk");
+    write_link(0);
+    assert_fails_saying(open_within("link100.vmdk", NULL), -EINVAL, "has CID 00000002");
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
         extents_are_limited, by_default_there_may_be_65536_extents,
         descriptors_are_limited_in_size, a_descriptor_inside_an_extent_is_limited_too,
-        files_that_are_open_at_a_time_are_limited, the_limits_hold_for_parents_as_well, NULL
+        files_that_are_open_at_a_time_are_limited, the_limits_hold_for_parents_as_well,
+        a_long_chain_that_ends_badly_is_refused_at_once, NULL
     };
     Suite *suite = suite_create("vmdk/limits");
     tcase_add_checked_fixture(suite_add_case(suite, "limits", tests, 60), setup, teardown);
