@@ -140,16 +140,15 @@ static void give_up_rights(const Create *request, const char *filename)
 
 /* Its further files, if it has some, replace nothing but those of the image that is
  * there now.  The library cleans up. */
-static int make_image(const char *filename, const char *format, BdrvCreateOptions *options)
+static int make_image(const char *filename, const char *format, BdrvCreateOptions options)
 {
     Output output = {0};
     int result = output_begin(&output, filename, OUTPUT_IN_PLACE);
 
-    options->may_open = output_may_make;
-    /* cppcheck-suppress autoVariables ; the caller's options go no further than this call */
-    options->may_open_opaque = &output;
+    options.may_open = output_may_make;
+    options.may_open_opaque = &output;
     if (result == 0) {
-        result = bdrv_create(filename, format, options);
+        result = bdrv_create(filename, format, &options);
         if (result < 0) {
             output_library_error(&output);
         }
@@ -177,7 +176,7 @@ static int create(const Create *request, const char *filename)
         return -1;
     }
     give_up_rights(request, filename);
-    if (make_image(filename, image->format, &options) < 0) {
+    if (make_image(filename, image->format, options) < 0) {
         return -1;
     }
     if (request->how.quiet) {

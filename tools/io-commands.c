@@ -501,6 +501,7 @@ static const ToolOption write_options[] = {
 static const ToolOption discard_options[] = {OPTION_QUIET, OPTIONS_END};
 
 /* All of them have the same request, take and usage status. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): they are members' initialisers */
 #define COMMAND(word, text, what, least, most, table)                      \
     {                                                                      \
         .name = #word, .help = text, .operands = what,                     \
@@ -508,6 +509,7 @@ static const ToolOption discard_options[] = {OPTION_QUIET, OPTIONS_END};
         .usage_status = 1, .request_size = sizeof(IoRequest),              \
         .take = command_take, .run = word##_run                            \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static const Tool commands[] = {
     COMMAND(alloc, "Tells how much of a range the image itself stores",

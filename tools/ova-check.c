@@ -6,6 +6,7 @@
  * of all of them.
  */
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -88,6 +89,14 @@ static char *read_text(Package *p, const char *end)
     return text;
 }
 
+/* What the text begins with; 0: no number, and of one that no field here has the largest. */
+static int number_of(const char *text)
+{
+    const long number = strtol(text, NULL, 10);
+
+    return number < 0 ? 0 : number > INT_MAX ? INT_MAX : (int)number;
+}
+
 /* ----------------------------------------------------------------- manifest */
 
 static int open_part(Package *p, const Part *part, BlockDriverState **bs)
@@ -102,7 +111,7 @@ static int open_part(Package *p, const Part *part, BlockDriverState **bs)
 
 static int digest_of(Package *p, const Part *part, char digits[2 * BDRV_HASH_BYTES + 1])
 {
-    uint8_t digest[BDRV_HASH_BYTES];
+    uint8_t digest[BDRV_HASH_BYTES] = {0};
     BlockDriverState *bs;
     int result = open_part(p, part, &bs);
 
@@ -320,7 +329,7 @@ static int controller_of(const Package *p, const char *id)
 
             memcpy(parent, value, sizeof(parent));
             item = find_item(p, p->ovf, "InstanceID", parent, &end);
-            return item != NULL && element_text(item, end, "ResourceType", value) ? atoi(value) : 0;
+            return item != NULL && element_text(item, end, "ResourceType", value) ? number_of(value) : 0;
         }
     }
     return 0;
@@ -335,7 +344,7 @@ static int check_family(Package *p)
     if (element_text(p->ovf, end_of_text(p), "VirtualSystemType", family)) {
         const char *at = strstr(family, "vmx-");
 
-        number = at != NULL ? atoi(at + 4) : 0;
+        number = at != NULL ? number_of(at + 4) : 0;
         if (number == 0) {
             rules_broken(p->rules, "hardware", "the OVF's VirtualSystemType is %s; vmx-NN is "
                          "wanted", family);
@@ -363,7 +372,7 @@ static void note_fact(void *opaque, const BdrvDetail *detail)
     if (strcmp(detail->key, "adapterType") == 0) {
         snprintf(facts->adapter, sizeof(facts->adapter), "%s", detail->string);
     } else if (strcmp(detail->key, "virtualHWVersion") == 0) {
-        facts->hardware = atoi(detail->string);
+        facts->hardware = number_of(detail->string);
     }
 }
 
@@ -393,8 +402,8 @@ static int shift_of(const char *units)
     if (*units == '\0' || strcmp(units, "byte") == 0) {
         return 0;
     }
-    return strncmp(units, "byte", 4) == 0 && power != NULL && atoi(power + 2) <= 40
-               ? atoi(power + 2) : -1;
+    return strncmp(units, "byte", 4) == 0 && power != NULL && number_of(power + 2) <= 40
+               ? number_of(power + 2) : -1;
 }
 
 /* In units that may be larger than what the disk is a multiple of. */

@@ -362,6 +362,7 @@ static void check_content(Check *c, uint64_t lba, uint32_t packed)
 {
     const size_t bytes = (size_t)(c->grain * SECTOR);
     size_t got;
+    /* NOLINTNEXTLINE(readability-suspicious-call-argument): a grain and a name like another's */
     const char *error = inflate_zlib(c->packed + MARKER_BYTES, packed, c->content, bytes, &got);
 
     if (error != NULL || got != bytes) {

@@ -369,10 +369,12 @@ void tar_header(uint8_t block[TAR_BLOCK], const char *name, int64_t size, int64_
 
     memset(block, 0, TAR_BLOCK);
     memcpy(block + NAME_AT, name, strnlen(name, NAME_BYTES));
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): zeros follow */
     memcpy(block + MODE_AT, "0000644\0" "0000000\0" "0000000", 23);
     store_size(block + SIZE_AT, size);
     snprintf((char *)block + TIME_AT, SIZE_BYTES, "%011" PRIo64, (uint64_t)time & 077777777777);
     block[TYPE_AT] = '0';
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): a version without a NUL */
     memcpy(block + MAGIC_AT, "ustar\0" "00", 8);
     snprintf(sum, sizeof(sum), "%06o", sum_of(block));
     memcpy(block + SUM_AT, sum, 7);

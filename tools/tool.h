@@ -326,12 +326,12 @@ typedef enum OutputPlace {
  * with the message printed. */
 int output_begin(Output *output, const char *name, OutputPlace place);
 
-/* To be given to the library when it creates the image, and when it opens it for
+/* To be given, with the output, to the library when it creates the image, and when it opens it for
  * writing: refuse further files that are the sources'.  The first also refuses those
  * that exist, unless they are of the image that is replaced, and notes which there
  * are. */
-int output_may_make(void *output, const BdrvNamedFile *file);
-int output_may_write(void *output, const BdrvNamedFile *file);
+int output_may_make(void *opaque, const BdrvNamedFile *file);
+int output_may_write(void *opaque, const BdrvNamedFile *file);
 
 /* To be called when the image has been created at path: from then on it is
  * removed by output_end().  0, or -1 with the message printed if a further file

@@ -216,6 +216,7 @@ static int close_one(VmdkFiles *files, int *closed)
 
         files->hand = files->hand + 1 < files->open_extents ? files->hand + 1 : 0;
         extent = files->open[files->hand];
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): the first open_extents are set */
         if (extent->source->name && !atomic_exchange(&extent->used, 0) &&
             atomic_compare_exchange_strong(&extent->users, &idle, CLOSED)) {
             *closed = 1;

@@ -530,7 +530,7 @@ int vmdk_map_enter(VmdkMap *map, int64_t offset, int64_t grains, uint32_t first,
     int ret = 0;
 
     while (ret == 0 && grains > 0) {
-        int64_t offsets[VMDK_SETS];
+        int64_t offsets[VMDK_SETS] = {0};
         Entries entries;
 
         locate_entries(map, offset, grains * map->grain, ENTRIES_MAX, &entries);

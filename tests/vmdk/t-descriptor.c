@@ -397,6 +397,25 @@ static void assert_text(const char *wanted)
 }
 
 /* QEMU and VMware write the whole text anew and lose what they do not know. */
+/* Where a line of a text began like a descriptor at byte 512, that was taken for the one
+ * behind a header that is destroyed. */
+START_TEST(a_text_that_begins_anew_behind_512_bytes_is_one_text)
+{
+    char text[2048];
+    BlockDriverState *memory, *disk;
+    int length = snprintf(text, sizeof text, "%s", "# mine\n" HEAD TYPE);
+
+    memset(text + length, '#', (size_t)(512 - length));
+    text[511] = '\n';
+    snprintf(text + 512, sizeof text - 512, "# Disk DescriptorFile\n" ZERO);
+    memory = text_memory(text);
+    disk = open_memory(memory, 0);
+    ck_assert_int_eq(bdrv_getlength(disk), 2048 * 512);
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_close(memory));
+}
+END_TEST
+
 START_TEST(a_new_cid_changes_nothing_else_in_the_text)
 {
     write_with_cid(ODD_BEFORE, "cid=aa");
@@ -487,6 +506,7 @@ Suite *test_suite(void)
         backslashes_separate_directories_where_no_such_file_is,
         an_extents_header_must_have_the_size_of_its_line_or_more,
         extents_of_unsupported_kinds_are_named,
+        a_text_that_begins_anew_behind_512_bytes_is_one_text,
         a_new_cid_changes_nothing_else_in_the_text,
         a_short_cid_becomes_a_long_one,
         a_missing_cid_is_added_to_the_header,
