@@ -133,7 +133,7 @@ $(B)/lib/libbdrv.a: $(library)
 	$(call say,AR )rm -f $@ && $(AR) qcs $@ $(library)
 
 # The shared library exports what the public headers declare and nothing else.
-$(B)/exports.map: include/bdrv.h include/bdrv-driver.h
+$(B)/exports.map: include/bdrv.h include/bdrv-hash.h include/bdrv-driver.h
 	@mkdir -p $(@D)
 	@{ echo '{ global:'; \
 	   sed -n 's/^[a-zA-Z].*[ *]\(bdrv_[a-z0-9_]*\)(.*/\1;/p' $^; \

@@ -26,7 +26,7 @@ fi
 
 # A declaration ends in ";" and is not inside a comment (those lines start
 # with " *" or hold "/*"), so each of these names must be there to link with.
-cat "$include/bdrv.h" "$include/bdrv-driver.h" |
+cat "$include/bdrv.h" "$include/bdrv-hash.h" "$include/bdrv-driver.h" |
     sed -n '/^[a-zA-Z].*[ *]\(bdrv_[a-z0-9_]*\)(.*/s//\1/p' | sort -u >declared
 if [ "$(wc -l <declared)" -lt 50 ]; then
     echo "found only $(wc -l <declared) declarations: has the headers' layout changed?"
