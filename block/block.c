@@ -252,7 +252,7 @@ BlockDriverState *bdrv_node_ref(BlockDriverState *bs)
     return bs;
 }
 
-/* NOLINTNEXTLINE(misc-no-recursion): as deep as the chain: limits.depth */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the chain: limits.chain_depth */
 void bdrv_node_free(BlockDriverState *bs)
 {
     bdrv_error_keep(); /* often called because of a failure: its text stays */
@@ -522,7 +522,7 @@ int bdrv_open_node(BlockDriverState **bs, BlockDriverState *file, const char *fo
 
 /* ----------------------------------------------------------------- closing */
 
-/* NOLINTNEXTLINE(misc-no-recursion): as deep as the chain: limits.depth */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the chain: limits.chain_depth */
 int bdrv_close(BlockDriverState *bs)
 {
     int ret = 0, closed;

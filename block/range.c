@@ -43,7 +43,7 @@ static int make(BlockDriverState *bs, const Move *move, const char *failure)
 int bdrv_share_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
                      int64_t from_offset, int64_t bytes)
 {
-    const Move move = {bs->driver->share_range, offset, from, from_offset, bytes};
+    const Move move = {bs ? bs->driver->share_range : NULL, offset, from, from_offset, bytes};
 
     return make(bs, &move, "cannot share");
 }
@@ -51,7 +51,7 @@ int bdrv_share_range(BlockDriverState *bs, int64_t offset, BlockDriverState *fro
 int bdrv_copy_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
                     int64_t from_offset, int64_t bytes)
 {
-    const Move move = {bs->driver->copy_range, offset, from, from_offset, bytes};
+    const Move move = {bs ? bs->driver->copy_range : NULL, offset, from, from_offset, bytes};
 
     return make(bs, &move, "cannot copy");
 }

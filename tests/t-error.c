@@ -87,6 +87,7 @@ START_TEST(null_handle_is_refused_with_a_message)
 {
     uint8_t byte = 0;
     BdrvExtent extent;
+    BlockDriverState *from = image_memory(512);
     assert_fails(bdrv_pread(NULL, &byte, 1, 0), -EINVAL);
     assert_fails(bdrv_pwrite(NULL, &byte, 1, 0), -EINVAL);
     assert_fails(bdrv_flush(NULL), -EINVAL);
@@ -96,6 +97,10 @@ START_TEST(null_handle_is_refused_with_a_message)
     assert_fails(bdrv_convert(NULL, NULL, NULL), -EINVAL);
     assert_fails(bdrv_open(NULL, "x", NULL, NULL), -EINVAL);
     assert_fails(bdrv_create(NULL, "raw", NULL), -EINVAL);
+    /* These two looked into the handle before it was checked. */
+    assert_fails(bdrv_share_range(NULL, 0, from, 0, 1), -EINVAL);
+    assert_fails(bdrv_copy_range(NULL, 0, from, 0, 1), -EINVAL);
+    assert_ok(bdrv_close(from));
     assert_ok(bdrv_close(NULL));
 }
 END_TEST
