@@ -297,6 +297,9 @@ analyzer_says = $(cppflags) $(CPPFLAGS) -Iblock -I$(B) -std=c11 -pthread -includ
 
 ## analyze: cppcheck, clang-tidy, gcc -fanalyzer, and the size of stack frames
 analyze:
+	@for tool in cppcheck clang-tidy gcc; do \
+	    command -v $$tool >/dev/null || { echo "analyze: needs $$tool"; exit 1; }; \
+	done
 	@+$(MAKE) --no-print-directory -k $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$$(nproc)) \
 	    analyze-all
 

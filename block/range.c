@@ -29,6 +29,9 @@ static int make(BlockDriverState *bs, const Move *move, const char *failure)
 {
     int ret;
 
+    if (!bs) {
+        return bdrv_error(NULL, -EINVAL, "the handle is NULL");
+    }
     bdrv_call_begin();
     ret = check(bs, move);
     if (ret == 0 && move->bytes > 0) {
