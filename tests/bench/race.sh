@@ -132,11 +132,13 @@ present()
     done
 }
 
-# lap ROUND, from 0 on.
+# lap ROUND, from 0 on.  Each begins with another one: who comes after whom matters.
 lap()
 {
-    local i
-    for i in $(present); do
+    local i turn
+    # shellcheck disable=SC2207 # numbers
+    turn=($(present))
+    for i in "${turn[@]:$(($1 % ${#turn[@]}))}" "${turn[@]:0:$(($1 % ${#turn[@]}))}"; do
         [ "$1" -lt "${laps[$i]}" ] || continue
         once "$i" && continue
         echo "  ${names[$i]} is out: $(head -n 1 "$work/errors")" >&2
