@@ -66,8 +66,8 @@ static int commit(const Commit *request, BlockDriverState *bs,
     result = bdrv_commit(bs);
     bdrv_set_progress(bs, NULL, NULL);
     progress_end(&progress, result == 0);
-    if (result < 0) {
-        tool_library_error();
+    if (result < 0) { /* the image itself we have: it is the parent that is in use */
+        image_error(result, bdrv_filename(bdrv_backing(bs) != NULL ? bdrv_backing(bs) : bs));
     }
     return result;
 }
@@ -95,6 +95,7 @@ static int commit_run(void *opaque, int count, char **operands)
     if (progress_check(&request->progress) < 0) {
         return 1;
     }
+    holder_remember(); /* of the parent, whose name is not known yet */
     if (confine_before(&request->how, count, operands) == 0) {
         bs = image_open(operands[0], &request->how);
     }

@@ -284,6 +284,11 @@ void encodings_keep(const char *filename);
  * process NUMBER", or 0: cannot be found out. */
 int holder_find(const char *filename, char *text, size_t size);
 
+/* Before the right to look is given up: remembers who has which file locked, so that
+ * holder_find() can answer of a file whose name is known only later.  What begins after
+ * this is not known. */
+void holder_remember(void);
+
 /* ------------------------------------------------------- output (output.c)
  *
  * A new image gets its name only when it is whole: it is made in a directory of
