@@ -13,17 +13,17 @@ enum {
     SIZE_BYTES = 4 /* before a grain that does not carry its LBA */
 };
 
-typedef struct GrainCheck {
+struct VmdkGrainCheck {
     VmdkStreamCheck *s;
     VmdkInflater *inflater;
     int64_t grain;     /* bytes of one */
     int64_t length;    /* of what the disk has of the extent */
     uint8_t *packed;   /* VMDK_EXPANSION_MAX * grain */
     uint8_t *unpacked; /* grain */
-} GrainCheck;
+};
 
 /* Where its zlib stream is: *at, of *bytes.  -EIO as bdrv_error() said: nowhere. */
-static int find_packed(const GrainCheck *g, int64_t disk_offset, int64_t *at, uint32_t *bytes)
+static int find_packed(const VmdkGrainCheck *g, int64_t disk_offset, int64_t *at, uint32_t *bytes)
 {
     BlockDriverState *file = g->s->extent->file;
     const int64_t size_at = g->s->header.flags & VMDK_FLAG_MARKERS
@@ -45,7 +45,7 @@ static int find_packed(const GrainCheck *g, int64_t disk_offset, int64_t *at, ui
     return ret;
 }
 
-static int inflate(const GrainCheck *g, const VmdkStreamGrain *grain)
+static int inflate(const VmdkGrainCheck *g, const VmdkStreamGrain *grain)
 {
     const int64_t disk_offset = grain->index * g->grain;
     BlockDriverState *file = g->s->extent->file;
@@ -62,7 +62,55 @@ static int inflate(const GrainCheck *g, const VmdkStreamGrain *grain)
                                         bdrv_min(g->grain, g->length - disk_offset));
 }
 
-static int check_grain(const GrainCheck *g, const VmdkStreamGrain *grain)
+/* The line may be shorter than what the header says. */
+static int64_t disk_length(const VmdkStreamCheck *s)
+{
+    const int64_t line = s->extent->line->sectors * BDRV_SECTOR_SIZE;
+
+    return line > 0 ? bdrv_min(line, s->length) : s->length;
+}
+
+/* -ENOTSUP: then the extent does not open either, which check.c tells. */
+static int begin(VmdkStreamCheck *s)
+{
+    VmdkGrainCheck *g = s->grains;
+
+    if (g) {
+        return g->inflater ? 0 : -ENOTSUP;
+    }
+    g = s->grains = calloc(1, sizeof *g);
+    if (!g) {
+        return -ENOMEM;
+    }
+    g->s = s;
+    g->grain = (int64_t)s->header.grain_sectors * BDRV_SECTOR_SIZE;
+    g->length = disk_length(s);
+    g->packed = malloc((size_t)(VMDK_EXPANSION_MAX * g->grain));
+    g->unpacked = malloc((size_t)g->grain);
+    return g->packed && g->unpacked ? vmdk_inflater_new(&g->inflater) : -ENOMEM;
+}
+
+void vmdk_stream_grains_done(VmdkStreamCheck *s)
+{
+    if (s->grains) {
+        vmdk_inflater_free(s->grains->inflater);
+        free(s->grains->packed);
+        free(s->grains->unpacked);
+        free(s->grains);
+    }
+}
+
+int vmdk_stream_grain_is_sound(VmdkStreamCheck *s, const VmdkStreamGrain *grain)
+{
+    int ret = begin(s);
+
+    if (ret == 0 && grain->index * s->grains->grain < s->grains->length) {
+        ret = inflate(s->grains, grain);
+    }
+    return ret == -EIO ? 0 : ret < 0 && ret != -ENOTSUP ? ret : 1;
+}
+
+static int check_grain(const VmdkGrainCheck *g, const VmdkStreamGrain *grain)
 {
     const int64_t disk_offset = grain->index * g->grain;
     const BdrvFinding finding = {
@@ -83,36 +131,12 @@ static int check_grain(const GrainCheck *g, const VmdkStreamGrain *grain)
     return ret;
 }
 
-/* The line may be shorter than what the header says. */
-static int64_t disk_length(const VmdkStreamCheck *s)
-{
-    const int64_t line = s->extent->line->sectors * BDRV_SECTOR_SIZE;
-
-    return line > 0 ? bdrv_min(line, s->length) : s->length;
-}
-
 int vmdk_stream_check_grains(VmdkStreamCheck *s)
 {
-    GrainCheck g = {
-        .s = s,
-        .grain = (int64_t)s->header.grain_sectors * BDRV_SECTOR_SIZE,
-        .length = disk_length(s),
-    };
-    int ret = vmdk_inflater_new(&g.inflater);
+    int ret = begin(s);
 
-    if (ret == -ENOTSUP) {
-        return 0; /* then the extent does not open either, which check.c tells */
-    }
-    if (ret == 0) {
-        g.packed = malloc((size_t)(VMDK_EXPANSION_MAX * g.grain));
-        g.unpacked = malloc((size_t)g.grain);
-        ret = g.packed && g.unpacked ? 0 : -ENOMEM;
-    }
     for (size_t i = 0; ret == 0 && i < s->right.count; i++) {
-        ret = check_grain(&g, &s->right.list[i]);
+        ret = check_grain(s->grains, &s->right.list[i]);
     }
-    free(g.packed);
-    free(g.unpacked);
-    vmdk_inflater_free(g.inflater);
-    return ret;
+    return ret == -ENOTSUP ? 0 : ret;
 }

@@ -86,7 +86,8 @@ static int is_walked(const VmdkStreamCheck *s, size_t next, size_t count, uint32
 /* What is wrong in one table. */
 typedef struct Tally {
     int64_t table;
-    int64_t missing, wrong, lost;
+    int reads_zeros; /* where an entry is 0; else nobody reads the table */
+    int64_t missing, wrong, lost, damaged;
     int64_t first; /* grain of the first of them; -1: none */
     uint32_t entry;
 } Tally;
@@ -100,12 +101,32 @@ static void note(Tally *tally, int64_t *kind, int64_t index, uint32_t entry)
     ++*kind;
 }
 
+/* Where the entry is not right but count grains of its index were met, from s->next on, the
+ * last one written is meant.  But what reads as zeros stays so, if the grain is damaged:
+ * nobody knows which of the two was. */
+static int choose_walked(VmdkStreamCheck *s, Tally *tally, size_t count, uint32_t *entry)
+{
+    const VmdkStreamGrain *last = &s->walked.list[s->next + count - 1];
+    const int is_sound = *entry == 0 && tally->reads_zeros ? vmdk_stream_grain_is_sound(s, last)
+                                                           : 1;
+
+    if (is_sound < 0) {
+        return is_sound;
+    }
+    note(tally, !is_sound ? &tally->damaged : *entry == 0 ? &tally->missing : &tally->wrong,
+         last->index, *entry);
+    *entry = is_sound ? last->sector : 0;
+    s->keeps_end |= !is_sound;
+    return 0;
+}
+
 /* One entry against the walked grains of its index; what is right goes to the
  * result. */
 static int judge_entry(VmdkStreamCheck *s, Tally *tally, int64_t index, uint32_t entry)
 {
     const size_t count = count_walked(s, s->next, index);
     uint32_t right = entry;
+    int ret = 0;
 
     if (entry == ENTRY_ZEROED) {
         right = ENTRY_ZEROED;
@@ -115,39 +136,47 @@ static int judge_entry(VmdkStreamCheck *s, Tally *tally, int64_t index, uint32_t
         s->beside = 1;
         s->stale += (int64_t)count;
     } else if (count > 0) {
-        right = s->walked.list[s->next + count - 1].sector; /* the last written */
-        note(tally, entry == 0 ? &tally->missing : &tally->wrong, index, entry);
+        ret = choose_walked(s, tally, count, &right);
     } else if (entry != 0) {
         right = 0;
         note(tally, &tally->lost, index, entry);
     }
     s->next += count;
-    return right != 0 ? vmdk_stream_grains_add(&s->right, index, right) : 0;
+    return ret < 0 || right == 0 ? ret : vmdk_stream_grains_add(&s->right, index, right);
+}
+
+/* Whether anything is, and what a repair does about it. */
+static BdrvFinding judge_tally(const VmdkStreamCheck *s, const Tally *tally)
+{
+    const int64_t covers = grain_bytes(s) * s->header.gtes_per_gt;
+    const int mends = tally->missing + tally->wrong + tally->lost > 0;
+
+    return (BdrvFinding){
+        .kind = tally->lost + tally->damaged > 0 ? BDRV_FINDING_UNRECOVERABLE
+                                                 : BDRV_FINDING_CORRUPTION,
+        .offset = s->extent->start + tally->table * covers,
+        .bytes = bdrv_min(covers, s->length - tally->table * covers),
+        .repair = !s->can_rebuild || !mends ? NULL
+                  : tally->lost > 0
+                      ? "new tables are written, without those entries that have no grain"
+                      : "new tables are written, from the grains' markers",
+        .repaired = s->c->mend_all && mends,
+    };
 }
 
 static void report_tally(VmdkStreamCheck *s, const Tally *tally)
 {
-    const int lost = tally->lost > 0;
-    const int64_t covers = grain_bytes(s) * s->header.gtes_per_gt;
-    const BdrvFinding finding = {
-        .kind = lost ? BDRV_FINDING_UNRECOVERABLE : BDRV_FINDING_CORRUPTION,
-        .offset = s->extent->start + tally->table * covers,
-        .bytes = bdrv_min(covers, s->length - tally->table * covers),
-        .repair = !s->can_rebuild ? NULL
-                  : lost ? "new tables are written, without those entries that have no grain"
-                         : "new tables are written, from the grains' markers",
-        .repaired = s->c->mend_all,
-    };
+    const BdrvFinding finding = judge_tally(s, tally);
 
     if (tally->first < 0) {
         return;
     }
-    s->broken = 1;
+    s->broken |= tally->missing + tally->wrong + tally->lost > 0;
     vmdk_found(s->c, &finding, "%s: The GTE [%" PRId64 "] in GT [%" PRId64 "] is invalid (%"
-               PRIu32 "); of the table's entries %" PRId64 " are missing, %" PRId64 " wrong, and %"
-               PRId64 " point at no grain", vmdk_check_name(s->extent),
-               tally->first % s->header.gtes_per_gt, tally->table, tally->entry, tally->missing,
-               tally->wrong, tally->lost);
+               PRIu32 "); of the table's entries %" PRId64 " are missing, %" PRId64 " wrong, %"
+               PRId64 " point at no grain, and %" PRId64 " are zeros beside a damaged grain",
+               vmdk_check_name(s->extent), tally->first % s->header.gtes_per_gt, tally->table,
+               tally->entry, tally->missing, tally->wrong, tally->lost, tally->damaged);
 }
 
 /* ------------------------------------------------------------------- tables */
@@ -216,9 +245,8 @@ static int check_table(VmdkStreamCheck *s, int64_t table, uint8_t *bytes, size_t
         return ret;
     }
     ret = read_table(s, table, sector, bytes, size);
-    const int told = ret == 1;
-
-    ret = told ? 0 : ret;
+    tally.reads_zeros = ret == 0;
+    ret = ret == 1 ? 0 : ret;
     for (int64_t i = 0; ret == 0 && i < s->header.gtes_per_gt; i++) {
         const int64_t index = table * s->header.gtes_per_gt + i;
 
@@ -226,7 +254,7 @@ static int check_table(VmdkStreamCheck *s, int64_t table, uint8_t *bytes, size_t
             ret = judge_entry(s, &tally, index, bdrv_load_le32(bytes + i * ENTRY_BYTES));
         }
     }
-    if (!told) {
+    if (tally.reads_zeros) {
         report_tally(s, &tally);
     }
     return ret;
@@ -422,8 +450,8 @@ static void count_clusters(VmdkStreamCheck *s)
     result->image_end_offset = bdrv_max(result->image_end_offset, s->size);
 }
 
-/* New tables go behind the last grain; or behind everything, if there are grains
- * that would not be found again after an interruption. */
+/* New tables go behind the last grain; or behind everything, if there are grains that
+ * would not be found again after an interruption, or are damaged and in no table. */
 static int rebuild(VmdkStreamCheck *s)
 {
     int64_t end = (int64_t)s->header.overhead_sectors * BDRV_SECTOR_SIZE;
@@ -433,7 +461,7 @@ static int rebuild(VmdkStreamCheck *s)
             end = bdrv_max(end, block_end(s, s->right.list[i].sector));
         }
     }
-    end = s->beside ? s->size : end;
+    end = s->beside || s->keeps_end ? s->size : end;
     return vmdk_stream_rebuild(s->c, s->extent->file, &s->header, s->right.list, s->right.count,
                                bdrv_round_up(end, BDRV_SECTOR_SIZE));
 }
@@ -456,6 +484,7 @@ int vmdk_check_stream(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *head)
         }
         ret = ret < 0 ? ret : check_line(&s);
     }
+    vmdk_stream_grains_done(&s);
     free(s.walked.list);
     free(s.right.list);
     return ret;

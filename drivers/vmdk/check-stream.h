@@ -18,6 +18,8 @@ typedef struct VmdkStreamGrains {
 /* -ENOMEM. */
 int vmdk_stream_grains_add(VmdkStreamGrains *grains, int64_t index, uint32_t sector);
 
+typedef struct VmdkGrainCheck VmdkGrainCheck; /* of check-grains.c */
+
 typedef struct VmdkStreamCheck {
     VmdkCheck *c;
     VmdkExtent *extent;
@@ -42,13 +44,23 @@ typedef struct VmdkStreamCheck {
     VmdkStreamGrains right; /* what the tables should be, by index */
     int64_t stale;
     int beside; /* some of them the walk did not come by */
+    int keeps_end; /* a damaged grain may lie behind all of them */
     int broken; /* new tables are needed */
+
+    VmdkGrainCheck *grains; /* NULL: no grain was looked into yet */
 } VmdkStreamCheck;
 
 /* Fills the front.  1: go on; 0: there is nothing to go on with, as reported. */
 int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head);
 
+/* Can it be decompressed?  1, 0, or -errno if that cannot be told.  Not before the length
+ * is known. */
+int vmdk_stream_grain_is_sound(VmdkStreamCheck *s, const VmdkStreamGrain *grain);
+
 /* Are all grains of s->right sound?  Reports each that is not.  0 or -errno. */
 int vmdk_stream_check_grains(VmdkStreamCheck *s);
+
+/* Frees what the two have allocated. */
+void vmdk_stream_grains_done(VmdkStreamCheck *s);
 
 #endif

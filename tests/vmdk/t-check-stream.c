@@ -275,6 +275,36 @@ START_TEST(row_20_gte_without_a_grain)
 }
 END_TEST
 
+/* A repair pointed an entry that was 0 at the grain of its place, which was damaged: what had
+ * been zeros became an error. */
+START_TEST(zeros_beside_a_damaged_grain_stay_zeros)
+{
+    const int grain = _i ? used[USED - 1] : 7;
+    BuiltStream b = stream_image();
+    const int64_t damaged = (int64_t)b.entries[grain] * SECTOR + 3000;
+    BlockDriverState *memory;
+    uint8_t byte;
+    Findings f;
+
+    bdrv_store_le32(stream_gte(&b, grain), 0);
+    bdrv_store_le32(stream_gte(&b, 4), 0); /* whose grain is sound */
+    b.bytes[damaged] ^= 0x40;
+    memory = stream_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_int_eq(f.result.unrecoverable, 1);
+    ck_assert_msg(strstr(f.text, "1 are missing") && strstr(f.text, "1 are zeros beside"),
+                  "%.2000s", f.text);
+    assert_stream(memory, grain);
+    assert_ok(bdrv_pread(memory, &byte, 1, damaged));
+    ck_assert_int_eq(byte, b.bytes[damaged]); /* who has a better tool may still need it */
+    check_memory(memory, 0, &f);
+    ck_assert_int_eq(f.result.unrecoverable, 1);
+    ck_assert_int_eq(f.result.corruptions, 0);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* A grain that says it belongs elsewhere: QEMU and libvmdk do not look. */
 START_TEST(two_entries_exchanged)
 {
@@ -557,6 +587,7 @@ Suite *test_suite(void)
     }
     tcase_add_loop_test(tc, row_17_the_line_is_not_the_capacity, 0, 2);
     tcase_add_loop_test(tc, row_20_gte_wrong, 0, 4);
+    tcase_add_loop_test(tc, zeros_beside_a_damaged_grain_stay_zeros, 0, 2);
     tcase_add_loop_test(tc, row_21_trailing_bytes, 0, 3);
     tcase_add_loop_test(tc, a_front_stream_without_a_header_is_left_alone, 0, 2);
     tcase_add_loop_test(tc, flags_that_deny_compression_do_not_let_a_repair_touch_the_grains, 0,
