@@ -35,7 +35,7 @@ enum {
     WINDOWS_PER_THREAD = 2,
     WINDOWS_MAX = THREADS_MAX * WINDOWS_PER_THREAD,
     /* Of so many windows the first are looked at, whether they came from a disk; */
-    SAMPLE_EVERY = 64,
+    SAMPLE_EVERY = 128,
     /* … these many, and if all did, another thread could read meanwhile. */
     WAITS_MIN = 2
 };

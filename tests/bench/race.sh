@@ -132,13 +132,12 @@ present()
     done
 }
 
-# lap ROUND, from 0 on.  Each begins with another one: who comes after whom matters.
+# lap ROUND, from 0 on.  By lot: it matters who comes after whom, for what memory the host
+# of a virtual machine has taken back meanwhile.
 lap()
 {
-    local i turn
-    # shellcheck disable=SC2207 # numbers
-    turn=($(present))
-    for i in "${turn[@]:$(($1 % ${#turn[@]}))}" "${turn[@]:0:$(($1 % ${#turn[@]}))}"; do
+    local i
+    for i in $(present | shuf); do
         [ "$1" -lt "${laps[$i]}" ] || continue
         once "$i" && continue
         echo "  ${names[$i]} is out: $(head -n 1 "$work/errors")" >&2
