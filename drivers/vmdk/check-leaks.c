@@ -61,13 +61,22 @@ static int is_former_directory(const VmdkCheckMap *map, int64_t start, int64_t e
            end != map->file_size;
 }
 
+/* The rest of a last grain, of which the disk has a part, is written with it. */
+static int is_padding(const VmdkCheckMap *map, int64_t start, int64_t end)
+{
+    const int64_t part = map->length % map->grain;
+
+    return map->any_place && part != 0 && end == map->file_size &&
+           end - start == map->grain - part;
+}
+
 /* Is it worth a word?  Tables are put at any sector, so that less than a grain
  * may be left before the next one. */
 static int is_leak(const VmdkCheckMap *map, int64_t start, int64_t end)
 {
     const int64_t unit = map->any_place ? BDRV_SECTOR_SIZE : map->grain;
 
-    if (is_former_directory(map, start, end)) {
+    if (is_former_directory(map, start, end) || is_padding(map, start, end)) {
         return 0;
     }
     return end == map->file_size || bdrv_round_up(start, unit) + map->grain <= end;

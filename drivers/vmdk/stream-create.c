@@ -152,7 +152,7 @@ static int write_directory(BlockDriverState *file, const VmdkHeader *header)
 }
 
 /* The GD of zeros is there already: it is a hole. */
-static int write_end(BlockDriverState *file, const VmdkHeader *header)
+static int write_end(BlockDriverState *file, const VmdkHeader *header, int packing)
 {
     const int64_t gd_sectors = vmdk_header_gd_sectors(header);
     const int64_t gd = (int64_t)header->overhead_sectors + 1;
@@ -168,6 +168,8 @@ static int write_end(BlockDriverState *file, const VmdkHeader *header)
     footer.gd_sector = (uint64_t)gd;
     vmdk_block_encode(VMDK_BLOCK_FOOTER, 1, bytes);
     vmdk_header_encode(&footer, bytes + BDRV_SECTOR_SIZE);
+    /* Nothing but gdOffset may be another: it stays so if the disk stays empty. */
+    bytes[BDRV_SECTOR_SIZE + VMDK_LEVEL_OFFSET] = (uint8_t)packing;
     return bdrv_pwrite(file, bytes, sizeof bytes, (gd + gd_sectors) * BDRV_SECTOR_SIZE);
 }
 
@@ -193,7 +195,7 @@ static int write_all(BlockDriverState *file, const VmdkHeader *header, int packi
     if (ret < 0) {
         return ret;
     }
-    return at_end ? write_end(file, header) : write_directory(file, header);
+    return at_end ? write_end(file, header, packing) : write_directory(file, header);
 }
 
 /* Importers want the file's real name; a pipe has none. */

@@ -55,3 +55,12 @@ fi
 
 refused 1 '*compression_level is 13*' img-convert -O vmdk \
     -o subformat=streamOptimized,compression_level=13 x.raw y.vmdk
+
+# The header of a disk that is empty kept a note of how it was to be compressed, which
+# its footer did not have: importers were right to refuse it.
+truncate -s 1M empty.raw
+for layout in end front; do
+    quiet img-convert -O vmdk -o subformat=streamOptimized,stream_layout=$layout \
+        -o compression_level=9 empty.raw empty.vmdk
+    img-check --for stream empty.vmdk >output || fail "$layout: $(cat output)"
+done

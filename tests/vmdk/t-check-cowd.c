@@ -52,6 +52,21 @@ START_TEST(a_grown_disk_is_clean)
 }
 END_TEST
 
+/* What a last grain at the end of the file has beyond the end of the disk was called a
+ * leak. */
+START_TEST(the_rest_of_a_last_grain_is_no_leak)
+{
+    BlockDriverState *memory = new_disk(3 * MIB + SECTOR, "subformat=cowd,grain_size=64k");
+    Findings f;
+
+    write_at(memory, 0, 65536); /* the table is put behind it */
+    write_at(memory, 3 * MIB, SECTOR);
+    check_memory(memory, 0, &f);
+    assert_clean(&f);
+    bdrv_close(memory);
+}
+END_TEST
+
 static void assert_at(BlockDriverState *memory, int64_t offset, int64_t bytes, unsigned generation)
 {
     BlockDriverState *disk = open_memory(memory, 0);
@@ -193,6 +208,7 @@ Suite *test_suite(void)
 {
     const TTest *const tests[] = {
         a_grown_disk_is_clean,
+        the_rest_of_a_last_grain_is_no_leak,
         nothing_is_put_behind_a_part_of_a_grain,
         free_sector_follows_a_cut,
         free_sector_behind_the_end_is_still_found,
