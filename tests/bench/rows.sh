@@ -20,7 +20,9 @@
 # writeback are shown as "ours, durable" and "qemu-img, durable".  Of writes they
 # are for what leaves an image sound whenever power fails, and complete at the end:
 # that is what qemu-img's fdatasync calls are for, and what BdrvTable does with one
-# flush.  Both without are shown as "unsafe".
+# flush.  Both without are shown as "unsafe".  The limits that the targets of writes were
+# set beside are those of a plain program that does not flush: so there is a row of ours
+# without, too, against qemu-img as it comes.
 
 # --------------------------------------------------------------- conversions
 
@@ -253,6 +255,9 @@ write_row()
     writes "$3" "$4" "$5"
     want wall qemu-img "$6"
     race
+    again "$2, not flushed" "ours, unsafe"
+    want wall qemu-img "$6"
+    report
 }
 
 write_row write-4k "sequential 4 KiB writes, fresh image" 4096 4096 $((write_mib * 256)) 0.12
