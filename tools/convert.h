@@ -38,13 +38,15 @@ typedef struct Salvage {
     const char *name; /* of the source */
     int quiet;        /* only sum up */
     int64_t places, bytes;
+    int64_t offset, end; /* of the last place, not told yet: more may follow on it */
+    char reason[1024];   /* for its first bytes */
 } Salvage;
 
 /* A BdrvLostFn; opaque is a Salvage. */
 void salvage_note(void *opaque, int64_t offset, int64_t bytes, const char *reason);
 
-/* Tells how much it is.  0: nothing, else 1. */
-int salvage_sum(const Salvage *salvage);
+/* Tells of the last place, and how much it is in all.  0: nothing, else 1. */
+int salvage_sum(Salvage *salvage);
 
 typedef struct Convert {
     ImageHow source;

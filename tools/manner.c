@@ -97,24 +97,38 @@ size_t manner_table_memory(const Manner *manner, int images)
 
 /* ------------------------------------------------------------------ salvage */
 
+static void tell_last(const Salvage *salvage)
+{
+    if (salvage->places > 0 && !salvage->quiet) {
+        tool_error("%s: %lld bytes at offset %lld are lost: %s", salvage->name,
+                   (long long)(salvage->end - salvage->offset), (long long)salvage->offset,
+                   salvage->reason);
+    }
+}
+
+/* A place may come in several pieces, as the source is read. */
 void salvage_note(void *opaque, int64_t offset, int64_t bytes, const char *reason)
 {
     Salvage *salvage = opaque;
 
-    salvage->places++;
-    salvage->bytes += bytes;
-    if (!salvage->quiet) {
-        tool_error("%s: %lld bytes at offset %lld are lost: %s", salvage->name,
-                   (long long)bytes, (long long)offset, reason);
+    if (salvage->places == 0 || offset != salvage->end) {
+        tell_last(salvage);
+        salvage->places++;
+        salvage->offset = offset;
+        snprintf(salvage->reason, sizeof(salvage->reason), "%s", reason);
     }
+    salvage->end = offset + bytes;
+    salvage->bytes += bytes;
 }
 
-int salvage_sum(const Salvage *salvage)
+int salvage_sum(Salvage *salvage)
 {
+    tell_last(salvage);
     if (salvage->places == 0) {
         return 0;
     }
-    tool_error("%lld bytes in %lld places could not be read and are zeros in the target",
-               (long long)salvage->bytes, (long long)salvage->places);
+    tool_error("%lld bytes in %lld place%s could not be read and are zeros in the target",
+               (long long)salvage->bytes, (long long)salvage->places,
+               salvage->places == 1 ? "" : "s");
     return 1;
 }
