@@ -241,6 +241,15 @@ static int take_block(VmdkStreamCheck *s, int64_t at, const VmdkBlock *block, in
     return 1;
 }
 
+/* The file may end inside the sector: a grain is there nevertheless if only its pad is not. */
+static int read_marker(const VmdkStreamCheck *s, int64_t at, uint8_t marker[BDRV_SECTOR_SIZE])
+{
+    const size_t there = (size_t)bdrv_min(BDRV_SECTOR_SIZE, s->size - at);
+
+    memset(marker + there, 0, BDRV_SECTOR_SIZE - there);
+    return bdrv_pread(s->extent->file, marker, there, at);
+}
+
 /* Ends where a block makes no sense, which is only odd if the tables are. */
 static int walk(VmdkStreamCheck *s, int64_t *end)
 {
@@ -248,10 +257,10 @@ static int walk(VmdkStreamCheck *s, int64_t *end)
     uint8_t marker[BDRV_SECTOR_SIZE];
     int ret = 1;
 
-    while (ret == 1 && at + BDRV_SECTOR_SIZE <= s->size && at / BDRV_SECTOR_SIZE <= UINT32_MAX) {
+    while (ret == 1 && at + VMDK_MARKER_BYTES < s->size && at / BDRV_SECTOR_SIZE <= UINT32_MAX) {
         VmdkBlock block;
 
-        ret = bdrv_pread(s->extent->file, marker, sizeof marker, at);
+        ret = read_marker(s, at, marker);
         if (ret == 0 && vmdk_block_decode(s->extent->file, &s->header, marker, at, &block) == 0) {
             ret = take_block(s, at, &block, &last);
             at += ret == 1 ? block.bytes : 0;
@@ -344,6 +353,15 @@ static void judge_footer(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkH
     }
 }
 
+/* Of a stream without a footer.  What the file ends with is no surplus to be cut off if it
+ * belongs to a grain. */
+static void judge_end(VmdkStreamCheck *s, int64_t walked_end)
+{
+    if (!s->broken && s->footer_end == 0 && walked_end > s->size) {
+        broken(s, "the file ends inside the pad of its last grain");
+    }
+}
+
 /* The footer may be there, with too much behind it: the walk comes by it. */
 static int64_t search_by_walk(VmdkStreamCheck *s, VmdkHeader *footer)
 {
@@ -416,7 +434,7 @@ static void take_places(VmdkStreamCheck *s)
 int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head)
 {
     VmdkHeader footer = {0};
-    int64_t at = find_footer(s->extent->file, &footer), end;
+    int64_t at = find_footer(s->extent->file, &footer), end = 0;
     const int destroyed = !head || !is_sane(head);
     int ret = take_header(s, head, &footer, at);
 
@@ -439,6 +457,7 @@ int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head)
     ret = destroyed && s->c->mend_all ? restore_header(s) : 0;
     if (ret == 0 && s->can_rebuild) {
         ret = walk(s, &end);
+        judge_end(s, end);
     }
     s->has_tables = directory_fits(s) && !(s->broken && s->footer_end == 0 && !head) &&
                     s->header.gd_sector != VMDK_GD_AT_END;

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * t-check-stream-cut.c - streamOptimized images whose file ends too early, but behind all
+ * that a grain has: a repair keeps what could be read.
+ */
+#include "build-stream.h"
+#include "damage.h"
+
+enum {
+    SECTORS = 20 * 128
+};
+
+/* A repair dropped a grain of one sector, of whose pad the end of the file had cut off a part,
+ * and cut off the last part of a longer one: both could be read. */
+START_TEST(a_grain_without_its_pad_is_kept)
+{
+    static const char *const layouts[] = {"subformat=streamOptimized",
+                                          "subformat=streamOptimized,stream_layout=front"};
+    BdrvCreateOptions create = {.struct_size = sizeof create, .size = SECTORS * SECTOR,
+                                .options = layouts[_i % 2]};
+    BlockDriverState *memory = image_memory(0), *disk;
+    uint8_t wanted[STREAM_GRAIN] = {0}, found[STREAM_GRAIN], head[12];
+    int64_t at;
+    Findings f;
+
+    pattern_fill(wanted, _i < 2 ? 16 : 4096, 0, 1);
+    assert_ok(bdrv_create_node(memory, "vmdk", &create));
+    disk = open_memory(memory, BDRV_O_RDWR);
+    assert_ok(bdrv_pwrite(disk, wanted, sizeof wanted, 7 * STREAM_GRAIN));
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_pread(memory, head, sizeof head, AT_OVERHEAD));
+    at = (int64_t)bdrv_load_le64(head) * SECTOR;
+    assert_ok(bdrv_pread(memory, head, sizeof head, at));
+    assert_ok(bdrv_truncate(memory, at + 12 + bdrv_load_le32(head + 8)));
+    for (int repairs = 0; repairs < 2; repairs++) {
+        check_memory(memory, repairs ? BDRV_CHECK_REPAIR_ALL : BDRV_CHECK_REPAIR_LEAKS, &f);
+        ck_assert_msg(f.result.unrecoverable == 0, "%.2000s", f.text);
+    }
+    check_memory(memory, 0, &f);
+    assert_clean(&f);
+    disk = open_memory(memory, 0);
+    assert_ok(bdrv_pread(disk, found, sizeof found, 7 * STREAM_GRAIN));
+    ck_assert_mem_eq(found, wanted, sizeof wanted);
+    assert_ok(bdrv_close(disk));
+    bdrv_close(memory);
+}
+END_TEST
+
+#ifdef BDRV_HAVE_LIBDEFLATE
+static const int can_compress = 1;
+#else
+static const int can_compress = 0;
+#endif
+
+Suite *test_suite(void)
+{
+    static const TTest *const none[] = {NULL};
+    Suite *suite = suite_create("vmdk/check-stream-cut");
+    TCase *tc = suite_add_case(suite, "cut", none, 60);
+
+    tcase_add_loop_test(tc, a_grain_without_its_pad_is_kept, 0, can_compress ? 4 : 0);
+    return suite;
+}
