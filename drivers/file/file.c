@@ -126,6 +126,23 @@ int bdrv_file_start(BlockDriverState *bs, int fd)
     return 0;
 }
 
+static int host_flush(int fd)
+{
+    int ret;
+
+#ifdef F_FULLFSYNC /* macOS: fsync alone leaves data in the drive's cache */
+    if (fcntl(fd, F_FULLFSYNC) == 0) {
+        return 0;
+    }
+#endif
+    do {
+        ret = fdatasync(fd);
+    } while (ret < 0 && errno == EINTR);
+    return ret;
+}
+
+/* Durably empty before anything new is in it: of what was there, nothing may be found
+ * after a power loss behind the header of what is to be there. */
 int bdrv_file_begin_change(BlockDriverState *bs)
 {
     FileState *state = bdrv_state(bs);
@@ -133,7 +150,8 @@ int bdrv_file_begin_change(BlockDriverState *bs)
     if (!atomic_load_explicit(&state->to_be_emptied, memory_order_relaxed)) {
         return 0;
     }
-    if (ftruncate(state->fd, 0) < 0) {
+    if (ftruncate(state->fd, 0) < 0 ||
+        (!(bdrv_open_flags(bs) & BDRV_O_NO_FLUSH) && host_flush(state->fd) < 0)) {
         return bdrv_file_host_error(bs, "empty the file");
     }
     atomic_store(&state->to_be_emptied, 0);
@@ -341,21 +359,6 @@ void bdrv_file_flush_directory(const char *path)
         close(fd);
     }
     free(directory);
-}
-
-static int host_flush(int fd)
-{
-    int ret;
-
-#ifdef F_FULLFSYNC /* macOS: fsync alone leaves data in the drive's cache */
-    if (fcntl(fd, F_FULLFSYNC) == 0) {
-        return 0;
-    }
-#endif
-    do {
-        ret = fdatasync(fd);
-    } while (ret < 0 && errno == EINTR);
-    return ret;
 }
 
 /* A host reports that it could not write something back once and then forgets

@@ -246,6 +246,15 @@ static int choose_extent_sectors(const BlockDriverState *file, const BdrvOptions
     return 0;
 }
 
+/* The descriptor of an image that is replaced must not be found, and opened, with files of
+ * the new one.  It goes when the first of these could be opened, and nothing before. */
+static int retire_old(BlockDriverState *file)
+{
+    int ret = bdrv_truncate(file, 0);
+
+    return ret == -ENOTSUP ? 0 : ret; /* storage of a fixed length */
+}
+
 /* Closed again at once: there may be more of them than files can be open. */
 static int create_extent(BlockDriverState *file, const BdrvCreateParams *params,
                          const VmdkPlan *plan, const VmdkFilesKind *kind, VmdkExtentLine line)
@@ -256,7 +265,8 @@ static int create_extent(BlockDriverState *file, const BdrvCreateParams *params,
     if (ret < 0) {
         return ret;
     }
-    ret = vmdk_make_extent(extent, params, plan, kind->kind, line.sectors);
+    ret = retire_old(file);
+    ret = ret < 0 ? ret : vmdk_make_extent(extent, params, plan, kind->kind, line.sectors);
     if (!kind->is_split) {
         return ret;
     }
