@@ -24,6 +24,8 @@ typedef struct View {
     int64_t length; /* < 0: there is no such file */
     uint8_t *bytes;
     uint8_t *unreadable; /* one for each sector */
+    char *told; /* what the image tells about itself, without what is new each time;
+                 * NULL: not asked */
 } View;
 
 struct ToolRun {
@@ -138,6 +140,16 @@ static void chain_and_other(const char *directory)
     make_filled(directory, "other.vmdk", NULL, NEW);
 }
 
+/* The parent's name takes the descriptor over the border of a sector. */
+#define LONG_NAME "a-parent-whose-name-is-so-long-that-the-descriptor-of-its-child-does-not-fit-into-a-" \
+                  "sector-so-that-a-change-of-its-begin-and-of-its-end-cannot-be-written-in-one-step.vmdk"
+static void chain_of_long_name(const char *directory)
+{
+    make_filled(directory, LONG_NAME, NULL, BASE);
+    make(directory, "child.vmdk", "vmdk", NULL, LONG_NAME);
+    fill(directory, "child.vmdk", "vmdk", OLD, 7);
+}
+
 /* One entry of the first table points beyond the file, the copy of another is lost. */
 static void damaged(const char *directory)
 {
@@ -164,7 +176,43 @@ static void free_view(View *view)
 {
     free(view->bytes);
     free(view->unreadable);
+    free(view->told);
     *view = (View){ .length = -1 };
+}
+
+/* Is its value another one each time that an image is made or written, or where it lies? */
+static int is_new_each_time(const char *key)
+{
+    static const char *const keys[] = { "cid", "parent-cid", "longContentID", "uuid", "filename" };
+    int found = 0;
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        found |= strcmp(key, keys[i]) == 0;
+    }
+    return found;
+}
+
+static void add_detail(void *opaque, const BdrvDetail *detail)
+{
+    const char *key = detail->key != NULL ? detail->key : "";
+    if (detail->kind == BDRV_DETAIL_STRING && !is_new_each_time(key)) {
+        fprintf(opaque, "%s=%s ", key, detail->string);
+    } else if (detail->kind == BDRV_DETAIL_NUMBER && !is_new_each_time(key)) {
+        fprintf(opaque, "%s=%lld ", key, (long long)detail->number);
+    }
+}
+
+static char *ask(BlockDriverState *bs)
+{
+    BdrvInfo info = { .struct_size = sizeof(info) };
+    char *told = NULL;
+    size_t size;
+    FILE *text = open_memstream(&told, &size);
+    ck_assert_ptr_nonnull(text);
+    bdrv_get_details(bs, add_detail, text); /* not every format has some */
+    assert_ok(bdrv_get_info(bs, &info));
+    fprintf(text, "parent=%s", info.backing_filename);
+    fclose(text);
+    return told;
 }
 
 /* 0, or a negative errno with a complaint: it is there and cannot be used. */
@@ -195,6 +243,8 @@ static int look(const ToolOperation *operation, const char *directory, const cha
         view->unreadable[i] = bdrv_pread(bs, view->bytes + at,
                                          (size_t)bdrv_min(SECTOR, view->length - at), at) < 0;
     }
+    view->told = operation->promise == TOOL_OLD_OR_NEW || operation->promise == TOOL_OR_NOTHING
+                     ? ask(bs) : NULL;
     found = repair ? NULL : image_find_damage(bs);
     if (found != NULL) {
         snprintf(complaint, sizeof(complaint), "%s: %s", name, found);
@@ -261,11 +311,20 @@ static int is_no_worse(const View *view, const View *before)
     return good;
 }
 
+/* Old or new, also in what it tells about itself; a torn sector of its descriptor, which
+ * nothing in the format protects, may tell of both. */
+static int same_image(const View *view, const View *model, ToolOutcome outcome)
+{
+    return same_view(view, model) &&
+           (outcome == TOOL_MAY_BE_REFUSED || view->told == NULL || model->told == NULL ||
+            strcmp(view->told, model->told) == 0);
+}
+
 static int keeps_promise(const ToolRun *run, int i, const View *view, ToolOutcome outcome)
 {
     const View *before = &run->before[i], *after = &run->after[i];
     if (outcome == TOOL_MUST_BE_NEW) {
-        return same_view(view, after);
+        return same_image(view, after, outcome);
     }
     switch (run->operation->promise) {
     case TOOL_OR_NOTHING:
@@ -274,7 +333,7 @@ static int keeps_promise(const ToolRun *run, int i, const View *view, ToolOutcom
         }
         /* fall through */
     case TOOL_OLD_OR_NEW:
-        return same_view(view, before) || same_view(view, after);
+        return same_image(view, before, outcome) || same_image(view, after, outcome);
     case TOOL_SECTORS:
         return is_mix(view, before, after);
     case TOOL_NEVER_WORSE:
@@ -422,10 +481,17 @@ static const ToolOperation operations[] = {
     { "convert over a sparse disk by a flat one",
       "convert -O vmdk -o subformat=monolithicFlat source.raw disk.vmdk",
       source_and_sparse, { "disk.vmdk", "source.raw" }, TOOL_COPIES, TOOL_OLD_OR_NEW },
+    { "convert into a disk", "convert -n -O vmdk source.raw disk.vmdk",
+      source_and_sparse, { "disk.vmdk", "source.raw" }, TOOL_COPIES, TOOL_SECTORS },
     { "create a sparse disk", "create -f vmdk disk.vmdk 300k",
       only_source, { "disk.vmdk" }, TOOL_MAKES, TOOL_OR_NOTHING },
     { "create a child", "create -f vmdk -b disk.vmdk child.vmdk",
       only_sparse, { "child.vmdk", "disk.vmdk" }, TOOL_MAKES, TOOL_OR_NOTHING },
+    { "create a split disk",
+      "create -f vmdk -o subformat=twoGbMaxExtentSparse,extent_size=128k disk.vmdk 300k",
+      only_source, { "disk.vmdk" }, TOOL_MAKES, TOOL_OR_NOTHING },
+    { "create a flat disk", "create -f vmdk -o subformat=monolithicFlat disk.vmdk 300k",
+      only_source, { "disk.vmdk" }, TOOL_MAKES, TOOL_OR_NOTHING },
     { "create over a sparse disk", "create -f vmdk disk.vmdk 300k",
       only_sparse, { "disk.vmdk" }, TOOL_MAKES, TOOL_OR_NOTHING },
     { "create over a split disk",
@@ -447,6 +513,8 @@ static const ToolOperation operations[] = {
       only_flat, { "disk.vmdk" }, TOOL_KEEPS, TOOL_OLD_OR_NEW },
     { "grow a copy-on-write disk", "resize disk.vmdk 9M",
       only_cowd, { "disk.vmdk" }, TOOL_KEEPS, TOOL_OLD_OR_NEW },
+    { "shrink a copy-on-write disk", "resize --shrink disk.vmdk 100k",
+      only_cowd, { "disk.vmdk" }, TOOL_KEEPS, TOOL_OLD_OR_NEW },
     { "commit", "commit child.vmdk",
       chain, { "child.vmdk", "parent.vmdk" }, TOOL_KEEPS, TOOL_SECTORS },
     { "commit between kinds", "commit child.vmdk",
@@ -456,6 +524,11 @@ static const ToolOperation operations[] = {
     { "rebase to none", "rebase -b '' child.vmdk",
       chain_of_kinds, { "child.vmdk" }, TOOL_KEEPS, TOOL_OLD_OR_NEW },
     { "amend an embedded descriptor", "amend -o adapter_type=lsilogic,hwversion=14 disk.vmdk",
+      only_sparse, { "disk.vmdk" }, TOOL_KEEPS, TOOL_OLD_OR_NEW },
+    { "amend an embedded descriptor of two sectors",
+      "amend -o adapter_type=lsilogic,parent_hint=./" LONG_NAME " child.vmdk",
+      chain_of_long_name, { "child.vmdk", LONG_NAME }, TOOL_KEEPS, TOOL_OLD_OR_NEW },
+    { "allow grains of zeros", "amend -o zeroed_grain=on disk.vmdk",
       only_sparse, { "disk.vmdk" }, TOOL_KEEPS, TOOL_OLD_OR_NEW },
     { "amend a text descriptor", "amend -o adapter_type=lsilogic,hwversion=14 disk.vmdk",
       only_flat, { "disk.vmdk" }, TOOL_KEEPS, TOOL_OLD_OR_NEW },
