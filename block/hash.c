@@ -21,6 +21,33 @@ typedef struct Hashing {
     Sha256 sha256;
 } Hashing;
 
+/* Of sha256, which takes its time for zeros too, though nobody reads them: a disk may have
+ * been read to its end long before its hash is there. */
+static int tell(void *opaque, int64_t done, int64_t total)
+{
+    const Hashing *h = opaque;
+
+    (void)done, (void)total; /* what is read, not what is hashed */
+    return h->asked.progress ? h->asked.progress(h->asked.progress_opaque, h->position, h->length)
+                             : 0;
+}
+
+/* Zeros up to there; -ECANCELED, without a message, if the user has had enough. */
+static int add_zeros(Hashing *h, int64_t end)
+{
+    enum { STEP = 16 * 1024 * 1024 };
+    int ret = 0;
+
+    while (ret == 0 && h->position < end) {
+        const int64_t step = bdrv_min(end - h->position, STEP);
+
+        bdrv_sha256_add_zeros(&h->sha256, step);
+        h->position += step;
+        ret = tell(h, 0, 0) ? -ECANCELED : 0;
+    }
+    return ret;
+}
+
 static int has_bytes(void *opaque, void *buf, size_t bytes, int64_t offset)
 {
     (void)opaque, (void)buf, (void)bytes, (void)offset;
@@ -36,14 +63,13 @@ static int64_t has_length(void *opaque)
 static int take_in_order(void *opaque, const void *buf, size_t bytes, int64_t offset)
 {
     Hashing *h = opaque;
+    int ret = offset < h->position ? -ESPIPE : add_zeros(h, offset);
 
-    if (offset < h->position) {
-        return -ESPIPE;
+    if (ret == 0) {
+        bdrv_sha256_add(&h->sha256, buf, bytes);
+        h->position = offset + (int64_t)bytes;
     }
-    bdrv_sha256_add_zeros(&h->sha256, offset - h->position);
-    bdrv_sha256_add(&h->sha256, buf, bytes);
-    h->position = offset + (int64_t)bytes;
-    return 0;
+    return ret;
 }
 
 static int take_nothing(void *opaque, const void *buf, size_t bytes, int64_t offset)
@@ -69,6 +95,11 @@ static int open_storage(Hashing *h, BlockDriverState **storage)
     return bdrv_open_io(storage, "(hash)", &io, h, "raw", &options);
 }
 
+static int stopped(const Hashing *h)
+{
+    return bdrv_error(h->source, -ECANCELED, "the hashing was stopped");
+}
+
 /* Everything goes into the storage, or the record. */
 static int read_all(Hashing *h)
 {
@@ -76,8 +107,8 @@ static int read_all(Hashing *h)
         .struct_size = sizeof options,
         .flags = BDRV_CONVERT_TARGET_IS_ZERO,
         .sparse_size = BDRV_LEAF_BYTES,
-        .progress = h->asked.progress,
-        .progress_opaque = h->asked.progress_opaque,
+        .progress = h->asked.record ? h->asked.progress : tell,
+        .progress_opaque = h->asked.record ? h->asked.progress_opaque : h,
         .threads = h->asked.threads,
         .record = h->asked.record,
     };
@@ -89,7 +120,7 @@ static int read_all(Hashing *h)
     }
     ret = bdrv_convert(h->source, storage, &options);
     if (ret == -ECANCELED) {
-        ret = bdrv_error(h->source, ret, "the hashing was stopped");
+        ret = stopped(h);
     }
     bdrv_error_keep();
     bdrv_close(storage); /* holds nothing */
@@ -108,8 +139,10 @@ static int hash_sha256(Hashing *h, uint8_t digest[BDRV_HASH_BYTES])
     if (ret == 0) {
         ret = read_all(h);
     }
+    if (ret == 0 && add_zeros(h, h->length) < 0) {
+        ret = stopped(h);
+    }
     if (ret == 0) {
-        bdrv_sha256_add_zeros(&h->sha256, h->length - h->position);
         bdrv_sha256_end(&h->sha256, digest);
     }
     return ret;

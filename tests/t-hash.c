@@ -387,6 +387,42 @@ START_TEST(progress_can_stop_it)
 }
 END_TEST
 
+typedef struct Asked {
+    int64_t last, longest; /* what was told; the longest step */
+    int64_t stop_at;
+} Asked;
+
+static int note_step(void *opaque, int64_t done, int64_t total)
+{
+    Asked *asked = opaque;
+    ck_assert_int_ge(done, asked->last);
+    ck_assert_int_le(done, total);
+    asked->longest = done - asked->last > asked->longest ? done - asked->last : asked->longest;
+    asked->last = done;
+    return done >= asked->stop_at;
+}
+
+/* SHA-256 of zeros that nobody reads told nothing and could not be stopped: img-hash of an
+ * empty disk of 1 TiB ran for hours, whatever signal it got. */
+START_TEST(zeros_are_told_as_they_are_hashed_and_it_can_be_stopped_there)
+{
+    enum { DATA_AT = 150 * MIB, LENGTH = 200 * MIB, STEP_MAX = 32 * MIB };
+    BlockDriverState *disk = image_memory(LENGTH);
+    Asked asked = { .stop_at = LENGTH + 1 };
+    BdrvHashOptions options = { .struct_size = sizeof options, .progress = note_step,
+                                .progress_opaque = &asked };
+    uint8_t digest[BDRV_HASH_BYTES];
+    assert_ok(bdrv_pwrite(disk, "data", 4, DATA_AT));
+    hash(disk, &options);
+    ck_assert_int_eq(asked.last, LENGTH);
+    ck_assert_int_le(asked.longest, STEP_MAX);
+    asked = (Asked){ .stop_at = DATA_AT + STEP_MAX };
+    assert_fails_saying(bdrv_hash(disk, digest, &options), -ECANCELED, "stopped");
+    ck_assert_int_lt(asked.last, LENGTH);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
 START_TEST(nonsense_is_refused)
 {
     BlockDriverState *disk = image_memory(MIB), *other = image_memory(2 * MIB);
@@ -438,6 +474,7 @@ Suite *test_suite(void)
         records_tell_where_the_first_difference_is,
         failed_conversion_leaves_no_record,
         progress_can_stop_it,
+        zeros_are_told_as_they_are_hashed_and_it_can_be_stopped_there,
         nonsense_is_refused,
         NULL,
     };

@@ -88,6 +88,13 @@ stopped TERM 143
 equal "message" "$(cat message)" "img-convert: stopped, - was not written"
 exec 9>&-
 
+# A hash of zeros that nobody reads went on to its end: for an empty disk of 8 TiB, hours.
+img-create -q -f vmdk -o subformat=twoGbMaxExtentSparse,extent_size=2T empty.vmdk 8T
+env --default-signal=INT img-hash empty.vmdk >output 2>message &
+pid=$!
+stopped INT 130
+[ ! -s output ] || fail "it says $(cat output)"
+
 # While it verifies: the first line of that phase is the sign.
 noise 3000000 4 >part
 cat part part part part part part part part part part >x.raw
