@@ -19,6 +19,7 @@
 
 /* top/inside/file, top/outside/secret */
 static char *top, *inside, *outside, *file, *secret;
+static int open_before; /* file */
 
 static void setup(void)
 {
@@ -31,10 +32,13 @@ static void setup(void)
     ck_assert_int_eq(mkdir(outside, 0700), 0);
     host_write_file(file, "content", 7);
     host_write_file(secret, "content", 7);
+    open_before = open(file, O_RDONLY);
+    ck_assert_int_ge(open_before, 0);
 }
 
 static void teardown(void)
 {
+    close(open_before);
     free(secret);
     free(file);
     free(outside);
@@ -137,6 +141,16 @@ static int connects(void) { return socket(AF_INET, SOCK_STREAM, 0) >= 0; }
 static int connects_locally(void) { return socket(AF_UNIX, SOCK_STREAM, 0) >= 0; }
 static int touches_its_parent(void) { return kill(getppid(), 0) == 0; }
 
+/* A sandboxed process could have the kernel send any signal, SIGKILL too, to any process
+ * of its user: as the owner of a pipe, when there is something to read. */
+static int has_its_parent_signalled(void)
+{
+    struct f_owner_ex owner = { F_OWNER_PID, getppid() };
+    return fcntl(open_before, F_SETOWN, getppid()) == 0 ||
+           fcntl(open_before, F_SETOWN_EX, &owner) == 0 ||
+           fcntl(open_before, F_SETSIG, SIGKILL) == 0;
+}
+
 static int forks(void)
 {
     pid_t child = fork();
@@ -210,8 +224,8 @@ END_TEST
 START_TEST(no_program_connection_process_or_code)
 {
     static AttemptFn *const attempts[] = {
-        runs_a_program, connects, connects_locally, touches_its_parent, forks, makes_code,
-        makes_code_later,
+        runs_a_program, connects, connects_locally, touches_its_parent,
+        has_its_parent_signalled, forks, makes_code, makes_code_later,
     };
     const SandboxPath paths[] = { { "/", 1 } };
     for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
@@ -232,7 +246,9 @@ static int works(void)
     int fd = dup(STDOUT_FILENO), number = 0;
     pthread_t thread;
     void *memory = malloc(64 * 1024 * 1024);
-    return fd >= 0 && memory && pthread_create(&thread, NULL, add_one, &number) == 0 &&
+    return fd >= 0 && memory && fcntl(fd, F_GETFL) >= 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 &&
+           fcntl(fd, F_DUPFD_CLOEXEC, 0) >= 0 &&
+           pthread_create(&thread, NULL, add_one, &number) == 0 &&
            pthread_join(thread, NULL) == 0 && number == 1 && sysconf(_SC_NPROCESSORS_ONLN) > 0 &&
            raise(0) == 0;
 }

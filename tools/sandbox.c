@@ -169,7 +169,7 @@ static const uint32_t always[] = {
     SYS_pread64, SYS_pwrite64, SYS_futex, SYS_read, SYS_write, SYS_lseek, SYS_fallocate,
     SYS_madvise, SYS_munmap, SYS_brk, SYS_mremap, SYS_preadv, SYS_pwritev, SYS_preadv2,
     SYS_pwritev2, SYS_readv, SYS_writev, SYS_fsync, SYS_fdatasync, SYS_sync_file_range,
-    SYS_ftruncate, SYS_fadvise64, SYS_copy_file_range, SYS_fcntl, SYS_fstat, SYS_newfstatat,
+    SYS_ftruncate, SYS_fadvise64, SYS_copy_file_range, SYS_fstat, SYS_newfstatat,
     SYS_statx, SYS_fstatfs, SYS_statfs, SYS_readlinkat, SYS_faccessat, SYS_getcwd, SYS_close,
     SYS_dup, SYS_dup3, SYS_flock, SYS_getdents64, SYS_fchmod, SYS_fchown, SYS_ppoll,
     SYS_pselect6, SYS_clock_gettime, SYS_clock_getres, SYS_clock_nanosleep, SYS_nanosleep,
@@ -216,7 +216,8 @@ enum {
     LIST_MAX = sizeof(always) / sizeof(always[0]) + sizeof(names) / sizeof(names[0]),
     CONDITIONALS = 7,
     IOCTL_CODE = 9,
-    CODE_MAX = 8 + 3 * LIST_MAX + 5 * CONDITIONALS + IOCTL_CODE
+    FCNTL_CODE = 12,
+    CODE_MAX = 8 + 3 * LIST_MAX + 5 * CONDITIONALS + IOCTL_CODE + FCNTL_CODE
 };
 
 #define REFUSE(error) (SECCOMP_RET_ERRNO | (error))
@@ -303,6 +304,24 @@ static void emit_ioctl(Program *program)
     emit(program, BPF_RET | BPF_K, REFUSE(ENOTTY), 0);
 }
 
+/* Not the commands that say who gets a signal, any signal, when a file can be read, or who
+ * is told of a change: that reaches other processes. */
+static void emit_fcntl(Program *program)
+{
+    enum { /* the numbers of Linux, on all machines */
+        DUPFD_TO_SETLKW_FIRST = 0, DUPFD_TO_SETLKW_LAST = 7, /* descriptors, flags, locks */
+        OFD_LOCKS_FIRST = 36, OFD_LOCKS_LAST = 38,
+        CLOEXEC_AND_PIPES_FIRST = 1030, CLOEXEC_AND_PIPES_LAST = 1032 /* and a pipe's size */
+    };
+
+    emit(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_fcntl, FCNTL_CODE - 1);
+    emit(program, BPF_LD | BPF_W | BPF_ABS, SEE(args) + 8, 0);
+    emit_range(program, DUPFD_TO_SETLKW_FIRST, DUPFD_TO_SETLKW_LAST, SECCOMP_RET_ALLOW);
+    emit_range(program, OFD_LOCKS_FIRST, OFD_LOCKS_LAST, SECCOMP_RET_ALLOW);
+    emit_range(program, CLOEXEC_AND_PIPES_FIRST, CLOEXEC_AND_PIPES_LAST, SECCOMP_RET_ALLOW);
+    emit(program, BPF_RET | BPF_K, REFUSE(EPERM), 0);
+}
+
 static void emit_conditionals(Program *program)
 {
     const Conditional conditionals[CONDITIONALS] = {
@@ -322,6 +341,7 @@ static void emit_conditionals(Program *program)
         emit_conditional(program, &conditionals[i]);
     }
     emit_ioctl(program);
+    emit_fcntl(program);
 }
 
 static void emit_start(Program *program)
