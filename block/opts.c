@@ -11,6 +11,10 @@
 
 #include "block_int.h"
 
+enum {
+    LIST_BYTES = 1024 /* of what may be given, in one message */
+};
+
 typedef struct OptionValue {
     char *text; /* NULL: neither given nor defaulted */
     int64_t number;
@@ -128,7 +132,7 @@ static int parse_number(const BdrvOption *option, const char *text, int64_t *num
 
 static int parse_choice(const BdrvOption *option, const char *text)
 {
-    char list[256] = "";
+    char list[LIST_BYTES] = "";
     size_t used = 0;
 
     for (const char *const *c = option->choices; c && *c; c++) {
@@ -176,7 +180,7 @@ static OptionValue *find_value(const BdrvOptions *options, const char *name)
 
 static int unknown_option(const BdrvOptions *options, const char *name)
 {
-    char list[512] = "";
+    char list[LIST_BYTES] = "";
     size_t used = 0;
 
     for (size_t i = 0; i < options->count && used < sizeof list; i++) {
