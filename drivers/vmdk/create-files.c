@@ -301,13 +301,26 @@ static int create_extents(BlockDriverState *file, const BdrvCreateParams *params
     return ret;
 }
 
+/* The first bytes come last, when all else is durable: a text that has lost some of its
+ * lines would be one of another disk. */
+static int write_first_last(BlockDriverState *file, const char *text, size_t length)
+{
+    enum { FIRST = 8 }; /* of "# Disk DescriptorFile" */
+    int ret = bdrv_pwrite(file, text + FIRST, length - FIRST, FIRST);
+
+    if (ret == 0) {
+        ret = bdrv_flush(file);
+    }
+    return ret < 0 ? ret : bdrv_pwrite(file, text, FIRST, 0);
+}
+
 int vmdk_write_text(BlockDriverState *file, const VmdkPlan *plan)
 {
     VmdkText text = {0};
     int ret;
 
     vmdk_compose(&text, plan);
-    ret = text.failed ? -ENOMEM : bdrv_pwrite(file, text.bytes, text.length, 0);
+    ret = text.failed ? -ENOMEM : write_first_last(file, text.bytes, text.length);
     free(text.bytes);
     return ret;
 }
