@@ -215,6 +215,17 @@ static uint32_t place_in_memory(const VmdkCheckMap *map, const Cure *cure, uint3
     return vmdk_places_possible(map, entry) ? entry : 0;
 }
 
+/* A table that is where it should be may differ from the one that readers found until now:
+ * they are led there when it is mended, or power lost in between would show it to them. */
+static int point_at(VmdkCheckMap *map, int set, int64_t table, const Cure *cure, uint32_t sector)
+{
+    if (set == VMDK_PRIMARY && cure->act == ACT_POINT) {
+        map->unpointed[table] = 1;
+        return 0;
+    }
+    return write_gde(map, set, table, sector);
+}
+
 static int apply_cure(VmdkCheckMap *map, int set, int64_t table, const Cure *cure,
                       uint32_t entry, int mend)
 {
@@ -225,7 +236,7 @@ static int apply_cure(VmdkCheckMap *map, int set, int64_t table, const Cure *cur
         ret = copy_table(map, cure->sector, &sector);
     }
     if (ret == 0 && mend) {
-        ret = write_gde(map, set, table, sector);
+        ret = point_at(map, set, table, cure, sector);
     }
     map->gd[set][table] = sector;
     map->tables_left |= cure->act == ACT_LEAVE;
@@ -425,12 +436,26 @@ int vmdk_check_directories(VmdkCheckMap *map)
         }
     }
     map->swapped = calloc((size_t)map->tables, 1);
+    map->unpointed = calloc((size_t)map->tables, 1);
     places.bytes = malloc(3 * (size_t)vmdk_check_table_bytes(map));
     if (ret == 0) {
-        ret = places.bytes && map->swapped ? judge(map, &places) : -ENOMEM;
+        ret = places.bytes && map->swapped && map->unpointed ? judge(map, &places) : -ENOMEM;
     }
     free(places.bytes);
     free(places.fault[VMDK_PRIMARY]);
     free(places.fault[VMDK_REDUNDANT]);
     return ret;
+}
+
+int vmdk_check_point(VmdkCheckMap *map)
+{
+    int ret = 0, pointed = 0;
+
+    for (int64_t t = 0; ret == 0 && t < map->tables; t++) {
+        if (map->unpointed[t]) {
+            ret = write_gde(map, VMDK_PRIMARY, t, map->gd[VMDK_PRIMARY][t]);
+            pointed = 1;
+        }
+    }
+    return ret < 0 || !pointed ? ret : bdrv_table_flush(map->c->image->table);
 }

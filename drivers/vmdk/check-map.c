@@ -167,6 +167,7 @@ int vmdk_check_map(VmdkCheckMap *map)
     if (ret == 0) {
         ret = vmdk_check_entries(map);
     }
+    ret = ret < 0 ? ret : vmdk_check_point(map);
     return ret < 0 ? ret : vmdk_check_leaks(map);
 }
 
@@ -189,6 +190,8 @@ void vmdk_check_map_free(VmdkCheckMap *map)
     }
     free(map->swapped);
     map->swapped = NULL;
+    free(map->unpointed);
+    map->unpointed = NULL;
     free(map->followed);
     map->followed = NULL;
     vmdk_regions_free(&map->regions);

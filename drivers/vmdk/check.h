@@ -138,6 +138,9 @@ typedef struct VmdkCheckMap {
     /* By table: until now readers had to follow the redundant set, so that what
      * differs in the primary one, found again, is the doubtful copy. */
     uint8_t *swapped;
+    /* By table: the primary GDE is written by vmdk_check_point(), when the table that it
+     * will lead to is mended. */
+    uint8_t *unpointed;
     /* By table, in sectors: where readers found the primary one until now, although it is
      * elsewhere; 0: where it is, or not at all.  NULL: none. */
     uint32_t *followed;
@@ -164,8 +167,11 @@ void vmdk_check_map_free(VmdkCheckMap *map);
 /* Forgets what the tables' grains occupy: all that is bits. */
 void vmdk_check_forget_grains(VmdkCheckMap *map);
 
+/* In this order: directories, but for GDEs that lead readers to another table than they
+ * had; tables; those GDEs. */
 int vmdk_check_directories(VmdkCheckMap *map);
 int vmdk_check_entries(VmdkCheckMap *map);
+int vmdk_check_point(VmdkCheckMap *map);
 int vmdk_check_leaks(VmdkCheckMap *map);
 
 /* Is any entry set of a grain that begins at length or behind, or can that not be

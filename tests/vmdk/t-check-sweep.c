@@ -352,6 +352,28 @@ START_TEST(hosted_sparse)
 }
 END_TEST
 
+/* A repair set the GDEs of a directory that was wiped out before it mended the table behind
+ * them, which was wiped out, too: power lost in between made data read as zeros. */
+START_TEST(a_directory_found_again_leads_to_mended_tables)
+{
+    Built b = damage_image(0);
+    Victim v = {.bytes = b.bytes, .size = b.size, .what = "no directory, no first table"};
+    Reading truth = reading_new(), before = reading_new(), after = reading_new();
+    BlockDriverState *memory = image_memory_from(b.bytes, b.size);
+    uint32_t seed = suite_seed();
+
+    read_memory(memory, 0, &truth);
+    bdrv_close(memory);
+    memset(b.bytes + b.gd[0] * SECTOR, 0, (size_t)(b.gd_sectors + b.gt_sectors) * SECTOR);
+    accidents(&v, &truth, &before, &after, &seed);
+    ck_assert(before.readable[0] && memcmp(before.bytes, truth.bytes, PIECE) == 0);
+    free(truth.bytes);
+    free(before.bytes);
+    free(after.bytes);
+    free(b.bytes);
+}
+END_TEST
+
 static int can_decompress(void)
 {
 #ifdef BDRV_HAVE_LIBDEFLATE
@@ -409,7 +431,12 @@ END_TEST
 
 Suite *test_suite(void)
 {
-    const TTest *const tests[] = {streams, copy_on_write, NULL};
+    const TTest *const tests[] = {
+        streams,
+        copy_on_write,
+        a_directory_found_again_leads_to_mended_tables,
+        NULL,
+    };
     Suite *suite = suite_create("vmdk/check-sweep");
     TCase *tc = suite_add_case(suite, "sweep", tests, 36000);
 
