@@ -196,6 +196,22 @@ START_TEST(files_outside_the_paths_cannot_be_touched)
 }
 END_TEST
 
+/* One path that could not be followed (a link to itself, a name that is too long, a
+ * directory of others) left the process without any limits to files. */
+START_TEST(a_path_that_cannot_be_followed_lifts_nothing)
+{
+    char *loop = host_path(inside, "loop"), *closed = host_path(loop, "x");
+    const SandboxPath paths[] = { { inside, 1 }, { closed, 1 } };
+    int done;
+    ck_assert_int_eq(symlink("loop", loop), 0);
+    ck_assert_int_eq(could(reads_secret, paths, 2, &done), 0);
+    ck_assert_int_eq(done, SANDBOX_FILES | SANDBOX_CALLS);
+    ck_assert_int_eq(could(writes_file, paths, 2, &done), 1);
+    free(closed);
+    free(loop);
+}
+END_TEST
+
 START_TEST(paths_to_read_cannot_be_written)
 {
     const SandboxPath paths[] = { { inside, 0 } };
@@ -332,7 +348,8 @@ Suite *test_suite(void)
 {
     const TTest *const tests[] = {
         without_paths_nothing_can_be_opened, files_outside_the_paths_cannot_be_touched,
-        paths_to_read_cannot_be_written, what_is_listed_can_be_used,
+        a_path_that_cannot_be_followed_lifts_nothing, paths_to_read_cannot_be_written,
+        what_is_listed_can_be_used,
         no_program_connection_process_or_code, memory_threads_and_open_files_stay,
         a_second_sandbox_gives_nothing_back, what_was_kept_can_be_given_up_later,
         the_second_filter_adds_to_the_first, NULL

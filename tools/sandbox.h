@@ -11,7 +11,7 @@
 
 /* A directory and all below it, or one file, that may still be opened. */
 typedef struct SandboxPath {
-    const char *path; /* what it leads to now; passed over if that is nothing */
+    const char *path; /* what it leads to now; passed over if that cannot be found */
     int writable;     /* not 0: and written; in a directory, files are made, renamed
                        * and removed too */
 } SandboxPath;
