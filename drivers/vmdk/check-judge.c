@@ -127,12 +127,28 @@ static int is_its_own(const VmdkCheckMap *map, int64_t grain, uint32_t entry)
            !is_in(map, &map->seen, grain, entry) && !is_in(map, &map->contested, grain, entry);
 }
 
+/* The same of a copy that is another one than the entry, which may overlap it: most of a
+ * grain does if a low bit of the entry is wrong. */
+static int is_its_own_but_for(const VmdkCheckMap *map, int64_t grain, uint32_t copy,
+                              uint32_t entry)
+{
+    const int64_t start = start_of(copy), end = end_of(map, grain, copy);
+    const int64_t before = bdrv_min(end, start_of(entry));
+    const int64_t behind = bdrv_max(start, end_of(map, grain, entry));
+
+    return vmdk_check_class(map, grain, copy) == VMDK_ENTRY_GRAIN &&
+           (map->any_place || map->unaligned || start % map->grain == 0) &&
+           !vmdk_bits_any(&map->seen, start, before) &&
+           !vmdk_bits_any(&map->seen, behind, end) && !is_in(map, &map->shared, grain, copy) &&
+           !is_in(map, &map->contested, grain, copy);
+}
+
 static Decision decide_grain(VmdkJudge *judge, int64_t grain, uint32_t entry, uint32_t copy)
 {
     const VmdkCheckMap *map = judge->map;
 
     if (is_in(map, &map->shared, grain, entry)) {
-        if (copy != entry && is_its_own(map, grain, copy)) {
+        if (copy != entry && is_its_own_but_for(map, grain, copy, entry)) {
             return (Decision){.fate = FATE_UNSHARED, .entry = copy};
         }
         if (is_in(map, &judge->taken, grain, entry)) {
@@ -148,7 +164,7 @@ static Decision decide_cut(VmdkJudge *judge, int64_t grain, uint32_t entry, uint
     Decision decision = decide_grain(judge, grain, entry, copy);
 
     if (decision.fate == FATE_FINE || decision.fate == FATE_STALE) {
-        if (copy != entry && is_its_own(judge->map, grain, copy)) {
+        if (copy != entry && is_its_own_but_for(judge->map, grain, copy, entry)) {
             return (Decision){.fate = FATE_RESTORED, .entry = copy};
         }
         decision.fate = FATE_CUT;

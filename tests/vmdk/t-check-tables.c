@@ -267,6 +267,19 @@ START_TEST(what_another_range_has_is_left_to_it)
 }
 END_TEST
 
+/* A low bit of the last grain's entry was wrong, so that the file's end cut it.  As the right
+ * one, in the other set, has most of the same sectors, a repair took it for another's, and
+ * moved the data by a sector. */
+START_TEST(a_cut_grain_overlaps_the_right_one)
+{
+    Built b = damage_image(0);
+    uint8_t *gte = build_gte(&b, 0, d_used[0]);
+
+    bdrv_store_le32(gte, bdrv_load_le32(gte) + 1);
+    damage_mended(&b, BDRV_FINDING_CORRUPTION, "The GTE [0] in GT [0] is invalid (225)", -1);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -274,6 +287,7 @@ Suite *test_suite(void)
         more_tables_than_a_repair_may_copy_are_left,
         what_is_not_certain_reads_as_before,
         what_another_range_has_is_left_to_it,
+        a_cut_grain_overlaps_the_right_one,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-tables");
