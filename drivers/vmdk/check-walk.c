@@ -353,13 +353,43 @@ static void judge_footer(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkH
     }
 }
 
-/* Of a stream without a footer.  What the file ends with is no surplus to be cut off if it
- * belongs to a grain. */
-static void judge_end(VmdkStreamCheck *s, int64_t walked_end)
+/* Did the walk end at the end-of-stream marker, or at a grain of which a part is missing?
+ * Then it is known what the file ends with. */
+static int is_block_at(const VmdkStreamCheck *s, int64_t at)
 {
-    if (!s->broken && s->footer_end == 0 && walked_end > s->size) {
-        broken(s, "the file ends inside the pad of its last grain");
+    uint8_t marker[BDRV_SECTOR_SIZE];
+    VmdkBlock block;
+
+    return s->can_rebuild && at < s->size && read_marker(s, at, marker) == 0 &&
+           vmdk_block_decode(s->extent->file, &s->header, marker, at, &block) == 0;
+}
+
+/* Of a stream without a footer.  Less than a sector behind its last one is no surplus to be
+ * cut off as long as it may be a grain's: then it gets the pad, and an end. */
+static int judge_end(VmdkStreamCheck *s, int64_t walked_end)
+{
+    static const uint8_t zeros[2 * BDRV_SECTOR_SIZE];
+    const int64_t part = s->size % BDRV_SECTOR_SIZE;
+    const size_t room = (size_t)(2 * BDRV_SECTOR_SIZE - part);
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_MISMATCH,
+        .repair = "zeros are written, as pad and as end-of-stream marker",
+        .repaired = s->c->mend_all,
+    };
+    int ret = 0;
+
+    if (s->broken || s->footer_end > 0 || part == 0 || is_block_at(s, walked_end)) {
+        return 0;
     }
+    vmdk_found(s->c, &finding, "%s: the file ends inside a sector that may be of its last grain",
+               vmdk_check_name(s->extent));
+    if (s->c->mend_all) {
+        ret = vmdk_mend_bytes(s->c, s->extent->file, zeros, room, s->size);
+        s->size += ret < 0 ? 0 : (int64_t)room;
+    } else {
+        s->broken = 1; /* so that nobody looks for its end */
+    }
+    return ret;
 }
 
 /* The footer may be there, with too much behind it: the walk comes by it. */
@@ -457,8 +487,8 @@ int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head)
     ret = destroyed && s->c->mend_all ? restore_header(s) : 0;
     if (ret == 0 && s->can_rebuild) {
         ret = walk(s, &end);
-        judge_end(s, end);
     }
+    ret = ret < 0 ? ret : judge_end(s, end);
     s->has_tables = directory_fits(s) && !(s->broken && s->footer_end == 0 && !head) &&
                     s->header.gd_sector != VMDK_GD_AT_END;
     return ret < 0 ? ret : 1;

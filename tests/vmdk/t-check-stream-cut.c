@@ -46,6 +46,37 @@ START_TEST(a_grain_without_its_pad_is_kept)
 }
 END_TEST
 
+/* Where grains do not say what they are, the end of one was cut off the file as surplus. */
+START_TEST(the_end_of_a_grain_without_marker_is_kept)
+{
+    BuiltStream b = stream_begin(SECTORS);
+    const int64_t gt = 22, grain = 128 * SECTOR;
+    BlockDriverState *memory;
+    Findings f;
+
+    stream_add(&b, 7, 1);
+    bdrv_store_le32(b.bytes + AT_FLAGS, 0x10001);
+    bdrv_store_le64(b.bytes + AT_GD, 21);
+    bdrv_store_le32(b.bytes + 21 * SECTOR, (uint32_t)gt);
+    bdrv_store_le32(b.bytes + gt * SECTOR + 7 * 4, b.entries[7]);
+    b.size = grain + 12 + bdrv_load_le32(b.bytes + grain + 8) - 8;
+    memmove(b.bytes + grain, b.bytes + grain + 8, (size_t)(b.size - grain));
+    memory = image_memory_from(b.bytes, b.size);
+    for (int repairs = 0; repairs < 2; repairs++) {
+        BlockDriverState *disk;
+
+        check_memory(memory, repairs ? BDRV_CHECK_REPAIR_ALL : BDRV_CHECK_REPAIR_LEAKS, &f);
+        ck_assert_msg(f.result.unrecoverable == 0, "%.2000s", f.text);
+        disk = open_memory(memory, 0);
+        assert_pattern(disk, 7 * STREAM_GRAIN, STREAM_GRAIN, 1);
+        assert_ok(bdrv_close(disk));
+    }
+    ck_assert_int_eq(bdrv_getlength(memory), bdrv_round_up(b.size, SECTOR) + SECTOR);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 #ifdef BDRV_HAVE_LIBDEFLATE
 static const int can_compress = 1;
 #else
@@ -59,5 +90,6 @@ Suite *test_suite(void)
     TCase *tc = suite_add_case(suite, "cut", none, 60);
 
     tcase_add_loop_test(tc, a_grain_without_its_pad_is_kept, 0, can_compress ? 4 : 0);
+    tcase_add_loop_test(tc, the_end_of_a_grain_without_marker_is_kept, 0, can_compress);
     return suite;
 }
