@@ -333,7 +333,8 @@ static int passes_for(const View *view, const View *before)
 static int same_image(const View *view, const View *model, ToolOutcome outcome)
 {
     return same_view(view, model) &&
-           (outcome == TOOL_MAY_BE_REFUSED || view->told == NULL || model->told == NULL ||
+           (outcome == TOOL_MAY_BE_REFUSED || outcome == TOOL_REPAIRED ||
+            view->told == NULL || model->told == NULL ||
             strcmp(view->told, model->told) == 0);
 }
 
@@ -378,6 +379,26 @@ const char *toolrun_examine(const ToolRun *run, const char *directory, ToolOutco
         free_view(&views[i]);
     }
     return text;
+}
+
+/* What was to be made, and cannot be opened, is no image to be repaired. */
+void toolrun_repair(const ToolRun *run, const char *directory)
+{
+    BdrvOpenOptions options = { .struct_size = sizeof(options),
+                                .flags = BDRV_O_RDWR | BDRV_O_CHECK | BDRV_O_NO_FLUSH };
+    BdrvCheckOptions repair = { .struct_size = sizeof(repair), .flags = BDRV_CHECK_REPAIR_ALL };
+    const int count = run->operation->promise == TOOL_OR_NOTHING ? 0 : TOOLRUN_IMAGES;
+    for (int i = 0; i < count && run->operation->images[i] != NULL; i++) {
+        char *path = host_path(directory, run->operation->images[i]);
+        BdrvCheckResult found = { .struct_size = sizeof(found) };
+        BlockDriverState *bs;
+        if (host_exists(path) && strstr(path, ".raw") == NULL &&
+            bdrv_open(&bs, path, "vmdk", &options) == 0) {
+            (void)bdrv_check(bs, &repair, &found);
+            (void)bdrv_close(bs);
+        }
+        free(path);
+    }
 }
 
 /* --------------------------------------------------------------------- running */

@@ -64,12 +64,17 @@ int toolrun_run(const ToolRun *run, const char *directory, const char *settings,
 typedef enum ToolOutcome {
     TOOL_MAY_BE_EITHER,
     TOOL_MAY_BE_REFUSED, /* either, or what says that it is damaged (a torn sector) */
+    TOOL_REPAIRED, /* either; what it tells about itself may be of both, its geometry for one */
     TOOL_MUST_BE_NEW
 } ToolOutcome;
 
 /* NULL if the images of the directory keep the promise; else what is wrong, in a text
  * that lives until the next call. */
 const char *toolrun_examine(const ToolRun *run, const char *directory, ToolOutcome outcome);
+
+/* Repairs the images of the directory, as far as that can be done.  They must keep their
+ * promise then, too. */
+void toolrun_repair(const ToolRun *run, const char *directory);
 
 /* NULL if host calls cannot be watched here, else the reason. */
 const char *toolrun_impossible(void);
