@@ -91,22 +91,55 @@ void confine_named(Confinement *c, const ImageHow *how, const char *filename,
     }
 }
 
-void confine_beside(Confinement *c, const ImageHow *how, const char *filename,
-                    const char *name)
+/* The name as seen from the directory of filename, to be freed; NULL: no memory. */
+static char *path_beside(const char *filename, const char *name)
 {
     const char *slash = strrchr(filename, '/');
     size_t length = slash != NULL && *name != '/' ? (size_t)(slash + 1 - filename) : 0;
     char *path = malloc(length + strlen(name) + 1);
 
+    if (path != NULL) {
+        memcpy(path, filename, length);
+        memcpy(path + length, name, strlen(name) + 1);
+    }
+    return path;
+}
+
+void confine_beside(Confinement *c, const ImageHow *how, const char *filename,
+                    const char *name)
+{
+    char *path = path_beside(filename, name);
+
     if (path == NULL) {
         c->incomplete = 1;
         return;
     }
-    memcpy(path, filename, length);
-    memcpy(path + length, name, strlen(name) + 1);
     encodings_keep(path);
     confine_named(c, how, path, CONFINE_READ);
     free(path);
+}
+
+/* What has the name that a file of the new image will have, which is compared with the
+ * sources before it is replaced. */
+static void add_replaced(Confinement *c, const Output *output, const char *made)
+{
+    const char *slash = strrchr(made, '/');
+
+    add_owned(c, path_beside(output->target, slash != NULL ? slash + 1 : made), CONFINE_READ);
+}
+
+void confine_output(Confinement *c, const Output *output)
+{
+    const int aside = output->directory != NULL;
+
+    confine_named(c, NULL, output->target, aside ? CONFINE_MOVE : CONFINE_WRITE);
+    confine_named(c, NULL, output->path, CONFINE_WRITE);
+    if (aside) {
+        add_replaced(c, output, output->path);
+    }
+    for (size_t i = 0; aside && i < output->other_count; i++) {
+        add_replaced(c, output, output->others[i].path);
+    }
 }
 
 int confine_operands(Confinement *c, const ImageHow *how, int count, char **names)
@@ -151,6 +184,19 @@ void confine_image(Confinement *c, const ImageHow *how, BlockDriverState *bs)
 
 /* -------------------------------------------------------------------- the act */
 
+static SandboxAccess access_of(ConfineAccess access)
+{
+    switch (access) {
+    case CONFINE_READ:
+        return SANDBOX_READ;
+    case CONFINE_WRITE:
+        return SANDBOX_WRITE;
+    case CONFINE_MOVE:
+        return SANDBOX_MOVE;
+    }
+    return SANDBOX_READ;
+}
+
 void confine(Confinement *c, const ImageHow *how)
 {
     SandboxPath *paths = calloc(c->count + 1, sizeof(*paths));
@@ -158,7 +204,7 @@ void confine(Confinement *c, const ImageHow *how)
     if (paths != NULL && !c->incomplete && !how->no_sandbox) {
         for (size_t i = 0; i < c->count; i++) {
             paths[i].path = c->paths[i];
-            paths[i].writable = c->access[i] == CONFINE_WRITE;
+            paths[i].access = access_of(c->access[i]);
         }
         (void)sandbox_enter(paths, c->count); /* what the host lacks it lacks */
     }

@@ -226,7 +226,7 @@ static int close_target(Job *job, int result)
 }
 
 /* From now on what strangers have made is read.  At the end the target is moved to
- * its name, or removed. */
+ * its name, or removed: for that nothing beside it has to be opened. */
 static void give_up_rights(const Job *job)
 {
     const ImageHow *how = &job->request->source;
@@ -241,8 +241,7 @@ static void give_up_rights(const Job *job)
         confine_named(&c, how, bdrv_filename(bs), CONFINE_READ); /* it is opened again */
     }
     if (job->pipe == NULL) {
-        confine_named(&c, NULL, job->output.target, CONFINE_WRITE);
-        confine_named(&c, NULL, job->output.path, CONFINE_WRITE);
+        confine_output(&c, &job->output);
     }
     confine(&c, how);
 }

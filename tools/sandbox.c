@@ -76,8 +76,9 @@ enum {
     FS_VERSION_1 = (1 << 13) - 1,
     FS_FOR_FILES = FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE,
     FS_TO_READ = FS_READ_FILE | FS_READ_DIR,
-    FS_TO_WRITE = FS_TO_READ | FS_WRITE_FILE | FS_REMOVE_DIR | FS_REMOVE_FILE |
-                  FS_MAKE_DIR | FS_MAKE_REG | FS_REFER | FS_TRUNCATE,
+    FS_TO_MOVE = FS_READ_DIR | FS_REMOVE_DIR | FS_REMOVE_FILE | FS_MAKE_DIR | FS_MAKE_REG |
+                 FS_REFER,
+    FS_TO_WRITE = FS_TO_MOVE | FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE,
     NET_BIND_AND_CONNECT = 3,    /* TCP; version 4 */
     SCOPE_SOCKETS_AND_SIGNALS = 3, /* to others; version 6 */
     GET_VERSION = 1,
@@ -106,10 +107,23 @@ static Ruleset handled_by(long version, size_t *size)
     return rules;
 }
 
+static uint64_t rights_of(SandboxAccess access)
+{
+    switch (access) {
+    case SANDBOX_READ:
+        return FS_TO_READ;
+    case SANDBOX_WRITE:
+        return FS_TO_WRITE;
+    case SANDBOX_MOVE:
+        return FS_TO_MOVE;
+    }
+    return 0;
+}
+
 /* The kernel copies 12 bytes: the structure is packed there. */
 static int add_path(int ruleset, const SandboxPath *path, uint64_t handled)
 {
-    PathRule rule = {.allowed = path->writable ? FS_TO_WRITE : FS_TO_READ};
+    PathRule rule = {.allowed = rights_of(path->access)};
     struct stat st;
     int result = -1;
 
@@ -134,7 +148,7 @@ static int restrict_files(const SandboxPath *paths, size_t count)
     Ruleset rules;
 
     for (size_t i = 0; i < count; i++) {
-        writes |= paths[i].writable;
+        writes |= paths[i].access != SANDBOX_READ;
     }
     if (version < 1 || (version == 1 && writes)) {
         return 0; /* version 1 forbids moving a file to another directory, always */
@@ -440,10 +454,13 @@ int sandbox_enter(const SandboxPath *paths, size_t count)
 static int see(const SandboxPath *paths, size_t count)
 {
     static int settled;
+    static const char *const permissions[] = {
+        [SANDBOX_READ] = "r", [SANDBOX_WRITE] = "rwc", [SANDBOX_MOVE] = "rc",
+    };
     int done = SANDBOX_FILES;
 
     for (size_t i = 0; !settled && i < count; i++) {
-        if (unveil(paths[i].path, paths[i].writable ? "rwc" : "r") < 0 && errno != ENOENT) {
+        if (unveil(paths[i].path, permissions[paths[i].access]) < 0 && errno != ENOENT) {
             done = 0;
         }
     }

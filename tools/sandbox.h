@@ -9,11 +9,17 @@
 
 #include <stddef.h>
 
-/* A directory and all below it, or one file, that may still be opened. */
+/* What may still be done with a file, or with all below a directory. */
+typedef enum SandboxAccess {
+    SANDBOX_READ,
+    SANDBOX_WRITE, /* and read; in a directory, files are made, moved and removed too */
+    SANDBOX_MOVE   /* only that: no file is opened */
+} SandboxAccess;
+
+/* A directory and all below it, or one file, that may still be used. */
 typedef struct SandboxPath {
     const char *path; /* what it leads to now; passed over if that cannot be found */
-    int writable;     /* not 0: and written; in a directory, files are made, renamed
-                       * and removed too */
+    SandboxAccess access;
 } SandboxPath;
 
 enum {

@@ -235,7 +235,8 @@ int image_spare(BlockDriverState *bs, const char *filename, const char *what);
 
 typedef enum ConfineAccess {
     CONFINE_READ,
-    CONFINE_WRITE
+    CONFINE_WRITE,
+    CONFINE_MOVE /* files are made, moved and removed, none is opened */
 } ConfineAccess;
 
 typedef struct Confinement {
@@ -255,7 +256,7 @@ void confine_image(Confinement *c, const ImageHow *how, BlockDriverState *bs);
 void confine_named(Confinement *c, const ImageHow *how, const char *filename,
                    ConfineAccess access);
 
-/* The same of one that is read, and whose name is seen from another image's. */
+/* As confine_named(), of one that is read, and whose name is seen from another image's. */
 void confine_beside(Confinement *c, const ImageHow *how, const char *filename,
                     const char *name);
 
@@ -343,6 +344,9 @@ int output_may_write(void *opaque, const BdrvNamedFile *file);
  * of it would get the name of one of the sources' files, or of a file that is none
  * of the image that is replaced. */
 int output_created(Output *output);
+
+/* Lists what output_finish() and output_end() will need. */
+void confine_output(Confinement *c, const Output *output);
 
 /* Gives the image, which must be closed, its name.  0, or -1 with the message
  * printed.  If durable is not 0 the name survives a power loss too. */

@@ -73,3 +73,26 @@ nothing img-rebase -b base.vmdk -F vmdk child.vmdk
 nothing img-rebase -b "" child.vmdk
 nothing img-resize split.vmdk 5M
 nothing img-resize -f raw out.raw +1M
+
+# One that makes its target aside, taken over in somebody's home, could read and change all
+# that is there, in directories too.  It needs to move its own files there: so files can be
+# made (empty ones), moved and removed, but none can be read or written.
+moves_only()
+{
+    taken_over "$@"
+    equal "what $* could do" "$could" "remove "
+}
+
+mkdir private
+echo secret >private/victim
+VICTIM="$work/mine/private/victim"
+moves_only img-convert -O raw base.vmdk fresh.raw
+moves_only img-convert -O raw base.vmdk fresh.raw
+moves_only img-convert -O vmdk -o subformat=twoGbMaxExtentSparse,extent_size=1M --verify base.vmdk new.vmdk
+moves_only img-convert -O vmdk -o subformat=twoGbMaxExtentFlat,extent_size=1M base.vmdk new.vmdk
+taken_over img-convert --open-option open_files=1 -O vmdk -o subformat=monolithicFlat new.vmdk other.vmdk
+equal "with a source whose files come and go" "$could" "read remove "
+ln -s new.vmdk link.vmdk
+moves_only img-convert -O vmdk base.vmdk link.vmdk
+nothing img-convert -O raw base.vmdk -
+equal "the secret" "$(cat private/victim)" secret
