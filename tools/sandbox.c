@@ -130,7 +130,7 @@ static int add_path(int ruleset, const SandboxPath *path, uint64_t handled)
     rule.fd = open(path->path, O_PATH | O_CLOEXEC);
     if (rule.fd < 0) {
         /* Where we cannot go now, we need no right to go. */
-        return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -1 : 0;
+        return stat(path->path, &st) < 0 ? 0 : -1;
     }
     if (fstat(rule.fd, &st) == 0) {
         rule.allowed &= handled & (S_ISDIR(st.st_mode) ? ~(uint64_t)0 : FS_FOR_FILES);
