@@ -37,13 +37,13 @@ static int is_grain_at(const VmdkStreamCheck *s, int64_t index, uint32_t sector)
     uint8_t marker[BDRV_SECTOR_SIZE];
     VmdkBlock block;
 
-    if (at < VMDK_HEADER_BYTES || at + BDRV_SECTOR_SIZE > s->size) {
+    if (at < VMDK_HEADER_BYTES || at + VMDK_MARKER_BYTES >= s->size) {
         return 0;
     }
     if (!has_marker) {
         return 1; /* nothing there says what it is */
     }
-    return bdrv_pread(s->extent->file, marker, sizeof marker, at) == 0 &&
+    return vmdk_stream_read_marker(s, at, marker) == 0 &&
            vmdk_block_decode(s->extent->file, &s->header, marker, at, &block) == 0 &&
            block.kind == VMDK_BLOCK_GRAIN && block.disk_offset == index * grain_bytes(s) &&
            at + VMDK_MARKER_BYTES + (int64_t)block.packed <= s->size;
@@ -55,8 +55,8 @@ static int64_t block_end(const VmdkStreamCheck *s, uint32_t sector)
     uint8_t marker[BDRV_SECTOR_SIZE];
     VmdkBlock block = {.bytes = BDRV_SECTOR_SIZE};
 
-    if (bdrv_pread(s->extent->file, marker, sizeof marker, at) == 0 &&
-        s->header.flags & VMDK_FLAG_MARKERS) {
+    if (s->header.flags & VMDK_FLAG_MARKERS && at < s->size &&
+        vmdk_stream_read_marker(s, at, marker) == 0) {
         vmdk_block_decode(s->extent->file, &s->header, marker, at, &block);
     }
     return at + block.bytes;

@@ -53,6 +53,11 @@ typedef struct VmdkStreamCheck {
 /* Fills the front.  1: go on; 0: there is nothing to go on with, as reported. */
 int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head);
 
+/* The sector at byte at, which is inside the file; but the file may end inside the sector: a
+ * grain is there nevertheless if only its pad is not. */
+int vmdk_stream_read_marker(const VmdkStreamCheck *s, int64_t at,
+                            uint8_t marker[BDRV_SECTOR_SIZE]);
+
 /* Can it be decompressed?  1, 0, or -errno if that cannot be told.  Not before the length
  * is known. */
 int vmdk_stream_grain_is_sound(VmdkStreamCheck *s, const VmdkStreamGrain *grain);

@@ -241,8 +241,8 @@ static int take_block(VmdkStreamCheck *s, int64_t at, const VmdkBlock *block, in
     return 1;
 }
 
-/* The file may end inside the sector: a grain is there nevertheless if only its pad is not. */
-static int read_marker(const VmdkStreamCheck *s, int64_t at, uint8_t marker[BDRV_SECTOR_SIZE])
+int vmdk_stream_read_marker(const VmdkStreamCheck *s, int64_t at,
+                            uint8_t marker[BDRV_SECTOR_SIZE])
 {
     const size_t there = (size_t)bdrv_min(BDRV_SECTOR_SIZE, s->size - at);
 
@@ -260,7 +260,7 @@ static int walk(VmdkStreamCheck *s, int64_t *end)
     while (ret == 1 && at + VMDK_MARKER_BYTES < s->size && at / BDRV_SECTOR_SIZE <= UINT32_MAX) {
         VmdkBlock block;
 
-        ret = read_marker(s, at, marker);
+        ret = vmdk_stream_read_marker(s, at, marker);
         if (ret == 0 && vmdk_block_decode(s->extent->file, &s->header, marker, at, &block) == 0) {
             ret = take_block(s, at, &block, &last);
             at += ret == 1 ? block.bytes : 0;
@@ -360,7 +360,7 @@ static int is_block_at(const VmdkStreamCheck *s, int64_t at)
     uint8_t marker[BDRV_SECTOR_SIZE];
     VmdkBlock block;
 
-    return s->can_rebuild && at < s->size && read_marker(s, at, marker) == 0 &&
+    return s->can_rebuild && at < s->size && vmdk_stream_read_marker(s, at, marker) == 0 &&
            vmdk_block_decode(s->extent->file, &s->header, marker, at, &block) == 0;
 }
 

@@ -46,6 +46,35 @@ START_TEST(a_grain_without_its_pad_is_kept)
 }
 END_TEST
 
+/* Such a grain was called lost where the way to it along the grains is broken, so that only
+ * its entry leads there. */
+START_TEST(a_grain_without_its_pad_is_found_by_its_entry)
+{
+    BdrvCreateOptions create = {.struct_size = sizeof create, .size = SECTORS * SECTOR,
+                                .options = "subformat=streamOptimized,stream_layout=front"};
+    BlockDriverState *memory = image_memory(0), *disk;
+    static uint8_t wanted[2 * STREAM_GRAIN];
+    uint8_t bytes[12];
+    int64_t at;
+    Findings f;
+
+    wanted[0] = wanted[STREAM_GRAIN] = 1;
+    assert_ok(bdrv_create_node(memory, "vmdk", &create));
+    disk = open_memory(memory, BDRV_O_RDWR);
+    assert_ok(bdrv_pwrite(disk, wanted, sizeof wanted, 7 * STREAM_GRAIN));
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_pread(memory, bytes, sizeof bytes, AT_OVERHEAD));
+    at = (int64_t)bdrv_load_le64(bytes) * SECTOR;
+    assert_ok(bdrv_pread(memory, bytes, sizeof bytes, at + SECTOR));
+    assert_ok(bdrv_truncate(memory, at + SECTOR + 12 + bdrv_load_le32(bytes + 8)));
+    bdrv_store_le32(bytes, UINT32_MAX);
+    assert_ok(bdrv_pwrite(memory, bytes, 4, at + 8)); /* what the first one takes */
+    check_memory(memory, 0, &f);
+    ck_assert_msg(strstr(f.text, " 1 point at no grain") != NULL, "%.2000s", f.text);
+    bdrv_close(memory);
+}
+END_TEST
+
 /* Where grains do not say what they are, the end of one was cut off the file as surplus. */
 START_TEST(the_end_of_a_grain_without_marker_is_kept)
 {
@@ -90,6 +119,7 @@ Suite *test_suite(void)
     TCase *tc = suite_add_case(suite, "cut", none, 60);
 
     tcase_add_loop_test(tc, a_grain_without_its_pad_is_kept, 0, can_compress ? 4 : 0);
+    tcase_add_loop_test(tc, a_grain_without_its_pad_is_found_by_its_entry, 0, can_compress);
     tcase_add_loop_test(tc, the_end_of_a_grain_without_marker_is_kept, 0, can_compress);
     return suite;
 }
