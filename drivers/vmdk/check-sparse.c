@@ -198,11 +198,12 @@ static int leads_to_tables(const VmdkExtent *extent, const VmdkHeader *header)
 static int is_in_text(const VmdkExtent *extent, const VmdkHeader *header, uint64_t sector)
 {
     const Vmdk *image = extent->image;
-    const int64_t start = (int64_t)sector * BDRV_SECTOR_SIZE;
+    const int64_t end = image->descriptor_offset + (int64_t)image->descriptor.text_size;
 
     return image->descriptor_file == extent->file && image->descriptor.text &&
-           start < image->descriptor_offset + (int64_t)image->descriptor.text_size &&
-           image->descriptor_offset < start + vmdk_header_gd_sectors(header) * BDRV_SECTOR_SIZE;
+           sector < (uint64_t)bdrv_div_up(end, BDRV_SECTOR_SIZE) &&
+           image->descriptor_offset < ((int64_t)sector + vmdk_header_gd_sectors(header)) *
+                                          BDRV_SECTOR_SIZE;
 }
 
 /* Can what was worked out take the place of what the header says?  With only one

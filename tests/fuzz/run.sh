@@ -20,6 +20,7 @@ B=${B:-$top/build}
 out=$B-fuzz
 make=${MAKE:-make}
 sanitizers=address,undefined
+ends=-fno-sanitize-recover=all # … at the first finding of either
 targets=${TARGETS:-open descriptor stream check write change}
 slice=${FUZZ_SLICE:-60} # seconds of one turn of a long run
 timeout=60 # seconds: no input may cost a minute, even here, where all is slower
@@ -27,8 +28,8 @@ timeout=60 # seconds: no input may cost a minute, even here, where all is slower
 build() {
     # shellcheck disable=SC2086 # several words are wanted
     $make -C "$top" --no-print-directory CC=clang B="$out" LIBDEFLATE="${LIBDEFLATE-yes}" ISAL= \
-        CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=$sanitizers,fuzzer-no-link" \
-        LDFLAGS="-fsanitize=$sanitizers" "$out/bin/fuzz" "$out/tests/fuzz/t-corpus"
+        CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=$sanitizers,fuzzer-no-link $ends" \
+        LDFLAGS="-fsanitize=$sanitizers $ends" "$out/bin/fuzz" "$out/tests/fuzz/t-corpus"
     mkdir -p "$out/corpus" "$out/found"
     for target in $targets; do
         mkdir -p "$out/corpus/$target"

@@ -280,6 +280,17 @@ START_TEST(a_cut_grain_overlaps_the_right_one)
 }
 END_TEST
 
+/* A sector number whose byte no number can hold was multiplied all the same. */
+START_TEST(a_redundant_directory_beyond_any_file_is_given_up)
+{
+    Built b = damage_image(NO_REDUNDANT);
+
+    bdrv_store_le32(b.bytes + AT_FLAGS, bdrv_load_le32(b.bytes + AT_FLAGS) | 2);
+    bdrv_store_le64(b.bytes + AT_RGD, UINT64_C(945767539634339937));
+    damage_mended(&b, BDRV_FINDING_CORRUPTION, "the redundant directory is not inside", -1);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -288,6 +299,7 @@ Suite *test_suite(void)
         what_is_not_certain_reads_as_before,
         what_another_range_has_is_left_to_it,
         a_cut_grain_overlaps_the_right_one,
+        a_redundant_directory_beyond_any_file_is_given_up,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-tables");
