@@ -346,11 +346,16 @@ static int has_redundant(VmdkMap *map, int64_t table)
     return ret < 0 ? ret : offset != 0;
 }
 
+/* 1: done; 0: there is no such table, nothing has changed; or -errno. */
 static int look_up_redundant(VmdkMap *map, int64_t offset, Entries *entries, BdrvExtent *run)
 {
     int ret = has_redundant(map, entries->table);
 
-    return ret > 0 ? lookup_in(map, VMDK_REDUNDANT, offset, entries, run) : ret;
+    if (ret > 0) {
+        ret = lookup_in(map, VMDK_REDUNDANT, offset, entries, run);
+        return ret < 0 ? ret : 1;
+    }
+    return ret;
 }
 
 /* At most the entries, of one table, which are located.  run->bytes can be more than
@@ -364,9 +369,12 @@ static int look_up_step(VmdkMap *map, int64_t offset, Entries *entries, BdrvExte
     }
     if (ret < 0) {
         complain(map, entries->table);
-        return lookup_in(map, VMDK_REDUNDANT, offset, entries, run) == 0 ? 0 : ret;
+        return look_up_redundant(map, offset, entries, run) == 1 ? 0 : ret;
     }
-    return entries->absent ? look_up_redundant(map, offset, entries, run) : ret;
+    if (entries->absent) {
+        ret = look_up_redundant(map, offset, entries, run);
+    }
+    return ret < 0 ? ret : 0;
 }
 
 /* Is the run all that the entries could tell?  Then it may go on behind them. */

@@ -122,6 +122,31 @@ START_TEST(a_grain_inside_a_table_is_an_error)
 }
 END_TEST
 
+/* Where an entry was wrong and the redundant directory had no such table, the rest of the
+ * table was taken for zeros, sound grains too. */
+START_TEST(a_wrong_entry_is_no_zeros_for_want_of_a_redundant_table)
+{
+    Built b = build_sparse((Shape){0});
+    BlockDriverState *memory, *disk;
+    BdrvExtent extent;
+    uint8_t byte;
+
+    build_add_grain(&b, 1, 1);
+    build_add_grain(&b, 2, 2);
+    bdrv_store_le32(build_gde(&b, 1, 0), 0);
+    bdrv_store_le32(build_gte(&b, 0, 0), (uint32_t)(b.size / SECTOR) + 100);
+    memory = build_memory(&b);
+    disk = open_memory(memory, 0);
+    assert_fails(bdrv_pread(disk, &byte, 1, 0), -EIO);
+    assert_fails(bdrv_is_allocated(disk, 0, GRAIN, &extent), -EIO);
+    assert_pattern(disk, GRAIN, GRAIN, 1);
+    assert_pattern(disk, 2 * GRAIN, GRAIN, 2);
+    bdrv_close(disk);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 START_TEST(what_the_end_of_the_file_cuts_off_is_an_error)
 {
     Built b = build_sparse((Shape){0});
@@ -244,6 +269,7 @@ Suite *test_suite(void)
     const TTest *const tests[] = {
         the_primary_tables_count,
         a_grain_inside_a_table_is_an_error,
+        a_wrong_entry_is_no_zeros_for_want_of_a_redundant_table,
         what_the_end_of_the_file_cuts_off_is_an_error,
         the_last_grain_may_end_where_the_disk_does,
         a_shared_grain_forbids_writing,
