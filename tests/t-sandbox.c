@@ -202,10 +202,12 @@ START_TEST(a_path_that_cannot_be_followed_lifts_nothing)
 {
     char *loop = host_path(inside, "loop"), *closed = host_path(loop, "x");
     const SandboxPath paths[] = { { inside, 1 }, { closed, 1 } };
-    int done;
+    int can, without, done;
     ck_assert_int_eq(symlink("loop", loop), 0);
-    ck_assert_int_eq(could(reads_secret, paths, 2, &done), 0);
-    ck_assert_int_eq(done, SANDBOX_FILES | SANDBOX_CALLS);
+    can = could(reads_secret, paths, 1, &without); /* which is none under a sanitizer */
+    ck_assert_int_eq(could(reads_secret, paths, 2, &done), can);
+    ck_assert_int_eq(done, without);
+    ck_assert_int_eq(can, !(done & SANDBOX_FILES));
     ck_assert_int_eq(could(writes_file, paths, 2, &done), 1);
     free(closed);
     free(loop);

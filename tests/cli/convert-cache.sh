@@ -61,7 +61,8 @@ if command -v $cached >/dev/null &&
     [ "$(fincore -n -o PAGES "$store/s.vmdk" | tr -d ' ')" = 0 ] &&
     img-convert -T drop-behind "$store/s.vmdk" y.raw 2>message; then
     pages=$(fincore -n -o PAGES "$store/s.vmdk" | tr -d ' ')
-    [ "$pages" -le 64 ] || fail "$pages pages of $(stat -c %s "$store/s.vmdk") bytes stayed"
+    # The host reads ahead behind our back, most on a busy machine: 99 were seen of 1954.
+    [ "$pages" -le 256 ] || fail "$pages pages of $(stat -c %s "$store/s.vmdk") bytes stayed"
 fi
 
 mkdir small
