@@ -10,26 +10,37 @@ enum {
     SECTORS = 20 * 128
 };
 
+/* A stream that holds the bytes from its grain 7 on.  Where its first grain is goes to *at. */
+static BlockDriverState *stream_with(const char *options, const uint8_t *bytes, size_t size,
+                                     int64_t *at)
+{
+    BdrvCreateOptions create = {.struct_size = sizeof create, .size = SECTORS * SECTOR,
+                                .options = options};
+    BlockDriverState *memory = image_memory(0), *disk;
+    uint8_t overhead[8];
+
+    assert_ok(bdrv_create_node(memory, "vmdk", &create));
+    disk = open_memory(memory, BDRV_O_RDWR);
+    assert_ok(bdrv_pwrite(disk, bytes, size, 7 * STREAM_GRAIN));
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_pread(memory, overhead, sizeof overhead, AT_OVERHEAD));
+    *at = (int64_t)bdrv_load_le64(overhead) * SECTOR;
+    return memory;
+}
+
 /* A repair dropped a grain of one sector, of whose pad the end of the file had cut off a part,
  * and cut off the last part of a longer one: both could be read. */
 START_TEST(a_grain_without_its_pad_is_kept)
 {
     static const char *const layouts[] = {"subformat=streamOptimized",
                                           "subformat=streamOptimized,stream_layout=front"};
-    BdrvCreateOptions create = {.struct_size = sizeof create, .size = SECTORS * SECTOR,
-                                .options = layouts[_i % 2]};
-    BlockDriverState *memory = image_memory(0), *disk;
+    BlockDriverState *memory, *disk;
     uint8_t wanted[STREAM_GRAIN] = {0}, found[STREAM_GRAIN], head[12];
     int64_t at;
     Findings f;
 
     pattern_fill(wanted, _i < 2 ? 16 : 4096, 0, 1);
-    assert_ok(bdrv_create_node(memory, "vmdk", &create));
-    disk = open_memory(memory, BDRV_O_RDWR);
-    assert_ok(bdrv_pwrite(disk, wanted, sizeof wanted, 7 * STREAM_GRAIN));
-    assert_ok(bdrv_close(disk));
-    assert_ok(bdrv_pread(memory, head, sizeof head, AT_OVERHEAD));
-    at = (int64_t)bdrv_load_le64(head) * SECTOR;
+    memory = stream_with(layouts[_i % 2], wanted, sizeof wanted, &at);
     assert_ok(bdrv_pread(memory, head, sizeof head, at));
     assert_ok(bdrv_truncate(memory, at + 12 + bdrv_load_le32(head + 8)));
     for (int repairs = 0; repairs < 2; repairs++) {
@@ -50,21 +61,15 @@ END_TEST
  * its entry leads there. */
 START_TEST(a_grain_without_its_pad_is_found_by_its_entry)
 {
-    BdrvCreateOptions create = {.struct_size = sizeof create, .size = SECTORS * SECTOR,
-                                .options = "subformat=streamOptimized,stream_layout=front"};
-    BlockDriverState *memory = image_memory(0), *disk;
+    BlockDriverState *memory;
     static uint8_t wanted[2 * STREAM_GRAIN];
     uint8_t bytes[12];
     int64_t at;
     Findings f;
 
     wanted[0] = wanted[STREAM_GRAIN] = 1;
-    assert_ok(bdrv_create_node(memory, "vmdk", &create));
-    disk = open_memory(memory, BDRV_O_RDWR);
-    assert_ok(bdrv_pwrite(disk, wanted, sizeof wanted, 7 * STREAM_GRAIN));
-    assert_ok(bdrv_close(disk));
-    assert_ok(bdrv_pread(memory, bytes, sizeof bytes, AT_OVERHEAD));
-    at = (int64_t)bdrv_load_le64(bytes) * SECTOR;
+    memory = stream_with("subformat=streamOptimized,stream_layout=front", wanted, sizeof wanted,
+                         &at);
     assert_ok(bdrv_pread(memory, bytes, sizeof bytes, at + SECTOR));
     assert_ok(bdrv_truncate(memory, at + SECTOR + 12 + bdrv_load_le32(bytes + 8)));
     bdrv_store_le32(bytes, UINT32_MAX);
