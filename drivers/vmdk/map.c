@@ -202,8 +202,8 @@ typedef struct Entries {
     int64_t table;
     int64_t first;  /* in the table */
     int64_t within; /* where in its grain the request begins */
-    int64_t count;  /* 1 to ENTRIES_MAX; of an absent table all from first on */
-    int absent;     /* there is no GT: all are 0 */
+    int64_t count;  /* 1 to ENTRIES_MAX */
+    int absent;     /* there is no GT: all are 0, also behind these */
     uint8_t bytes[ENTRIES_MAX * ENTRY_BYTES];
 } Entries;
 
@@ -212,15 +212,18 @@ static uint32_t entry_at(const Entries *entries, int64_t i)
     return entries->absent ? 0 : bdrv_load_le32(entries->bytes + i * ENTRY_BYTES);
 }
 
+/* How many are known: of a table that is absent all, not only those asked for. */
+static int64_t known_count(const VmdkMap *map, const Entries *entries)
+{
+    return entries->absent ? map->gtes - entries->first : entries->count;
+}
+
 static int read_entries(VmdkMap *map, VmdkSet set, Entries *entries)
 {
     int64_t offset;
     int ret = vmdk_map_table(map, set, entries->table, &offset);
 
     entries->absent = ret == 0 && offset == 0;
-    if (entries->absent) { /* nothing in the whole table, not only in the entries asked for */
-        entries->count = map->gtes - entries->first;
-    }
     if (ret < 0 || entries->absent) {
         return ret;
     }
@@ -260,7 +263,7 @@ static int64_t count_alike(VmdkMap *map, const Entries *entries, int64_t offset)
     int64_t i = 1;
 
     if (entries->absent || (state != BDRV_DATA && all_equal(entries))) {
-        return entries->count;
+        return known_count(map, entries);
     }
     for (; i < entries->count; i++) {
         expected += state == BDRV_DATA ? step : 0;
@@ -380,7 +383,7 @@ static int look_up_step(VmdkMap *map, int64_t offset, Entries *entries, BdrvExte
 /* Is the run all that the entries could tell?  Then it may go on behind them. */
 static int is_open_ended(const VmdkMap *map, const Entries *entries, const BdrvExtent *run)
 {
-    return run->bytes == entries->count * map->grain - entries->within &&
+    return run->bytes == known_count(map, entries) * map->grain - entries->within &&
            !(run->state == BDRV_DATA && map->packed);
 }
 

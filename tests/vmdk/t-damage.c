@@ -147,6 +147,32 @@ START_TEST(a_wrong_entry_is_no_zeros_for_want_of_a_redundant_table)
 }
 END_TEST
 
+/* Where a table of more than 512 entries was missing, as many entries of the redundant one
+ * were read onto the stack as there are. */
+START_TEST(a_missing_large_table_is_replaced_by_the_redundant_one)
+{
+    enum { GRAINS = 2048 };
+    Built b = build_sparse((Shape){.sectors = (int64_t)GRAINS * 128, .gtes = GRAINS});
+    BlockDriverState *memory, *disk;
+    BdrvExtent run;
+
+    build_add_grain(&b, 1, 1);
+    build_add_grain(&b, GRAINS - 1, 2);
+    bdrv_store_le32(build_gde(&b, 0, 0), 0);
+    memory = build_memory(&b);
+    disk = open_memory(memory, 0);
+    assert_ok(bdrv_is_allocated(disk, 2 * GRAIN, (GRAINS - 2) * GRAIN, &run));
+    ck_assert_int_eq(run.state, BDRV_UNALLOCATED);
+    ck_assert_int_eq(run.bytes, (int64_t)(GRAINS - 3) * GRAIN);
+    assert_pattern(disk, 0, GRAIN, PATTERN_ZEROS);
+    assert_pattern(disk, GRAIN, GRAIN, 1);
+    assert_pattern(disk, (int64_t)(GRAINS - 1) * GRAIN, GRAIN, 2);
+    bdrv_close(disk);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 START_TEST(what_the_end_of_the_file_cuts_off_is_an_error)
 {
     Built b = build_sparse((Shape){0});
@@ -270,6 +296,7 @@ Suite *test_suite(void)
         the_primary_tables_count,
         a_grain_inside_a_table_is_an_error,
         a_wrong_entry_is_no_zeros_for_want_of_a_redundant_table,
+        a_missing_large_table_is_replaced_by_the_redundant_one,
         what_the_end_of_the_file_cuts_off_is_an_error,
         the_last_grain_may_end_where_the_disk_does,
         a_shared_grain_forbids_writing,
