@@ -329,18 +329,22 @@ static int open_deflater(Writer *writer)
                              packing & ((1 << VMDK_LEVEL_BITS) - 1));
 }
 
-/* Into a pipe nothing was written yet; in a file there must be a whole stream,
- * which bounds its tables, and an empty one. */
-static int open_output(Writer *writer)
+/* Into a pipe nothing was written yet.  In a file there must be a whole stream, and an
+ * empty one: header is what a reader sees of it, which bounds its tables. */
+static int open_empty(Writer *writer)
 {
     VmdkStreamOutput *output = &writer->output;
     VmdkHeader header;
-    int ret = output->is_forward ? 0 : vmdk_header_read(output->file, &header);
+    int ret = vmdk_header_read(output->file, &header);
 
+    if (ret == 0 && output->header.gd_sector != VMDK_GD_AT_END &&
+        output->header.gd_sector != header.gd_sector) { /* a footer says something else */
+        return not_empty(writer);
+    }
     if (ret == 0) {
         ret = vmdk_stream_output_init(output);
     }
-    return ret < 0 || output->is_forward ? ret : check_empty(writer, &header);
+    return ret < 0 ? ret : check_empty(writer, &header);
 }
 
 static int open_parts(Writer *writer)
@@ -350,7 +354,8 @@ static int open_parts(Writer *writer)
                                        (int64_t)header->grain_sectors);
 
     if (ret == 0) {
-        ret = open_output(writer);
+        ret = writer->output.is_forward ? vmdk_stream_output_init(&writer->output)
+                                        : open_empty(writer);
     }
     return ret < 0 ? ret : open_deflater(writer);
 }

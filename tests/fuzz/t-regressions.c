@@ -73,6 +73,9 @@ static const Finding findings[] = {
     { "Where the blocks of a stream begin was reckoned from a descriptorOffset of nearly 2^63 sectors: "
       "an overflow.",
       fuzz_check, "stream-front", 0, { { 32, 0x7fffffff }, { 64, 0 } } },
+    { "Where the tables of a stream are to be written was reckoned from a gdOffset of nearly 2^63 "
+      "sectors, when a footer gives readers another one: an overflow.",
+      fuzz_write, "stream", 0, { { 56, 0xffffffff }, { 60, 0x7fffffff } } },
 };
 
 static const FuzzSeed *find_seed(const char *name)
