@@ -61,7 +61,7 @@ static int check_free_sector(VmdkCheckMap *map, VmdkCowdHeader *header)
 {
     VmdkCheck *c = map->c;
     const int64_t used = bdrv_div_up(map->used_end, BDRV_SECTOR_SIZE);
-    const int64_t size = bdrv_getlength(map->file) / BDRV_SECTOR_SIZE;
+    const int64_t size = bdrv_div_up(bdrv_getlength(map->file), BDRV_SECTOR_SIZE);
     const int low = header->free_sector < used;
     const BdrvFinding finding = {
         .kind = low && !header->unclean_shutdown ? BDRV_FINDING_CORRUPTION

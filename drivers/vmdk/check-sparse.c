@@ -421,11 +421,14 @@ static int check_tables(VmdkCheckMap *map, const VmdkHeader *header)
  * allows.  What VMware's layout gives is what it should be. */
 static int check_overhead(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
 {
-    const int64_t gd_end = bdrv_max((int64_t)header->gd_sector, (int64_t)header->rgd_sector) +
+    const int64_t size = bdrv_getlength(extent->file);
+    const uint64_t rgd_sector = /* may be anything where there is none */
+        vmdk_header_redundant_fits(header, size) ? header->rgd_sector : 0;
+    const int64_t gd_end = bdrv_max((int64_t)header->gd_sector, (int64_t)rgd_sector) +
                            vmdk_header_gd_sectors(header) +
                            vmdk_header_tables(header) * vmdk_header_gt_sectors(header);
     const uint64_t usual = (uint64_t)bdrv_round_up(gd_end, (int64_t)header->grain_sectors);
-    const uint64_t file_sectors = (uint64_t)bdrv_getlength(extent->file) / BDRV_SECTOR_SIZE;
+    const uint64_t file_sectors = (uint64_t)size / BDRV_SECTOR_SIZE;
     const BdrvFinding finding = {
         .kind = BDRV_FINDING_CORRUPTION,
         .repair = "set to where the tables end",

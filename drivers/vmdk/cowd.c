@@ -138,10 +138,12 @@ static int open_map(Cowd *cowd)
     return vmdk_map_open(map);
 }
 
-/* After a crash freeSector is what is used; else it must be, or be more. */
+/* After a crash freeSector is what is used; else it must be, or be more, up to the sector in
+ * which the file ends. */
 static int open_for_writing(Cowd *cowd)
 {
     BlockDriverState *file = cowd->extent->file;
+    const int64_t sectors = bdrv_div_up(bdrv_getlength(file), BDRV_SECTOR_SIZE);
     const int64_t free_offset = (int64_t)cowd->header.free_sector * BDRV_SECTOR_SIZE;
     VmdkUse use;
     int64_t used_end;
@@ -152,12 +154,11 @@ static int open_for_writing(Cowd *cowd)
     }
     used_end = bdrv_max(use.end, VMDK_COWD_HEADER_BYTES);
     if (!cowd->header.unclean_shutdown &&
-        (free_offset < used_end || free_offset > bdrv_getlength(file))) {
+        (free_offset < used_end || cowd->header.free_sector > sectors)) {
         return bdrv_error(file, -EINVAL, "COWD header: freeSector is %" PRIu32 ", but sectors "
                           "up to %" PRId64 " are in use and the file has %" PRId64 "; the image "
                           "must be repaired before it is written to", cowd->header.free_sector,
-                          bdrv_div_up(used_end, BDRV_SECTOR_SIZE),
-                          bdrv_getlength(file) / BDRV_SECTOR_SIZE);
+                          bdrv_div_up(used_end, BDRV_SECTOR_SIZE), sectors);
     }
     used_end = bdrv_max(use.grains_end, used_end);
     vmdk_space_start(&cowd->space, bdrv_max(used_end, bdrv_min(free_offset, bdrv_getlength(file))),

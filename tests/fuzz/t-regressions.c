@@ -76,6 +76,9 @@ static const Finding findings[] = {
     { "Where the tables of a stream are to be written was reckoned from a gdOffset of nearly 2^63 "
       "sectors, when a footer gives readers another one: an overflow.",
       fuzz_write, "stream", 0, { { 56, 0xffffffff }, { 60, 0x7fffffff } } },
+    { "Where the tables of a sparse file end was reckoned from an rgdOffset of nearly 2^63 sectors "
+      "that no flag says is one: an overflow.",
+      fuzz_check, "bare", 0, { { 48, 0xffffffff }, { 52, 0x7fffffff } } },
 };
 
 static const FuzzSeed *find_seed(const char *name)

@@ -279,6 +279,29 @@ START_TEST(a_free_sector_that_cannot_be_forbids_writing)
 }
 END_TEST
 
+/* In a file that ends in the midst of a sector, freeSector was set to the next one, which the
+ * next open for writing took for impossible. */
+START_TEST(a_file_that_ends_in_the_midst_of_a_sector_can_be_resized)
+{
+    Built b = build_root(16384, 1);
+    BlockDriverState *memory, *disk;
+
+    add_cowd_grain(&b, 0, 1);
+    b.size++;
+    bdrv_store_le32(b.bytes + AT_COWD_FREE, 1000);
+    bdrv_store_le32(b.bytes + AT_COWD_UNCLEAN, 1);
+    memory = build_memory(&b);
+    disk = open_memory(memory, BDRV_O_RDWR);
+    assert_ok(bdrv_truncate(disk, 16500 * SECTOR));
+    assert_ok(bdrv_close(disk));
+    disk = open_memory(memory, BDRV_O_RDWR);
+    assert_pattern(disk, 0, SECTOR, 1);
+    assert_ok(bdrv_close(disk));
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 static const Poke damages[] = {
     {"W6", 0, 4, "inside a directory"},     {"W6", 0, 1000, "the file has only"},
     {"W6", 1, 2, "the first grain comes"},  {"W6", 1, 4, "a table is there"},
@@ -382,6 +405,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, every_shape_keeps_what_is_written, 0,
                         sizeof shapes / sizeof *shapes);
     tcase_add_loop_test(tc, a_free_sector_that_cannot_be_forbids_writing, 0, 3);
+    tcase_add_test(tc, a_file_that_ends_in_the_midst_of_a_sector_can_be_resized);
     tcase_add_loop_test(tc, a_wrong_entry_is_an_error_and_never_zeros, 0,
                         sizeof damages / sizeof *damages);
     tcase_add_loop_test(tc, disks_of_workstation_2_and_3_can_be_read, 0, 2);
