@@ -120,11 +120,6 @@ static int is_equal(const VmdkCheckMap *map, uint32_t one, uint32_t other, uint8
            vmdk_places_read(map, other, bytes + size) == 0 && memcmp(bytes, bytes + size, size) == 0;
 }
 
-static int is_zeros(const uint8_t *bytes, size_t size)
-{
-    return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
-}
-
 /* With nothing to compare it with: before the first grain there are only tables.
  * Elsewhere it may be a grain, perhaps one of zeros. */
 static int is_there_alone(const VmdkCheckMap *map, int64_t table, uint32_t sector, uint8_t *bytes)
@@ -132,7 +127,7 @@ static int is_there_alone(const VmdkCheckMap *map, int64_t table, uint32_t secto
     const int64_t size = vmdk_check_table_bytes(map);
 
     return (int64_t)sector * BDRV_SECTOR_SIZE + size <= map->first_data ||
-           (vmdk_places_is_sound(map, table, sector, bytes) && !is_zeros(bytes, (size_t)size));
+           (vmdk_places_is_sound(map, table, sector, bytes) && !bdrv_is_zero(bytes, (size_t)size));
 }
 
 /* Is the table where VMware's layout has it?  Otherwise the sector is 0. */

@@ -169,6 +169,15 @@ static int copy_votes_for_there(const VmdkCheckMap *map, const uint8_t *here,
     return votes > 0;
 }
 
+/* Zeros are no table's, unless they are before the first grain, where there are only tables. */
+static int is_nothing(const VmdkCheckMap *map, uint32_t sector, const uint8_t *bytes)
+{
+    const int64_t size = vmdk_check_table_bytes(map);
+
+    return (int64_t)sector * BDRV_SECTOR_SIZE + size > map->first_data &&
+           bdrv_is_zero(bytes, (size_t)size);
+}
+
 /* A GDE that points somewhere else than the layout has its table, where there
  * is none, while there is one where it should be.  Where a table is equal to
  * that of the other set it is right, whatever its entries are: two against one. */
@@ -184,6 +193,9 @@ static int is_astray(const VmdkCheckMap *map, int set, int64_t table, uint8_t *b
         return 0;
     }
     has_copy = read_copy(map, set, table, copy);
+    if (!has_copy && is_nothing(map, usual, there)) {
+        return 0;
+    }
     if (vmdk_places_read(map, here, bytes) < 0) {
         return 1;
     }
@@ -276,6 +288,18 @@ static void count_strange(const VmdkCheckMap *map, VmdkPlaces *places)
     }
 }
 
+/* Where most are elsewhere, the layout is no evidence against one that is only in this set. */
+static void acquit_strays(const VmdkCheckMap *map, VmdkPlaces *places, int set)
+{
+    for (int64_t t = 0; map->gd[set] && places->strange[set] > 0 && t < map->tables; t++) {
+        if (places->fault[set][t] == VMDK_PLACE_ASTRAY &&
+            (!map->gd[!set] || map->gd[!set][t] == 0)) {
+            places->fault[set][t] = VMDK_PLACE_SOUND;
+            places->wrong--;
+        }
+    }
+}
+
 int vmdk_places_judge(const VmdkCheckMap *map, VmdkPlaces *places)
 {
     int ret;
@@ -285,6 +309,8 @@ int vmdk_places_judge(const VmdkCheckMap *map, VmdkPlaces *places)
     if (ret == 0) {
         judge_strays(map, places);
         count_strange(map, places);
+        acquit_strays(map, places, VMDK_PRIMARY);
+        acquit_strays(map, places, VMDK_REDUNDANT);
     }
     return ret;
 }

@@ -291,6 +291,39 @@ START_TEST(a_redundant_directory_beyond_any_file_is_given_up)
 }
 END_TEST
 
+/* A table that is not where VMware's layout has it, with a grain that is not aligned, was
+ * taken for none because of what is in that place: zeros, or an old table among others that
+ * are elsewhere.  Its entry was cleared. */
+START_TEST(what_is_in_the_usual_place_is_no_evidence)
+{
+    const int64_t tables = _i == 0 ? 1 : 4;
+    Built b = build_sparse((Shape){.sectors = tables * 512 * 128, .without = NO_REDUNDANT});
+    const int64_t usual = (b.gd[0] + b.gd_sectors) * SECTOR, grain = b.grain * SECTOR;
+    BlockDriverState *memory, *disk;
+    Findings f;
+
+    build_add_grain(&b, 0, 1);
+    move_tables(&b);
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, 0);
+    build_add_grain(&b, 1, 2);
+    pattern_fill(b.bytes + b.size + 3 * SECTOR, (size_t)grain, grain, 2);
+    build_set_gte(&b, 1, (uint32_t)(b.size / SECTOR + 3));
+    b.size += 2 * grain;
+    if (tables > 1) {
+        bdrv_store_le32(b.bytes + usual, bdrv_load_le32(build_gte(&b, 0, 0)));
+    }
+    memory = build_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_msg(f.result.corruptions_fixed + f.result.unrecoverable == 0, "%.2000s", f.text);
+    disk = open_memory(memory, 0);
+    assert_pattern(disk, 0, grain, 1);
+    assert_pattern(disk, grain, grain, 2);
+    assert_ok(bdrv_close(disk));
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -307,5 +340,6 @@ Suite *test_suite(void)
 
     image_register_drivers();
     tcase_add_loop_test(tc, two_entries_on_one_table_read_as_before, 0, 2 * SHARED_KINDS);
+    tcase_add_loop_test(tc, what_is_in_the_usual_place_is_no_evidence, 0, 2);
     return suite;
 }
