@@ -155,7 +155,7 @@ static void report_unusable(VmdkStreamCheck *s, int found)
     };
 
     vmdk_found(s->c, &finding, "%s: the header is unusable%s: %s", vmdk_check_name(s->extent),
-               found ? "" : ", and there is no footer", why_unusable(s));
+               found ? "" : ", and there is no footer that could replace it", why_unusable(s));
 }
 
 /* Writes the header that the footer is a copy of. */
@@ -436,7 +436,8 @@ static int take_header(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkHea
     s->length = (int64_t)s->header.capacity_sectors * BDRV_SECTOR_SIZE;
     s->can_rebuild = (s->header.flags & VMDK_FLAG_MARKERS) != 0 && s->length > 0 &&
                      vmdk_header_tables(&s->header) <= GDES_MAX;
-    if (s->length == 0 || vmdk_header_tables(&s->header) > 1 << 26) {
+    if (s->length == 0 || vmdk_header_tables(&s->header) > 1 << 26 ||
+        (!usable && !s->can_rebuild && !is_copy(footer, &s->header))) {
         report_unusable(s, 0);
         return 0;
     }
