@@ -13,6 +13,7 @@
 enum {
     AT_NEWLINES = 73,
     VERSION_ZEROED = 2,
+    STREAM_FLAGS = VMDK_FLAG_COMPRESSED | VMDK_FLAG_MARKERS,
     GDES_LOOKED_AT = 256 /* of hostile directories each could lead to a table */
 };
 
@@ -124,9 +125,7 @@ static int replace_header(VmdkCheck *c, VmdkExtent *extent, const uint8_t *bytes
  * is as good as destroyed.  1, 0 or -errno. */
 static int denies_stream(const VmdkExtent *extent, const VmdkHeader *header)
 {
-    const uint32_t wanted = VMDK_FLAG_COMPRESSED | VMDK_FLAG_MARKERS;
-
-    return (header->flags & wanted) != wanted && vmdk_type_is_stream(extent->image)
+    return (header->flags & STREAM_FLAGS) != STREAM_FLAGS && vmdk_type_is_stream(extent->image)
                ? vmdk_has_packed_grains(extent->file, header->overhead_sectors,
                                         header->capacity_sectors)
                : 0;
@@ -558,7 +557,7 @@ static int check_usable(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
     if (ret < 0) {
         return ret;
     }
-    if (ret == 1 && vmdk_stream_has_footer(extent)) {
+    if (ret == 1 && vmdk_stream_has_footer(extent, STREAM_FLAGS)) {
         return vmdk_check_stream(c, extent, NULL);
     }
     if (ret == 1) {
@@ -590,7 +589,7 @@ int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent)
     if (ret == -EIO) {
         return ret; /* it could be read a moment ago: no reason to write another */
     }
-    if (vmdk_stream_has_footer(extent)) {
+    if (vmdk_stream_has_footer(extent, VMDK_FLAG_COMPRESSED)) {
         return vmdk_check_stream(c, extent, NULL);
     }
     ret = replace_header(c, extent, bytes, &header);

@@ -63,11 +63,11 @@ static int64_t find_footer(BlockDriverState *file, VmdkHeader *footer)
     return 0;
 }
 
-int vmdk_stream_has_footer(const VmdkExtent *extent)
+int vmdk_stream_has_footer(const VmdkExtent *extent, uint32_t flags)
 {
     VmdkHeader footer;
 
-    return find_footer(extent->file, &footer) != 0 && footer.flags & VMDK_FLAG_COMPRESSED;
+    return find_footer(extent->file, &footer) != 0 && (footer.flags & flags) == flags;
 }
 
 static void broken(VmdkStreamCheck *s, const char *why)

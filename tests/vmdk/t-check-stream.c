@@ -108,23 +108,6 @@ START_TEST(row_01_header_destroyed_and_the_footer_wrong)
 }
 END_TEST
 
-/* Each repair made the header anew from a footer that says that the directory is in the footer,
- * and no footer was made, as without markers there is nothing to make it from. */
-START_TEST(row_01_header_destroyed_and_the_footer_useless)
-{
-    BuiltStream b = stream_image();
-    BlockDriverState *memory;
-
-    stream_header(&b, (b.footer + 1) * SECTOR, UINT64_MAX);
-    bdrv_store_le32(b.bytes + (b.footer + 1) * SECTOR + AT_FLAGS, 0x10001);
-    memset(b.bytes, 0, SECTOR);
-    memory = stream_memory(&b);
-    assert_hopeless(memory, BDRV_FINDING_UNRECOVERABLE, "no footer that could replace it");
-    bdrv_close(memory);
-    free(b.bytes);
-}
-END_TEST
-
 /* Of the descriptor, the size of the extent: 4 digits. */
 static void set_line(BuiltStream *b, const char *sectors)
 {
@@ -577,7 +560,6 @@ Suite *test_suite(void)
         a_sound_stream_is_clean_and_counted,
         row_01_header_destroyed,
         row_01_header_destroyed_and_the_footer_wrong,
-        row_01_header_destroyed_and_the_footer_useless,
         row_17_a_line_is_set_when_the_footer_is_there_again,
         row_17_an_absurd_capacity_is_set_to_the_line,
         no_directory_is_written_for_an_absurd_capacity,

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * t-check-stream-header.c - streams of which neither header nor footer is as it should be:
+ * nothing is rebuilt that would be as useless as what it replaces.
+ */
+#include "build-stream.h"
+#include "damage.h"
+
+static BuiltStream stream_image(void)
+{
+    BuiltStream b = stream_begin(20 * 128);
+
+    stream_add(&b, 0, 1);
+    stream_add(&b, 7, 2);
+    stream_end(&b);
+    return b;
+}
+
+static uint8_t *footer_of(const BuiltStream *b)
+{
+    return b->bytes + (b->footer + 1) * SECTOR;
+}
+
+static void stream_hopeless(BuiltStream *b, const char *text)
+{
+    BlockDriverState *memory = stream_memory(b);
+
+    assert_hopeless(memory, BDRV_FINDING_UNRECOVERABLE, text);
+    bdrv_close(memory);
+    free(b->bytes);
+}
+
+/* Each repair made the header anew from a footer that says that the directory is in the footer,
+ * and no footer was made, as without markers there is nothing to make it from. */
+START_TEST(a_footer_that_leads_nowhere_makes_no_header)
+{
+    BuiltStream b = stream_image();
+
+    stream_header(&b, (b.footer + 1) * SECTOR, UINT64_MAX);
+    bdrv_store_le32(footer_of(&b) + AT_FLAGS, 0x10001);
+    memset(b.bytes, 0, SECTOR);
+    stream_hopeless(&b, "no footer that could replace it");
+}
+END_TEST
+
+/* Each repair gave a header that denies markers the same flags again. */
+START_TEST(a_footer_that_denies_markers_too_makes_no_header)
+{
+    BuiltStream b = stream_image();
+
+    bdrv_store_le32(b.bytes + AT_FLAGS, 0x10001);
+    bdrv_store_le32(footer_of(&b) + AT_FLAGS, 0x10001);
+    stream_hopeless(&b, "its flags are 0x10001,");
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+    const TTest *const tests[] = {
+        a_footer_that_leads_nowhere_makes_no_header,
+        a_footer_that_denies_markers_too_makes_no_header,
+        NULL,
+    };
+    Suite *suite = suite_create("vmdk/check-stream-header");
+
+    image_register_drivers();
+    suite_add_case(suite, "headers", tests, 30);
+    return suite;
+}
