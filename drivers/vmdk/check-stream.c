@@ -450,11 +450,22 @@ static void count_clusters(VmdkStreamCheck *s)
     result->image_end_offset = bdrv_max(result->image_end_offset, s->size);
 }
 
+/* overHead may be nonsense, also a sector of the descriptor's. */
+static int64_t front_end(const VmdkStreamCheck *s)
+{
+    const Vmdk *image = s->c->image;
+    const int64_t first = vmdk_stream_first_block(s);
+
+    return image->descriptor_file == s->extent->file && image->descriptor.text
+               ? bdrv_max(first, image->descriptor_offset + image->descriptor_room)
+               : bdrv_max(first, VMDK_HEADER_BYTES);
+}
+
 /* New tables go behind the last grain; or behind everything, if there are grains that
  * would not be found again after an interruption, or are damaged and in no table. */
 static int rebuild(VmdkStreamCheck *s)
 {
-    int64_t end = (int64_t)s->header.overhead_sectors * BDRV_SECTOR_SIZE;
+    int64_t end = front_end(s);
 
     for (size_t i = 0; i < s->right.count; i++) {
         if (s->right.list[i].sector != ENTRY_ZEROED) {

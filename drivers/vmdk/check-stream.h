@@ -53,6 +53,10 @@ typedef struct VmdkStreamCheck {
 /* Fills the front.  1: go on; 0: there is nothing to go on with, as reported. */
 int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head);
 
+/* Where blocks begin, in bytes: overHead, or where the descriptor ends if it makes none.  Not
+ * before the header is known. */
+int64_t vmdk_stream_first_block(const VmdkStreamCheck *s);
+
 /* The sector at byte at, which is inside the file; but the file may end inside the sector: a
  * grain is there nevertheless if only its pad is not. */
 int vmdk_stream_read_marker(const VmdkStreamCheck *s, int64_t at,

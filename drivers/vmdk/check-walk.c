@@ -181,8 +181,7 @@ static int compare_grains(const void *left, const void *right)
     return (a->sector > b->sector) - (a->sector < b->sector);
 }
 
-/* Where blocks begin: overHead, or where the descriptor ends if it makes none. */
-static int64_t first_block(const VmdkStreamCheck *s)
+int64_t vmdk_stream_first_block(const VmdkStreamCheck *s)
 {
     const VmdkHeader *h = &s->header;
     const uint64_t front = h->descriptor_sector + h->descriptor_sectors;
@@ -253,7 +252,7 @@ int vmdk_stream_read_marker(const VmdkStreamCheck *s, int64_t at,
 /* Ends where a block makes no sense, which is only odd if the tables are. */
 static int walk(VmdkStreamCheck *s, int64_t *end)
 {
-    int64_t at = first_block(s), last = -1;
+    int64_t at = vmdk_stream_first_block(s), last = -1;
     uint8_t marker[BDRV_SECTOR_SIZE];
     int ret = 1;
 
@@ -279,7 +278,7 @@ static int walk(VmdkStreamCheck *s, int64_t *end)
  * follows the stream is cut off. */
 static int check_room(VmdkStreamCheck *s, VmdkHeader *front)
 {
-    const uint64_t first = (uint64_t)(first_block(s) / BDRV_SECTOR_SIZE);
+    const uint64_t first = (uint64_t)(vmdk_stream_first_block(s) / BDRV_SECTOR_SIZE);
     const BdrvFinding finding = {
         .kind = BDRV_FINDING_CORRUPTION,
         .repair = "set to what is before the grains",
@@ -314,12 +313,12 @@ static int check_head(VmdkStreamCheck *s, const VmdkHeader *head)
     s->header.descriptor_sector = front.descriptor_sector;
     s->header.descriptor_sectors = front.descriptor_sectors;
     if (ret < 0 || front.overhead_sectors <= (uint64_t)s->size / BDRV_SECTOR_SIZE ||
-        front.overhead_sectors == (uint64_t)(first_block(s) / BDRV_SECTOR_SIZE)) {
+        front.overhead_sectors == (uint64_t)(vmdk_stream_first_block(s) / BDRV_SECTOR_SIZE)) {
         return ret;
     }
     vmdk_found(s->c, &finding, "%s: overHead is %" PRIu64 " sectors, more than the file has",
                vmdk_check_name(s->extent), front.overhead_sectors);
-    front.overhead_sectors = (uint64_t)(first_block(s) / BDRV_SECTOR_SIZE);
+    front.overhead_sectors = (uint64_t)(vmdk_stream_first_block(s) / BDRV_SECTOR_SIZE);
     s->header.overhead_sectors = front.overhead_sectors;
     vmdk_header_encode(&front, bytes);
     return s->c->mend_all ? vmdk_mend_bytes(s->c, s->extent->file, bytes, sizeof bytes, 0) : 0;
@@ -458,7 +457,7 @@ static void take_places(VmdkStreamCheck *s)
         s->header.descriptor_sectors = (uint64_t)(image->descriptor_room / BDRV_SECTOR_SIZE);
     }
     if (s->header.overhead_sectors > (uint64_t)s->size / BDRV_SECTOR_SIZE) {
-        s->header.overhead_sectors = (uint64_t)(first_block(s) / BDRV_SECTOR_SIZE);
+        s->header.overhead_sectors = (uint64_t)(vmdk_stream_first_block(s) / BDRV_SECTOR_SIZE);
     }
 }
 

@@ -54,6 +54,28 @@ START_TEST(a_footer_that_denies_markers_too_makes_no_header)
 }
 END_TEST
 
+/* With an overHead of 0, or in the midst of the descriptor, new tables were written there. */
+START_TEST(new_tables_leave_the_descriptor_alone)
+{
+    BuiltStream b = stream_begin(20 * 128);
+    BlockDriverState *memory;
+    Findings f;
+
+    stream_end(&b);
+    bdrv_store_le32(b.bytes + b.gd * SECTOR, 0xcfcfcfcf);
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, (uint64_t)_i);
+    bdrv_store_le64(footer_of(&b) + AT_OVERHEAD, (uint64_t)_i);
+    memory = stream_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_int_gt(f.result.corruptions_fixed, 0);
+    bdrv_close(open_memory(memory, 0));
+    check_memory(memory, 0, &f);
+    assert_clean(&f);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -62,8 +84,9 @@ Suite *test_suite(void)
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-stream-header");
+    TCase *tc = suite_add_case(suite, "headers", tests, 30);
 
     image_register_drivers();
-    suite_add_case(suite, "headers", tests, 30);
+    tcase_add_loop_test(tc, new_tables_leave_the_descriptor_alone, 0, 2);
     return suite;
 }
