@@ -108,7 +108,8 @@ static int report_leak(VmdkCheckMap *map, int64_t start, int64_t end)
     if (at_end && keep == end) {
         return 0; /* a last grain that ends where the disk does, and its padding */
     }
-    finding.repair = at_end && result->unrecoverable == 0 && !map->keeps_space &&
+    finding.repair = at_end && result->unrecoverable == 0 && !map->c->has_hopeless &&
+                             !map->keeps_space &&
                              !vmdk_check_holds_beyond(map, map->length)
                          ? "cut off the file"
                          : NULL;

@@ -25,6 +25,7 @@ void vmdk_found(VmdkCheck *c, const BdrvFinding *finding, const char *format, ..
     va_end(arguments);
     complete.text = text;
     complete.repaired = complete.repaired && complete.repair;
+    c->has_hopeless |= complete.kind == BDRV_FINDING_CORRUPTION && !complete.repair;
     if (complete.bytes == 0) {
         complete.offset = -1;
     }

@@ -43,6 +43,7 @@ typedef struct VmdkCheck {
     int mend_leaks;
     int mend_all;
     int mended; /* something was written */
+    int has_hopeless; /* corruption was found that no repair ends */
     const VmdkExtent *unsupported; /* could not be looked into; NULL: none */
 } VmdkCheck;
 

@@ -96,6 +96,15 @@ static void cut(const char *name, int64_t length)
     assert_ok(bdrv_close(file));
 }
 
+static int64_t length_of(const char *name)
+{
+    BlockDriverState *file = open_file(name, "file", 0);
+    const int64_t length = bdrv_getlength(file);
+
+    assert_ok(bdrv_close(file));
+    return length;
+}
+
 static void replace_text(const char *name, const char *text)
 {
     host_write_file(at(name), text, strlen(text));
@@ -404,6 +413,32 @@ START_TEST(row_17_an_interrupted_shrink_of_a_split_disk_is_left)
 }
 END_TEST
 
+/* A repair said that it would cut off space which it leaves as long as it is not clear which of
+ * the two lengths is right. */
+START_TEST(no_space_is_cut_off_while_a_length_is_in_doubt)
+{
+    const int64_t grain = 128 * SECTOR;
+    Findings f;
+    size_t size;
+    char *text, *rest, longer[8192];
+
+    begin();
+    create("d.vmdk", "subformat=twoGbMaxExtentSparse,extent_size=640k", NULL);
+    fill("d.vmdk", 0, DISK, 1);
+    text = (char *)host_read_file(at("d.vmdk"), &size);
+    rest = strstr(text, "RW 1280 ");
+    snprintf(longer, sizeof longer, "%.*sRW 99999 %s", (int)(rest - text), text, rest + 8);
+    replace_text("d.vmdk", longer);
+    cut("d-s001.vmdk", bdrv_round_up(length_of("d-s001.vmdk"), grain) + grain);
+    check_file("d.vmdk", BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_int_eq(f.result.corruptions, 1);
+    ck_assert_int_eq(f.result.leaks, 1);
+    ck_assert_msg(strstr(f.text, "of the file (nothing can be done)") != NULL, "%s", f.text);
+    free(text);
+    end();
+}
+END_TEST
+
 START_TEST(row_18_the_parent_was_written_to)
 {
     BlockDriverState *disk;
@@ -472,6 +507,7 @@ Suite *test_suite(void)
         row_03_text_of_a_flat_disk_destroyed,
         row_17_an_interrupted_growth_of_a_split_disk,
         row_17_an_interrupted_shrink_of_a_split_disk_is_left,
+        no_space_is_cut_off_while_a_length_is_in_doubt,
         row_18_the_parent_was_written_to,
         the_parent_is_missing,
         row_29_change_tracking_file_missing,
