@@ -137,7 +137,7 @@ int bdrv_context_new(OpenContext **context, const BdrvOpenOptions *options)
     const unsigned known = BDRV_O_RDWR | BDRV_O_NO_BACKING | BDRV_O_SNAPSHOT |
                            BDRV_O_NO_LOCK | BDRV_O_NO_FLUSH | BDRV_O_CHECK |
                            BDRV_O_FORWARD | BDRV_O_DIRECT | BDRV_O_WRITETHROUGH |
-                           BDRV_O_DROP_BEHIND;
+                           BDRV_O_DROP_BEHIND | BDRV_O_UNCHANGED;
     BdrvOpenOptions ours;
     int ret = bdrv_copy_struct(&ours, sizeof ours, options,
                                offsetof(BdrvOpenOptions, may_open));
@@ -198,10 +198,9 @@ BdrvOpenOptions bdrv_context_options(const OpenContext *context, unsigned flags)
     };
 }
 
-OpenContext *bdrv_context_for_backing(OpenContext *context)
+OpenContext *bdrv_context_for_backing(OpenContext *context, unsigned flags)
 {
-    BdrvOpenOptions options = bdrv_context_options(
-        context, context->flags & (BDRV_O_NO_LOCK | BDRV_O_DIRECT | BDRV_O_DROP_BEHIND));
+    BdrvOpenOptions options = bdrv_context_options(context, flags);
     BdrvLimits limits = context->limits;
     OpenContext *backing;
 

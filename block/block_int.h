@@ -162,8 +162,8 @@ int bdrv_context_new(OpenContext **context, const BdrvOpenOptions *options);
  * context: the same policy, limits and log, none of what was said of that one.
  * *context lends what they point at. */
 BdrvOpenOptions bdrv_context_options(const OpenContext *context, unsigned flags);
-/* The context for a parent: the same without what was said of the child. */
-OpenContext *bdrv_context_for_backing(OpenContext *context);
+/* The context for a parent: the same without what was said of the child, and these flags. */
+OpenContext *bdrv_context_for_backing(OpenContext *context, unsigned flags);
 OpenContext *bdrv_context_ref(OpenContext *context);
 void bdrv_context_unref(OpenContext *context);
 
@@ -197,6 +197,8 @@ void bdrv_children_free(BlockDriverState *bs);
 int bdrv_chain_has(BlockDriverState *bs, const BdrvIdentity *identity);
 
 int bdrv_open_snapshot(BlockDriverState **bs, OpenContext *context);
+/* What the images behind bs are opened with. */
+unsigned bdrv_backing_flags(const BlockDriverState *bs);
 
 /* ---- io.c ---- */
 

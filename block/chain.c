@@ -8,7 +8,8 @@
  *            │ file              │ file                │ file
  *        temporary file     child's file          parent's file
  *
- * Parents are opened for reading, always.
+ * Parents are opened for reading, always; and if a child is open for writing, so that
+ * nobody else can write them.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,13 +19,21 @@
 
 /* ----------------------------------------------------------------- opening */
 
+unsigned bdrv_backing_flags(const BlockDriverState *bs)
+{
+    const unsigned inherited =
+        BDRV_O_NO_LOCK | BDRV_O_DIRECT | BDRV_O_DROP_BEHIND | BDRV_O_UNCHANGED;
+
+    return (bs->flags & inherited) | (bs->flags & BDRV_O_RDWR ? (unsigned)BDRV_O_UNCHANGED : 0);
+}
+
 /* The file of the parent: the one the user named for the image he opened, which
  * nothing confines, or the one the image names. */
 static int open_backing_file(BlockDriverState *bs, const char *name, const char *own,
                              BlockDriverState **file)
 {
     const BlockDriver *protocol;
-    unsigned flags = bs->context->flags & (BDRV_O_NO_LOCK | BDRV_O_DIRECT | BDRV_O_DROP_BEHIND);
+    unsigned flags = bdrv_backing_flags(bs);
     int ret;
 
     if (!own) {
@@ -37,7 +46,7 @@ static int open_backing_file(BlockDriverState *bs, const char *name, const char 
 static int open_backing_image(BlockDriverState *bs, BlockDriverState *file,
                               const char *format, BlockDriverState **backing)
 {
-    OpenContext *context = bdrv_context_for_backing(bs->context);
+    OpenContext *context = bdrv_context_for_backing(bs->context, bdrv_backing_flags(bs));
     int ret;
 
     if (!context) {

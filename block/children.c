@@ -149,11 +149,31 @@ static int refuse_spared(const BlockDriverState *file, BlockDriverState *child)
     return 0;
 }
 
+/* What keeps us from it may be that we keep others from it. */
+static int refuse_busy(BlockDriverState *file, const char *name)
+{
+    BlockDriverState *child;
+    int ret;
+
+    bdrv_error_keep();
+    ret = open_other(&child, file, name, (file->flags & ~(unsigned)(BDRV_O_CREATE | BDRV_O_RDWR)) |
+                                             BDRV_O_NO_LOCK, BDRV_FILE_EXTENT);
+    bdrv_error_restore();
+    if (ret == 0) {
+        ret = refuse_spared(file, child);
+        bdrv_close(child);
+    }
+    return ret == -EEXIST ? ret : -EBUSY;
+}
+
 static int create_child(BlockDriverState *file, const char *name, BlockDriverState **child)
 {
     int ret = open_other(child, file, name, file->flags | BDRV_O_CREATE | BDRV_O_RDWR,
                          BDRV_FILE_EXTENT);
 
+    if (ret == -EBUSY && file->spared) {
+        ret = refuse_busy(file, name);
+    }
     if (ret == 0) {
         ret = refuse_spared(file, *child);
         if (ret < 0) {

@@ -84,7 +84,7 @@ static int open_backing(Creation *creation, const char *protocol, const char *pa
     const BdrvCreateOptions *asked = &creation->asked;
     BdrvOpenOptions open = {
         .struct_size = sizeof open,
-        .flags = asked->flags & BDRV_O_NO_LOCK,
+        .flags = (asked->flags & BDRV_O_NO_LOCK) | BDRV_O_UNCHANGED,
         .allow_paths = asked->allow_paths,
         .may_open = asked->may_open,
         .may_open_opaque = asked->may_open_opaque,

@@ -67,28 +67,6 @@ static int open_storage_again(BlockDriverState *node, const BdrvOpenOptions *opt
     return had < 0 ? had : bdrv_open(again, node->filename, node->driver->name, options);
 }
 
-/* By name, which may have come to mean another file since node was opened.  What
- * is written goes to the one that was approved then, or nowhere.  Who reads anew
- * does so after writing, when the driver may have replaced the file itself. */
-static int open_by_name(BlockDriverState *node, const BdrvOpenOptions *options,
-                          BlockDriverState **again)
-{
-    BdrvIdentity before, now;
-    int ret = bdrv_open_by(again, bdrv_naming_protocol(node->file), node->file->filename,
-                           node->driver->name, options);
-
-    if (ret == 0 && options->flags & BDRV_O_RDWR &&
-        (node->file->driver->identify(node->file, &before) < 0 ||
-                     (*again)->file->driver->identify((*again)->file, &now) < 0 ||
-                     before.device != now.device || before.inode != now.inode)) {
-        bdrv_close(*again);
-        *again = NULL;
-        ret = bdrv_error(node, -EBUSY, "the name means another file now than when it was "
-                         "opened");
-    }
-    return ret;
-}
-
 /* A further handle on the image that node is, for writing or for reading anew;
  * node itself stays open. */
 static int open_again(BlockDriverState *node, unsigned access, BlockDriverState **again)
@@ -109,9 +87,29 @@ static int open_again(BlockDriverState *node, unsigned access, BlockDriverState 
         return had;
     }
     ret = had ? bdrv_open_node(again, node->file, node->driver->name, &options)
-              : open_by_name(node, &options, again);
+              : bdrv_open_by(again, bdrv_naming_protocol(node->file), node->file->filename,
+                             node->driver->name, &options);
     if (ret == 0) {
         (*again)->is_guess = node->is_guess; /* it was not named now either */
+    }
+    return ret;
+}
+
+/* The name may have come to mean another file since node was opened.  (Who reads anew after
+ * writing does not ask: the driver may have replaced the file itself.) */
+static int open_same(BlockDriverState *node, unsigned access, BlockDriverState **again)
+{
+    BdrvIdentity before, now;
+    int ret = open_again(node, access, again);
+
+    if (ret == 0 && node->file != (*again)->file &&
+        (node->file->driver->identify(node->file, &before) < 0 ||
+         (*again)->file->driver->identify((*again)->file, &now) < 0 ||
+         before.device != now.device || before.inode != now.inode)) {
+        bdrv_close(*again);
+        *again = NULL;
+        ret = bdrv_error(node, -EBUSY, "the name means another file now than when it was "
+                         "opened");
     }
     return ret;
 }
@@ -187,7 +185,7 @@ static int commit_down(BlockDriverState *bs)
 {
     int64_t length = bdrv_getlength(bs);
     BlockDriverState *image;
-    int ret = open_again(bs->backing, BDRV_O_RDWR, &image), closed;
+    int ret = open_same(bs->backing, BDRV_O_RDWR, &image), closed;
 
     if (ret < 0) {
         return ret;
@@ -206,18 +204,53 @@ static int commit_down(BlockDriverState *bs)
     return ret < 0 ? ret : closed;
 }
 
-/* The handle that read the backing image may have cached what it was. */
-static int refresh_backing(BlockDriverState *bs)
+static void replace_backing(BlockDriverState *bs, BlockDriverState *backing)
+{
+    bdrv_close(bs->backing);
+    bs->backing = backing;
+}
+
+/* What keeps others from writing to the backing image keeps us, too. */
+static int let_backing_go(BlockDriverState *bs)
 {
     BlockDriverState *again;
-    int ret = open_again(bs->backing, 0, &again);
+    int ret = open_same(bs->backing, 0, &again);
+
+    if (ret == 0) {
+        replace_backing(bs, again);
+    }
+    return ret;
+}
+
+/* The handle that read the backing image may have cached what it was.  access: 0, or
+ * BDRV_O_UNCHANGED. */
+static int refresh_backing(BlockDriverState *bs, unsigned access)
+{
+    BlockDriverState *again;
+    int ret = open_again(bs->backing, access, &again);
+
+    if (ret == 0) {
+        replace_backing(bs, again);
+    }
+    return ret;
+}
+
+static int commit_to_backing(BlockDriverState *bs)
+{
+    const unsigned access = bs->backing->flags & BDRV_O_UNCHANGED;
+    int ret = access ? let_backing_go(bs) : 0;
 
     if (ret < 0) {
         return ret;
     }
-    bdrv_close(bs->backing);
-    bs->backing = again;
-    return 0;
+    ret = commit_down(bs);
+    if (ret == 0) {
+        return refresh_backing(bs, access);
+    }
+    bdrv_error_keep();
+    refresh_backing(bs, access); /* unless another writes to it: that may be why we failed */
+    bdrv_error_restore();
+    return ret;
 }
 
 static int commit(BlockDriverState *bs)
@@ -236,10 +269,7 @@ static int commit(BlockDriverState *bs)
         ret = bdrv_flush(bs);
     }
     if (ret == 0) {
-        ret = commit_down(bs);
-    }
-    if (ret == 0) {
-        ret = refresh_backing(bs);
+        ret = commit_to_backing(bs);
     }
     if (ret == 0) { /* the backing image is not the same any more */
         ret = bs->driver->change_backing(bs, info.backing_filename, bs->backing);
@@ -404,7 +434,8 @@ static int keep_content(BlockDriverState *bs, BlockDriverState *new)
 static int open_new(BlockDriverState *bs, const char *backing, const char *format,
                     BlockDriverState **new)
 {
-    BdrvOpenOptions options = bdrv_context_options(bs->context, bs->flags & BDRV_O_NO_LOCK);
+    BdrvOpenOptions options = bdrv_context_options(
+        bs->context, bdrv_backing_flags(bs) & (BDRV_O_NO_LOCK | BDRV_O_UNCHANGED));
     char path[PATH_MAX];
     int ret = bdrv_path_join(path, sizeof path, bs->filename, backing);
 

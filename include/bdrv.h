@@ -115,7 +115,11 @@ enum {
     BDRV_O_WRITETHROUGH = 1 << 8,
     /* Leave the page cache as it is: what is read or written does not stay there (at
      * the latest after a flush). */
-    BDRV_O_DROP_BEHIND = 1 << 9
+    BDRV_O_DROP_BEHIND = 1 << 9,
+    /* Nobody else may open it for writing meanwhile, and -EBUSY if somebody has it so;
+     * other readers are not hindered.  The parents of an image that is open for writing
+     * are opened so, asked for or not: what is written to them shows through. */
+    BDRV_O_UNCHANGED = 1 << 10
 };
 
 /* Where log lines (warnings about a tolerated oddity of an image) go.  line
@@ -468,7 +472,7 @@ typedef int BdrvProgressFn(void *opaque, int64_t done, int64_t total);
 void bdrv_set_progress(BlockDriverState *bs, BdrvProgressFn *progress, void *opaque);
 
 /* Writes what this image holds into its backing image, which is opened for
- * writing meanwhile (-EBUSY: it has a writer; -ENOSPC: it is shorter and cannot
+ * writing meanwhile (-EBUSY: it, or another image over it, has a writer; -ENOSPC: it is shorter and cannot
  * grow).  Durable when it returns 0; the handle then reads the same as before,
  * holds nothing of its own where the format can drop it, and can go on.  If it
  * fails, each sector of the backing image is old or new, and the handle still

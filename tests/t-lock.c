@@ -66,6 +66,16 @@ START_TEST(readers_are_let_in_beside_readers_and_writers)
 }
 END_TEST
 
+START_TEST(who_wants_it_unchanged_hinders_writers_only)
+{
+    assert_fails_saying(open_beside(BDRV_O_RDWR, BDRV_O_UNCHANGED), -EBUSY, "another writer");
+    assert_fails_saying(open_beside(BDRV_O_UNCHANGED, BDRV_O_RDWR), -EBUSY, "wants it unchanged");
+    assert_ok(open_beside(BDRV_O_UNCHANGED, BDRV_O_UNCHANGED));
+    assert_ok(open_beside(BDRV_O_UNCHANGED, 0));
+    assert_ok(open_beside(0, BDRV_O_UNCHANGED));
+}
+END_TEST
+
 START_TEST(closing_lets_the_next_writer_in)
 {
     BlockDriverState *bs;
@@ -140,8 +150,10 @@ static void assert_held(unsigned flags, const off_t *bytes, int count)
 
 START_TEST(a_reader_and_a_writer_hold_the_bytes_that_qemu_expects)
 {
-    static const off_t reader[] = { 100 }, writer[] = { 100, 101, 103, 201, 203 };
+    static const off_t reader[] = { 100 }, keeper[] = { 100, 201, 203 };
+    static const off_t writer[] = { 100, 101, 103, 201, 203 };
     assert_held(0, reader, 1);
+    assert_held(BDRV_O_UNCHANGED, keeper, 3);
     assert_held(BDRV_O_RDWR, writer, 5);
     assert_held(BDRV_O_RDWR | BDRV_O_NO_LOCK, NULL, 0);
 }
@@ -212,7 +224,8 @@ Suite *test_suite(void)
 #ifdef F_OFD_SETLK
     const TTest *const parties[] = {
         a_second_writer_is_refused_with_a_way_out,
-        readers_are_let_in_beside_readers_and_writers, closing_lets_the_next_writer_in,
+        readers_are_let_in_beside_readers_and_writers,
+        who_wants_it_unchanged_hinders_writers_only, closing_lets_the_next_writer_in,
         closing_one_handle_does_not_drop_the_locks_of_another,
         without_locks_nobody_is_asked_and_nobody_hindered,
         a_file_in_use_is_not_emptied_by_create, NULL

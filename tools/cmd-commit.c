@@ -95,7 +95,6 @@ static int commit_run(void *opaque, int count, char **operands)
     if (progress_check(&request->progress) < 0) {
         return 1;
     }
-    holder_remember(); /* of the parent, whose name is not known yet */
     if (confine_before(&request->how, count, operands) == 0) {
         bs = image_open(operands[0], &request->how);
     }

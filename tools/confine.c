@@ -147,6 +147,9 @@ int confine_operands(Confinement *c, const ImageHow *how, int count, char **name
     const int is_snapshot = (how->flags & BDRV_O_SNAPSHOT) != 0;
     const int writes = (how->flags & BDRV_O_RDWR) && !is_snapshot;
 
+    if (writes && !(how->flags & (BDRV_O_NO_LOCK | BDRV_O_NO_BACKING))) {
+        holder_remember(); /* of parents, whose names are not known yet */
+    }
     for (int i = 0; i < count; i++) {
         if (writes && !(how->flags & BDRV_O_NO_LOCK) && image_check_free(names[i]) < 0) {
             return -1;

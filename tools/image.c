@@ -218,6 +218,40 @@ static int open_image(BlockDriverState **bs, const char *filename, BlockDriverSt
                         : bdrv_open(bs, filename, how->format, &options);
 }
 
+/* Whoever has a parent open, when it is not the image itself that is in use. */
+static int find_holder_of_parent(const char *filename, const ImageHow *how, char *text, size_t size)
+{
+    ImageHow look = *how;
+    BlockDriverState *bs, *node;
+    int found = 0;
+
+    look.quiet = 1;
+    look.flags = BDRV_O_NO_LOCK;
+    if (open_image(&bs, filename, NULL, &look) < 0) {
+        return 0;
+    }
+    for (node = bdrv_backing(bs); node != NULL && !found; node = bdrv_backing(node)) {
+        found = holder_find(bdrv_filename(node), text, size);
+    }
+    bdrv_close(bs);
+    return found;
+}
+
+static void open_error(int error, const char *filename, const ImageHow *how)
+{
+    char holder[128];
+    char *message = strdup(bdrv_errmsg());
+
+    if (error == -EBUSY && message != NULL &&
+        (holder_find(filename, holder, sizeof(holder)) ||
+         find_holder_of_parent(filename, how, holder, sizeof(holder)))) {
+        tool_error("%s (%s)", message, holder);
+    } else {
+        tool_error("%s", message != NULL ? message : strerror(ENOMEM));
+    }
+    free(message);
+}
+
 BlockDriverState *image_open(const char *filename, const ImageHow *how)
 {
     BlockDriverState *bs = NULL, *disk;
@@ -230,7 +264,7 @@ BlockDriverState *image_open(const char *filename, const ImageHow *how)
     warnings.hold = 1;
     result = open_image(&bs, filename, disk, how);
     if (result < 0) {
-        image_error(result, filename);
+        open_error(result, filename, how);
     }
     release_warnings(bs != NULL);
     bdrv_close(disk);

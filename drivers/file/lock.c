@@ -13,6 +13,7 @@
  *
  *     our reader holds   100
  *     our writer holds   100    101     103     and 201, 203
+ *     BDRV_O_UNCHANGED   100                    and 201, 203
  *
  * Locks are taken first and others' looked for afterwards: of two that open at
  * the same time both may be refused, but never both let in.  The locks belong
@@ -40,11 +41,13 @@ static const unsigned lockable[] = {0, 1, 3}; /* the bits of CAN_… */
 /* pid: of the holder, if the host tells: > 0 of classical locks, not of ours. */
 static int lock_error(const BlockDriverState *bs, const char *conflict, pid_t pid)
 {
-    const char *way_out = bdrv_file_wants_writing(bs)
-                              ? "close it there (without locks, BDRV_O_NO_LOCK, two writers "
-                                "destroy it)"
-                              : "close it there, or read it without locks (BDRV_O_NO_LOCK, "
-                                "tools: -U)";
+    const char *way_out = "close it there, or read it without locks (BDRV_O_NO_LOCK, tools: -U)";
+
+    if (bdrv_file_wants_writing(bs)) {
+        way_out = "close it there (without locks, BDRV_O_NO_LOCK, two writers destroy it)";
+    } else if (bdrv_open_flags(bs) & BDRV_O_UNCHANGED) {
+        way_out = "close it there: what is written to it shows through";
+    }
 
     return pid > 0 ? bdrv_error(bs, -EBUSY, "%s, process %ld; %s", conflict, (long)pid, way_out)
                    : bdrv_error(bs, -EBUSY, "%s; %s", conflict, way_out);
@@ -103,6 +106,8 @@ int bdrv_file_lock(BlockDriverState *bs, int fd)
     }
     if (bdrv_file_wants_writing(bs)) {
         does |= CAN_WRITE | CAN_RESIZE;
+    }
+    if (bdrv_file_wants_writing(bs) || bdrv_open_flags(bs) & BDRV_O_UNCHANGED) {
         forbids = CAN_WRITE | CAN_RESIZE;
     }
     ret = take_locks(bs, fd, PLACE_DOES, does);
@@ -114,7 +119,7 @@ int bdrv_file_lock(BlockDriverState *bs, int fd)
     }
     if (ret == 0) {
         ret = find_locks(bs, fd, PLACE_FORBIDS, does,
-                         "is in use by a program that wants it unchanged");
+                         "is in use by a program that wants it unchanged, perhaps as a parent");
     }
     /* NOLINTNEXTLINE(misc-redundant-expression): the same number on Linux, not everywhere */
     if (ret == -ENOLCK || ret == -EINVAL || ret == -ENOTSUP || ret == -EOPNOTSUPP ||

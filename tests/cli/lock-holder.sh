@@ -28,8 +28,23 @@ refused 1 "$holder" img-resize disk.vmdk 2M
 refused 1 "$holder" img-create -f vmdk disk.vmdk 1M
 refused 1 "$holder" img-convert -O vmdk other.raw disk.vmdk
 refused 1 "$holder" img-convert -n -O vmdk other.raw disk.vmdk
-# A parent is found when the right to look has been given up.
+# A parent is found whose name nobody has given.
+refused 1 "$holder" img-io -c length child.vmdk
 refused 1 "$holder" img-commit child.vmdk
 refused 1 "$holder" img-commit --no-sandbox child.vmdk
 exec 8>&- 9>&-
 wait
+
+# Who has a child open for writing keeps others from its parent.
+mkfifo writes.to.child
+img-io child.vmdk <writes.to.child >said.by.child &
+writer=$!
+exec 9>writes.to.child
+echo length >&9
+until [ -s said.by.child ]; do
+    sleep 0.02
+done
+refused 1 "*disk.vmdk: is in use*perhaps as a parent*(img-io, process $writer)*" img-io -c length disk.vmdk
+exec 9>&-
+wait
+quiet img-io -c length disk.vmdk

@@ -3,15 +3,15 @@
 #
 # img and qemu see each other's locks, whoever comes first: there is one writer.
 # Readers of ours are let in beside a writer, and hinder none; those of qemu want an
-# image with metadata unchanged.
+# image with metadata unchanged.  A parent has no writer while a child has one.
 . "$(dirname "$0")/lib.sh"
 need qemu-io
 
-# holding COMMAND...: runs it until let_go; it has the image open when this returns.
+# holding COMMAND...: runs it on $image until let_go; it has the image open when this returns.
 holding()
 {
     mkfifo commands
-    "$@" disk.img <commands >said 2>&1 &
+    "$@" ${image:-disk.img} <commands >said 2>&1 &
     exec 9>commands
     echo 'read 0 512' >&9
     until grep -qs 512/512 said; do
@@ -65,3 +65,23 @@ for format in raw vmdk; do
     quiet img-io -f $format -c 'write 0 512' disk.img
     quiet qemu-io -f $format -c 'write 0 512' disk.img
 done
+
+img-create -q -f vmdk disk.img 1M
+img-create -q -f vmdk -b disk.img -F vmdk child.img
+image=child.img
+format=vmdk
+holding img-io
+theirs_refused
+quiet qemu-io -f vmdk -r -c 'read 0 512' disk.img
+let_go
+
+holding qemu-io -f vmdk
+refused 1 '*wants it unchanged, perhaps as a parent*qemu-io*' img-io -c length disk.img
+let_go
+
+image=disk.img
+holding qemu-io -f vmdk
+refused 1 '*backing image*in use by another writer*shows through*qemu-io*' img-io -c length child.img
+quiet img-io -r -c 'read 0 512' child.img
+let_go
+quiet img-io -c 'write 0 512' child.img

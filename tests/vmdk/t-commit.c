@@ -214,20 +214,38 @@ START_TEST(without_a_parent_it_is_refused)
 }
 END_TEST
 
-START_TEST(a_parent_that_somebody_writes_is_busy)
+static int open_base_to_write(void)
 {
-    BlockDriverState *disk, *writer;
+    BlockDriverState *base;
+    int ret = try_open_disk("base.vmdk", BDRV_O_RDWR, NULL, &base);
+
+    return ret < 0 ? ret : bdrv_close(base);
+}
+
+/* The parent could be written while a child was: what that read was torn. */
+START_TEST(a_parent_is_nobody_elses_while_a_child_is_open_for_writing)
+{
+    BlockDriverState *disk, *other, *writer;
 
     create_pair(NULL, NULL);
+    create_disk("other.vmdk", "base.vmdk", NULL, 0);
     change_child();
-    disk = open_disk("child.vmdk", BDRV_O_RDWR);
     writer = open_disk("base.vmdk", BDRV_O_RDWR);
-    assert_fails(bdrv_commit(disk), -EBUSY);
+    assert_fails_saying(try_open_disk("child.vmdk", BDRV_O_RDWR, NULL, &disk), -EBUSY,
+                        "shows through");
     assert_ok(bdrv_close(writer));
+    disk = open_disk("child.vmdk", BDRV_O_RDWR);
+    assert_fails_saying(open_base_to_write(), -EBUSY, "perhaps as a parent");
+    other = open_disk("other.vmdk", BDRV_O_RDWR);
+    assert_fails(bdrv_commit(disk), -EBUSY);
+    assert_ok(bdrv_close(other));
     assert_changed(disk);
+    assert_fails(open_base_to_write(), -EBUSY);
     assert_ok(bdrv_commit(disk));
     assert_changed(disk);
+    assert_fails(open_base_to_write(), -EBUSY);
     assert_ok(bdrv_close(disk));
+    assert_ok(open_base_to_write());
 }
 END_TEST
 
@@ -307,7 +325,7 @@ Suite *test_suite(void)
         an_empty_stream_that_is_written_is_changed,
         what_is_refused_disowns_no_children,
         without_a_parent_it_is_refused,
-        a_parent_that_somebody_writes_is_busy,
+        a_parent_is_nobody_elses_while_a_child_is_open_for_writing,
         a_parent_in_storage_of_the_callers_is_no_file_of_the_host,
         NULL,
     };
