@@ -472,13 +472,13 @@ typedef int BdrvProgressFn(void *opaque, int64_t done, int64_t total);
 void bdrv_set_progress(BlockDriverState *bs, BdrvProgressFn *progress, void *opaque);
 
 /* Writes what this image holds into its backing image, which is opened for
- * writing meanwhile (-EBUSY: it, or another image over it, has a writer; -ENOSPC: it is shorter and cannot
- * grow).  Durable when it returns 0; the handle then reads the same as before,
- * holds nothing of its own where the format can drop it, and can go on.  If it
- * fails, each sector of the backing image is old or new, and the handle still
- * has everything.  With BDRV_O_SNAPSHOT this is "keep what I did".  Other
- * images that have the same backing image become invalid.  -ENOTSUP: there is
- * none. */
+ * writing meanwhile (-EBUSY: it has a writer, or another image over it has;
+ * -ENOSPC: it is shorter and cannot grow).  Durable when it returns 0; the handle
+ * then reads the same as before, holds nothing of its own where the format can
+ * drop it, and can go on.  If it fails, each sector of the backing image is old
+ * or new, and the handle still has everything.  With BDRV_O_SNAPSHOT this is
+ * "keep what I did".  Other images that have the same backing image become
+ * invalid.  -ENOTSUP: there is none. */
 int bdrv_commit(BlockDriverState *bs);
 
 enum {
