@@ -88,12 +88,18 @@ static void broken(VmdkStreamCheck *s, const char *why)
                    : "");
 }
 
+static int has_capacity(const VmdkHeader *header)
+{
+    return header->capacity_sectors != 0 && header->capacity_sectors < VMDK_CAPACITY_SECTORS_END;
+}
+
 static int is_copy(const VmdkHeader *footer, const VmdkHeader *head)
 {
     return footer->version == head->version && footer->flags == head->flags &&
            footer->grain_sectors == head->grain_sectors &&
            footer->gtes_per_gt == head->gtes_per_gt &&
-           (head->capacity_sectors == 0 || footer->capacity_sectors == head->capacity_sectors) &&
+           (head->capacity_sectors == 0 ? has_capacity(footer)
+                                        : footer->capacity_sectors == head->capacity_sectors) &&
            footer->gd_sector != VMDK_GD_AT_END;
 }
 
@@ -106,7 +112,7 @@ static int is_sane(const VmdkHeader *h)
            h->grain_sectors <= VMDK_STREAM_GRAIN_MAX / BDRV_SECTOR_SIZE &&
            bdrv_is_power_of_two(h->gtes_per_gt) && h->gtes_per_gt >= VMDK_GTES_MIN &&
            h->gtes_per_gt <= VMDK_GTES_MAX && h->compression == 1 &&
-           h->capacity_sectors < UINT64_C(1) << 54;
+           h->capacity_sectors < VMDK_CAPACITY_SECTORS_END;
 }
 
 static int directory_fits(const VmdkStreamCheck *s)
@@ -124,7 +130,7 @@ static uint64_t choose_capacity(const VmdkStreamCheck *s, const VmdkHeader *foot
 {
     const uint64_t line = (uint64_t)s->extent->line->sectors;
     const uint64_t head = s->header.capacity_sectors;
-    const uint64_t tail = footer ? footer->capacity_sectors : 0;
+    const uint64_t tail = footer && has_capacity(footer) ? footer->capacity_sectors : 0;
 
     if (head == 0 || (tail != 0 && tail == line)) {
         return tail != 0 ? tail : line;

@@ -17,8 +17,6 @@ enum {
     MARKER_FOOTER = 3
 };
 
-/* Bytes of a disk must fit an int64_t. */
-#define CAPACITY_SECTORS_MAX (UINT64_C(1) << 54)
 /* 2^26 GTs are a GD of 256 MiB. */
 #define TABLES_MAX (UINT64_C(1) << 26)
 
@@ -169,7 +167,7 @@ static int check_units(const BlockDriverState *file, const VmdkHeader *h)
  * the GD's limit holds, which is the stricter one. */
 static int check_capacity(const BlockDriverState *file, const VmdkHeader *h)
 {
-    if (h->capacity_sectors == 0 || h->capacity_sectors >= CAPACITY_SECTORS_MAX) {
+    if (h->capacity_sectors == 0 || h->capacity_sectors >= VMDK_CAPACITY_SECTORS_END) {
         return bdrv_error(file, -EINVAL, "sparse header: capacity is %" PRIu64 " sectors; "
                           "wanted are 1 to 2^54 - 1", h->capacity_sectors);
     }

@@ -33,6 +33,9 @@ enum {
     VMDK_GTES_MAX = 65536
 };
 
+/* Bytes of a disk must fit an int64_t: a capacity is less. */
+#define VMDK_CAPACITY_SECTORS_END (UINT64_C(1) << 54)
+
 /* The header of a hosted sparse extent. */
 typedef struct VmdkHeader {
     uint32_t version;

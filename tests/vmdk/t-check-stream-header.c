@@ -54,6 +54,29 @@ START_TEST(a_footer_that_denies_markers_too_makes_no_header)
 }
 END_TEST
 
+/* The footer's capacity was taken as it is when the header has none. */
+START_TEST(a_capacity_that_cannot_be_is_not_taken_from_a_footer)
+{
+    BuiltStream b = stream_image();
+    BlockDriverState *memory, *disk;
+    Findings f;
+
+    bdrv_store_le64(b.bytes + AT_CAPACITY, 0);
+    bdrv_store_le64(footer_of(&b) + AT_CAPACITY, UINT64_C(1) << 63 | 20 * 128);
+    memory = stream_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_int_eq(f.result.unrecoverable, 0);
+    check_memory(memory, 0, &f);
+    assert_clean(&f);
+    disk = open_memory(memory, 0);
+    ck_assert_int_eq(bdrv_getlength(disk), 20 * STREAM_GRAIN);
+    assert_pattern(disk, 7 * STREAM_GRAIN, STREAM_GRAIN, 2);
+    assert_ok(bdrv_close(disk));
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* With an overHead of 0, or in the midst of the descriptor, new tables were written there. */
 START_TEST(new_tables_leave_the_descriptor_alone)
 {
@@ -81,6 +104,7 @@ Suite *test_suite(void)
     const TTest *const tests[] = {
         a_footer_that_leads_nowhere_makes_no_header,
         a_footer_that_denies_markers_too_makes_no_header,
+        a_capacity_that_cannot_be_is_not_taken_from_a_footer,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-stream-header");
