@@ -24,6 +24,9 @@ enum {
     ALIGNMENT_SECTORS = 2048
 };
 
+/* Bytes of a file must fit an int64_t: no part can end behind this sector. */
+static const uint64_t sectors_end = INT64_MAX / BDRV_SECTOR_SIZE;
+
 static const uint64_t constant_magic = UINT64_C(0xcafebabe);
 static const uint64_t volatile_magic = UINT64_C(0xcafecafe);
 static const uint64_t version_2_1 = UINT64_C(0x0000000200000001);
@@ -127,7 +130,7 @@ static int check_part(const BlockDriverState *file, const VmdkSeHeader *h, int p
     const uint64_t needed = part == VMDK_SE_GRAINS ? 0 : p->size;
 
     if (p->offset == 0 || p->offset > file_sectors || needed > file_sectors - p->offset ||
-        p->size > UINT64_MAX - p->offset) {
+        p->size > sectors_end - p->offset) {
         return bdrv_error(file, -EINVAL, "seSparse header: the %s, %" PRIu64 " sectors at sector %"
                           PRIu64 ", are not inside the file, which has %" PRIu64,
                           part_names[part], p->size, p->offset, file_sectors);

@@ -255,6 +255,21 @@ START_TEST(S1_S4_a_wrong_header_is_refused_by_field)
 }
 END_TEST
 
+/* Places were multiplied beyond 2^63; if that wraps, one before the first is marked as taken,
+ * outside of the memory for that. */
+START_TEST(more_places_than_a_file_can_have_are_refused)
+{
+    BlockDriverState *disk;
+
+    use_image();
+    set_field(FIELD_PARTS + 15, UINT64_MAX - GRAINS);
+    set_gte(1, 0, allocated((UINT64_C(1) << 52) - 1));
+    assert_fails_saying(try_open_disk(_i ? BDRV_O_RDWR : 0, &disk), -EINVAL, "the grains");
+    set_gte(1, 0, allocated(UINT64_C(1) << 51));
+    assert_fails_saying(try_open_disk(_i ? BDRV_O_RDWR : 0, &disk), -EINVAL, "the grains");
+}
+END_TEST
+
 /* QEMU reads zeros there. */
 static const struct {
     const char *row;
@@ -424,6 +439,7 @@ Suite *test_suite(void)
     tcase_add_checked_fixture(tcase, make_image, remove_image);
     tcase_add_loop_test(tcase, S1_S4_a_wrong_header_is_refused_by_field, 0,
                         sizeof refused / sizeof *refused);
+    tcase_add_loop_test(tcase, more_places_than_a_file_can_have_are_refused, 0, 2);
     tcase_add_loop_test(tcase, S2_S3_a_wrong_entry_is_an_error_and_no_zeros, 0,
                         sizeof bad_entries / sizeof *bad_entries);
     tcase_add_loop_test(tcase, what_has_no_place_cannot_be_written, 0, 4);
