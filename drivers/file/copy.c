@@ -17,6 +17,13 @@
 
 #include "file.h"
 
+static int refuse(const BlockDriverState *bs)
+{
+    return bdrv_error(bs, -ENOTSUP, "the host cannot make it share or copy another file's bytes");
+}
+
+#ifdef __linux__
+
 /* Two ways to say that these files, or this range of them, cannot be: other file
  * systems, ends inside of blocks, no such call. */
 static int is_refusal(int error)
@@ -35,11 +42,6 @@ static int is_refusal(int error)
     }
 }
 
-static int refuse(const BlockDriverState *bs)
-{
-    return bdrv_error(bs, -ENOTSUP, "the host cannot make it share or copy another file's bytes");
-}
-
 /* The descriptor that the bytes are to come from; -1: it is no file of the host. */
 static int source_of(const BlockDriverState *from)
 {
@@ -47,7 +49,6 @@ static int source_of(const BlockDriverState *from)
                ? ((const FileState *)bdrv_state(from))->fd : -1;
 }
 
-#ifdef FICLONERANGE
 int bdrv_file_share_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
                           int64_t from_offset, int64_t bytes)
 {
@@ -73,20 +74,11 @@ int bdrv_file_share_range(BlockDriverState *bs, int64_t offset, BlockDriverState
     }
     return bdrv_file_range_error(bs, "share", bytes, offset);
 }
-#else
-int bdrv_file_share_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
-                          int64_t from_offset, int64_t bytes)
-{
-    (void)offset, (void)from, (void)from_offset, (void)bytes;
-    return refuse(bs);
-}
-#endif
 
 /* A part that was copied before the host refused is written again: no harm. */
 int bdrv_file_copy_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
                          int64_t from_offset, int64_t bytes)
 {
-#ifdef __linux__
     FileState *state = bdrv_state(bs);
     off_t source_at = from_offset, target_at = offset;
     int fd = source_of(from);
@@ -106,8 +98,22 @@ int bdrv_file_copy_range(BlockDriverState *bs, int64_t offset, BlockDriverState 
         }
     }
     return ret;
+}
+
 #else
+
+int bdrv_file_share_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                          int64_t from_offset, int64_t bytes)
+{
     (void)offset, (void)from, (void)from_offset, (void)bytes;
     return refuse(bs);
-#endif
 }
+
+int bdrv_file_copy_range(BlockDriverState *bs, int64_t offset, BlockDriverState *from,
+                         int64_t from_offset, int64_t bytes)
+{
+    (void)offset, (void)from, (void)from_offset, (void)bytes;
+    return refuse(bs);
+}
+
+#endif

@@ -15,25 +15,6 @@ enum {
     ZERO_PIECE = 64 * 1024 /* one write of zeros: large enough to be cheap */
 };
 
-static off_t seek(int fd, off_t offset, int whence)
-{
-    off_t place;
-
-    do {
-        place = lseek(fd, offset, whence);
-    } while (place < 0 && errno == EINTR);
-    return place;
-}
-
-/* Behind the last data of the file there is a hole up to its end, and then
- * nothing: that must stay DATA, so that reading it reports the error. */
-static int64_t hole_at_end(const FileState *state, int64_t offset)
-{
-    struct stat st;
-
-    return fstat(state->fd, &st) == 0 && st.st_size > offset ? st.st_size - offset : 0;
-}
-
 /* ---------------------------------------------------------- what is known */
 
 void bdrv_file_forget_data(FileState *state)
@@ -42,6 +23,8 @@ void bdrv_file_forget_data(FileState *state)
     state->known.start = state->known.end = 0;
     pthread_mutex_unlock(&state->known.lock);
 }
+
+#if defined(SEEK_DATA) && defined(SEEK_HOLE)
 
 static void remember_data(FileState *state, int64_t start, int64_t end)
 {
@@ -70,7 +53,25 @@ static int64_t known_data(FileState *state, int64_t offset)
 
 /* ----------------------------------------------------------------- looking */
 
-#if defined(SEEK_DATA) && defined(SEEK_HOLE)
+static off_t seek(int fd, off_t offset, int whence)
+{
+    off_t place;
+
+    do {
+        place = lseek(fd, offset, whence);
+    } while (place < 0 && errno == EINTR);
+    return place;
+}
+
+/* Behind the last data of the file there is a hole up to its end, and then
+ * nothing: that must stay DATA, so that reading it reports the error. */
+static int64_t hole_at_end(const FileState *state, int64_t offset)
+{
+    struct stat st;
+
+    return fstat(state->fd, &st) == 0 && st.st_size > offset ? st.st_size - offset : 0;
+}
+
 /* The hole at offset, how long it is; 0: there is data, and *data tells how much. */
 static int64_t find_hole(FileState *state, int64_t offset, int64_t *data)
 {
@@ -98,12 +99,15 @@ static int64_t find_hole(FileState *state, int64_t offset, int64_t *data)
     }
     return 0;
 }
+
 #else
+
 static int64_t find_hole(FileState *state, int64_t offset, int64_t *data)
 {
     (void)state, (void)offset, (void)data;
     return 0;
 }
+
 #endif
 
 int bdrv_file_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes,

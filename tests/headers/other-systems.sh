@@ -27,7 +27,7 @@ compile()
 {
     "${CC:-cc}" -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -U__linux__ "$@" -Wall -Wextra -Wpedantic \
         -Wshadow -Wundef -Wvla -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Werror \
-        -I"$top/include" -I"$top/block" -fsyntax-only "$file"
+        -I"$top/include" -I"$top/block" -c -o /dev/null "$file"
 }
 
 for file in $(grep -lE '^#(if|elif)' "$top"/block/*.c "$top"/drivers/file/*.c "$top"/tools/*.c); do
