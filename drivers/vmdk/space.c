@@ -102,6 +102,7 @@ static int take(VmdkSpace *space, int64_t bytes, int64_t *count, int64_t *offset
     *offset = space->next;
     *zeroed = space->next >= space->zero_from;
     space->next += bdrv_round_up(*count * bytes, space->unit);
+    space->used_end = space->next; /* should the file turn out to be fixed only now */
     return 0;
 }
 

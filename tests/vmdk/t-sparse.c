@@ -398,57 +398,6 @@ END_TEST
 
 /* ------------------------------------------------------------------- space */
 
-/* Storage in memory that cannot change its length. */
-typedef struct Fixed {
-    uint8_t *bytes;
-    int64_t size;
-} Fixed;
-
-static int fixed_read(void *opaque, void *buf, size_t bytes, int64_t offset)
-{
-    memcpy(buf, ((Fixed *)opaque)->bytes + offset, bytes);
-    return 0;
-}
-
-static int fixed_write(void *opaque, const void *buf, size_t bytes, int64_t offset)
-{
-    const Fixed *fixed = opaque;
-
-    ck_assert_int_le(offset + (int64_t)bytes, fixed->size);
-    memcpy(fixed->bytes + offset, buf, bytes);
-    return 0;
-}
-
-static int64_t fixed_getlength(void *opaque)
-{
-    return ((Fixed *)opaque)->size;
-}
-
-/* A device: what is behind the last grain is old and must not be shown. */
-START_TEST(storage_of_a_fixed_size_is_used_to_its_end)
-{
-    Built b = build_sparse((Shape){0});
-    Fixed fixed = {b.bytes, b.size + 2 * GRAIN};
-    BdrvIo io = {.struct_size = sizeof io,
-                 .read = fixed_read,
-                 .write = fixed_write,
-                 .getlength = fixed_getlength};
-    BdrvOpenOptions options = {.struct_size = sizeof options, .flags = BDRV_O_RDWR};
-    BlockDriverState *disk;
-
-    memset(b.bytes + b.size, 0xaa, 2 * GRAIN);
-    assert_ok(bdrv_open_io(&disk, "device", &io, &fixed, "vmdk", &options));
-    assert_ok(pattern_write(disk, 3 * GRAIN + 512, 512, 1));
-    assert_pattern(disk, 3 * GRAIN, 512, PATTERN_ZEROS);
-    assert_pattern(disk, 3 * GRAIN + 1024, GRAIN - 1024, PATTERN_ZEROS);
-    assert_ok(pattern_write(disk, 0, 512, 1));
-    assert_fails_saying(pattern_write(disk, GRAIN, 512, 1), -ENOSPC, "its size is fixed");
-    assert_pattern(disk, 0, 512, 1);
-    assert_ok(bdrv_close(disk));
-    free(b.bytes);
-}
-END_TEST
-
 /* Entries have 32 bits: a grain must begin below sector 2^32 of its file. */
 START_TEST(a_file_of_2_tebibytes_takes_no_more_grains)
 {
@@ -525,7 +474,6 @@ Suite *test_suite(void)
         a_write_where_there_is_no_table_makes_both,
         an_entry_of_1_is_a_grain_of_zeros_where_the_flag_is_set,
         zeros_without_a_parent_leave_the_version_alone,
-        storage_of_a_fixed_size_is_used_to_its_end,
         a_file_of_2_tebibytes_takes_no_more_grains,
         NULL,
     };
