@@ -164,10 +164,10 @@ int vmdk_space_reset(VmdkSpace *space, int64_t end)
     }
     pthread_mutex_lock(&space->lock);
     vmdk_space_start(space, next, next);
-    space->zero_from = next;
     if (ret == -ENOTSUP) {
-        settle_for_fixed(space);
+        settle_for_fixed(space); /* what is behind the end stays what it was */
     } else {
+        space->zero_from = next;
         atomic_store(&space->file_size, next);
     }
     pthread_mutex_unlock(&space->lock);
