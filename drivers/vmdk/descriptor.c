@@ -246,7 +246,6 @@ static int take_name(Parser *p, VmdkSlice rest, VmdkExtentLine *line)
 
 static int take_size(Parser *p, VmdkSlice word, VmdkExtentLine *line)
 {
-    int64_t bytes;
     int ret = take_sectors(p, "the extent's size", word, &line->sectors);
 
     if (ret < 0) {
@@ -256,8 +255,8 @@ static int take_size(Parser *p, VmdkSlice word, VmdkExtentLine *line)
         return fail(p, "the extent's size", word, "at least one sector");
     }
     if (!bdrv_add(p->total_sectors, line->sectors, &p->total_sectors) ||
-        !bdrv_mul(p->total_sectors, BDRV_SECTOR_SIZE, &bytes)) {
-        return fail(p, "the extent's size", word, "a sum of all sizes below 2^54 sectors");
+        (uint64_t)p->total_sectors >= VMDK_CAPACITY_SECTORS_END) {
+        return fail(p, "the extent's size", word, "a sum of all sizes below 2^53 sectors");
     }
     return 0;
 }

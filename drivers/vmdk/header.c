@@ -163,13 +163,13 @@ static int check_units(const BlockDriverState *file, const VmdkHeader *h)
 }
 
 /* Needs check_units().  With its limits, no product of grain and GTEs can
- * overflow, and a capacity of 2^54 sectors has fewer than 2^48 grains only if
+ * overflow, and a capacity of 2^53 sectors has fewer than 2^48 grains only if
  * the GD's limit holds, which is the stricter one. */
 static int check_capacity(const BlockDriverState *file, const VmdkHeader *h)
 {
     if (h->capacity_sectors == 0 || h->capacity_sectors >= VMDK_CAPACITY_SECTORS_END) {
         return bdrv_error(file, -EINVAL, "sparse header: capacity is %" PRIu64 " sectors; "
-                          "wanted are 1 to 2^54 - 1", h->capacity_sectors);
+                          "wanted are 1 to 2^53 - 1", h->capacity_sectors);
     }
     if ((uint64_t)vmdk_header_tables(h) > TABLES_MAX) {
         return bdrv_error(file, -EINVAL, "sparse header: capacity %" PRIu64 " sectors needs %"

@@ -33,8 +33,9 @@ enum {
     VMDK_GTES_MAX = 65536
 };
 
-/* Bytes of a disk must fit an int64_t: a capacity is less. */
-#define VMDK_CAPACITY_SECTORS_END (UINT64_C(1) << 54)
+/* Bytes of a disk must fit an int64_t, also when the last grain counts as a whole one, and
+ * when they come behind those of other extents: a capacity, and the sum of all, is less. */
+#define VMDK_CAPACITY_SECTORS_END (UINT64_C(1) << 53)
 
 /* The header of a hosted sparse extent. */
 typedef struct VmdkHeader {

@@ -77,6 +77,50 @@ START_TEST(a_capacity_that_cannot_be_is_not_taken_from_a_footer)
 }
 END_TEST
 
+/* A stream without a footer, of so large a disk, that has its last grain. */
+static BuiltStream with_last_grain(uint64_t sectors)
+{
+    BuiltStream b = stream_begin(20 * 128);
+
+    bdrv_store_le64(b.bytes + AT_CAPACITY, sectors);
+    bdrv_store_le64(b.bytes + AT_GRAIN, 4096);
+    bdrv_store_le32(b.bytes + AT_GTES, 65536);
+    bdrv_store_le64(b.bytes + b.size, (sectors - 1) / 4096 * 4096);
+    bdrv_store_le32(b.bytes + b.size + 8, 100);
+    b.size += SECTOR;
+    stream_marker(&b, 1, 2);
+    b.size += SECTOR;
+    return b;
+}
+
+/* Where the last grain ends was computed beyond 2^63: undefined, and where it wraps, the grains
+ * before it were not found, and read as zeros, if the descriptor has less of the disk. */
+START_TEST(a_disk_whose_last_grain_ends_beyond_all_offsets_is_refused)
+{
+    BuiltStream b = with_last_grain((UINT64_C(1) << 54) - 1);
+    BlockDriverState *memory = stream_memory(&b), *disk;
+
+    assert_fails_saying(try_open(memory, 0, NULL, NULL, &disk), -EINVAL, "capacity is");
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
+START_TEST(the_last_grain_of_the_largest_disk_is_found)
+{
+    BuiltStream b = with_last_grain((UINT64_C(1) << 53) - 1);
+    BlockDriverState *memory = stream_memory(&b), *disk;
+    BdrvExtent run;
+
+    assert_ok(try_open(memory, 0, "extent=on", NULL, &disk));
+    assert_ok(bdrv_is_allocated(disk, bdrv_getlength(disk) - SECTOR, SECTOR, &run));
+    ck_assert_int_eq(run.state, BDRV_DATA);
+    bdrv_close(disk);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* With an overHead of 0, or in the midst of the descriptor, new tables were written there. */
 START_TEST(new_tables_leave_the_descriptor_alone)
 {
@@ -105,6 +149,8 @@ Suite *test_suite(void)
         a_footer_that_leads_nowhere_makes_no_header,
         a_footer_that_denies_markers_too_makes_no_header,
         a_capacity_that_cannot_be_is_not_taken_from_a_footer,
+        a_disk_whose_last_grain_ends_beyond_all_offsets_is_refused,
+        the_last_grain_of_the_largest_disk_is_found,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-stream-header");

@@ -99,10 +99,10 @@ static int64_t far_grain(uint8_t *head)
     return INT64_C(1) << 42;
 }
 
-/* All the disk that an int64_t can hold, in a file that cannot have its tables. */
+/* All the disk that a header can claim, in a file that cannot have its tables. */
 static int64_t endless(uint8_t *head)
 {
-    put_header(head, (UINT64_C(1) << 54) - 1, 65536, 65536);
+    put_header(head, (UINT64_C(1) << 53) - 1, 65536, 65536);
     bdrv_store_le64(head + AT_RGD, 21);
     bdrv_store_le64(head + AT_GD, 22);
     bdrv_store_le64(head + AT_OVERHEAD, 128);
@@ -138,7 +138,7 @@ static int64_t most_lines(uint8_t *head)
 static int64_t huge_zero(uint8_t *head)
 {
     return snprintf((char *)head, HEAD, "# Disk DescriptorFile\nversion=1\nCID=12345678\n"
-                    "parentCID=ffffffff\ncreateType=\"custom\"\nRW 18014398509481983 ZERO\n");
+                    "parentCID=ffffffff\ncreateType=\"custom\"\nRW 9007199254740991 ZERO\n");
 }
 
 /* Its own parent, by another name each time. */
