@@ -522,8 +522,11 @@ static int check_flags(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header, int
 static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
 {
     VmdkCheckMap map = {.c = c, .extent = extent, .file = extent->file};
-    int ret = check_places(c, extent, header);
+    int ret = vmdk_check_footer(c, extent, header);
 
+    if (ret == 0) {
+        ret = check_places(c, extent, header);
+    }
     if (ret == 0) {
         ret = check_overhead(c, extent, header);
     }

@@ -75,6 +75,9 @@ int vmdk_check_plain(VmdkCheck *c, VmdkExtent *extent);
 /* Is the descriptor where the header says?  Mends *header, which must be that of
  * the file's beginning, and it there. */
 int vmdk_check_descriptor_place(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header);
+/* Grains that are not compressed come behind a footer when they are written: what it says
+ * belongs into the header. */
+int vmdk_check_footer(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header);
 /* head: the header at the file's beginning, decoded; NULL: destroyed. */
 int vmdk_check_stream(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *head);
 /* Does the file end like a stream, whatever its beginning is, and with these flags? */

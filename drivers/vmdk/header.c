@@ -59,6 +59,7 @@ void vmdk_header_decode(VmdkHeader *header, const uint8_t *bytes)
     header->unclean_shutdown = bytes[72];
     memcpy(header->newlines, bytes + 73, sizeof header->newlines);
     header->compression = bdrv_load_le16(bytes + 77);
+    header->needs_footer = 0;
 }
 
 static void encode_changeable(const VmdkHeader *header, uint8_t *bytes)
@@ -324,6 +325,7 @@ static int read_footer(BlockDriverState *file, VmdkHeader *h)
     }
     footer.descriptor_sector = h->descriptor_sector;
     footer.descriptor_sectors = h->descriptor_sectors;
+    footer.needs_footer = h->gd_sector == VMDK_GD_AT_END;
     *h = footer;
     return 0;
 }

@@ -52,6 +52,7 @@ typedef struct VmdkHeader {
     uint8_t unclean_shutdown;
     uint8_t newlines[4];
     uint16_t compression; /* 0 none, 1 deflate */
+    int needs_footer; /* of vmdk_header_read(): without the footer nobody knows the places */
 } VmdkHeader;
 
 /* Of a file that begins with magic: what it is.  -1: none of these. */

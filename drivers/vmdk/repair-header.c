@@ -242,6 +242,24 @@ int vmdk_header_is_usual(BlockDriverState *file, const VmdkHeader *header)
     return ret < 0 ? ret : matches * 2 >= vmdk_header_tables(header);
 }
 
+int vmdk_check_footer(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
+{
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_CORRUPTION,
+        .repair = "set to where they are",
+        .repaired = c->mend_all,
+    };
+    uint8_t bytes[VMDK_HEADER_BYTES];
+
+    if (!header->needs_footer) {
+        return 0;
+    }
+    vmdk_found(c, &finding, "%s: only a footer says where the tables are, and grains that are "
+               "added come behind it", vmdk_check_name(extent));
+    vmdk_header_encode(header, bytes);
+    return c->mend_all ? vmdk_mend_bytes(c, extent->file, bytes, sizeof bytes, 0) : 0;
+}
+
 /* --------------------------------------------------------------------- COWD */
 
 /* Are all entries of the directory tables that can be there? */

@@ -282,8 +282,13 @@ static int open_for_writing(Sparse *sparse)
     const int64_t size = bdrv_getlength(file), grain = sparse->map.grain;
     const int64_t first = sectors_to_bytes(sparse->header.overhead_sectors, INT64_MAX - grain);
     VmdkUse use;
-    int ret = vmdk_map_scan(&sparse->map, &use);
+    int ret;
 
+    if (sparse->header.needs_footer) { /* which is none when grains come behind it */
+        return bdrv_error(file, -EROFS, "sparse header: only a footer says where the tables are; "
+                          "the image can only be read before a repair");
+    }
+    ret = vmdk_map_scan(&sparse->map, &use);
     if (ret == 0 && first > bdrv_round_up(size, grain) + grain) {
         ret = bdrv_error(file, -EROFS, "sparse header: overHead is %" PRIu64 " sectors, more than "
                          "the file has; the image can only be read",

@@ -136,16 +136,22 @@ END_TEST
 
 /* gdOffset in the header says "see the footer"; the footer is a copy with the
  * real one. */
-static Built build_with_footer(void)
+static void add_footer(Built *b)
 {
-    Built b = build_sparse((Shape){0});
-    uint8_t *footer = b.bytes + b.size;
+    uint8_t *footer = b->bytes + b->size;
 
     bdrv_store_le64(footer, 1);
     bdrv_store_le32(footer + 12, 3);
-    memcpy(footer + SECTOR, b.bytes, SECTOR);
-    bdrv_store_le64(b.bytes + AT_GD, UINT64_MAX);
-    b.size += 3 * SECTOR;
+    memcpy(footer + SECTOR, b->bytes, SECTOR);
+    bdrv_store_le64(b->bytes + AT_GD, UINT64_MAX);
+    b->size += 3 * SECTOR;
+}
+
+static Built build_with_footer(void)
+{
+    Built b = build_sparse((Shape){0});
+
+    add_footer(&b);
     return b;
 }
 
@@ -213,6 +219,55 @@ START_TEST(a_footer_that_points_to_itself_is_refused)
 
     bdrv_store_le64(b.bytes + b.size - 2 * SECTOR + AT_GD, UINT64_MAX);
     build_refused(&b, 0, -EINVAL, "says, as the header does");
+}
+END_TEST
+
+/* Grains come behind the footer, and then it is none: after the first write, the image could
+ * not be opened any more. */
+START_TEST(what_only_a_footer_leads_to_is_not_written)
+{
+    Built b = build_with_footer();
+
+    build_refused(&b, BDRV_O_RDWR, -EROFS, "only a footer says where");
+}
+END_TEST
+
+static BdrvCheckResult repair(BlockDriverState *memory)
+{
+    const BdrvCheckOptions options = {.struct_size = sizeof options,
+                                      .flags = BDRV_CHECK_REPAIR_ALL};
+    BdrvCheckResult result = {.struct_size = sizeof result};
+    BlockDriverState *disk = open_memory(memory, BDRV_O_RDWR | BDRV_O_CHECK);
+
+    assert_ok(bdrv_check(disk, &options, &result));
+    assert_ok(bdrv_close(disk));
+    return result;
+}
+
+/* The footer was cut off, as space that nothing uses. */
+START_TEST(a_repair_puts_into_the_header_what_a_footer_said)
+{
+    Built b = build_sparse((Shape){0});
+    BlockDriverState *memory, *disk;
+    BdrvCheckResult result;
+
+    build_add_grain(&b, 3, 1);
+    add_footer(&b);
+    memory = build_memory(&b);
+    result = repair(memory);
+    ck_assert_int_eq(result.unrecoverable, 0);
+    disk = open_memory(memory, BDRV_O_RDWR);
+    assert_pattern(disk, 3 * 65536, 65536, 1);
+    assert_ok(pattern_write(disk, 0, 512, 1));
+    assert_ok(bdrv_close(disk));
+    disk = open_memory(memory, 0);
+    assert_pattern(disk, 0, 512, 1);
+    assert_pattern(disk, 3 * 65536, 65536, 1);
+    assert_ok(bdrv_close(disk));
+    result = repair(memory);
+    ck_assert_int_eq(result.corruptions_fixed + result.leaks_fixed, 0);
+    bdrv_close(memory);
+    free(b.bytes);
 }
 END_TEST
 
@@ -294,6 +349,8 @@ Suite *test_suite(void)
         the_footer_is_found_before_blank_sectors,
         a_footer_too_far_from_the_end_is_not_looked_for,
         a_footer_that_points_to_itself_is_refused,
+        what_only_a_footer_leads_to_is_not_written,
+        a_repair_puts_into_the_header_what_a_footer_said,
         a_file_shorter_than_its_header_is_refused,
         an_extent_alone_opens_only_when_asked_for,
         room_for_a_descriptor_is_no_descriptor,
