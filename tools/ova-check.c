@@ -202,7 +202,7 @@ static void check_manifest(Package *p)
 /* ----------------------------------------------------------- reading the OVF */
 
 /* Copies length bytes of XML, its entities resolved.  0: it does not fit, or has
- * entities that are not looked at. */
+ * entities that are not looked at: value ends there. */
 static int copy_text(char value[VALUE_MAX], const char *text, size_t length)
 {
     static const struct { const char *word; char is; } entities[] = {
@@ -214,6 +214,7 @@ static int copy_text(char value[VALUE_MAX], const char *text, size_t length)
         size_t i = 0, step = 1;
 
         if (used == VALUE_MAX - 1) {
+            value[used] = '\0';
             return 0;
         }
         value[used] = *text;
@@ -225,6 +226,7 @@ static int copy_text(char value[VALUE_MAX], const char *text, size_t length)
             }
         }
         if (i == 5) {
+            value[used] = '\0';
             return 0;
         }
         text += step;

@@ -112,6 +112,16 @@ for text in 'File ovf:href="a"' 'ovf:Disk ' 'Item>'; do
     img-check --for vsphere-ovf text.ova >output || fail "$text: $(cat output)"
 done
 
+# A value that is too long, or has an entity that is not known, had no end: what had been
+# in its place before was read too, and what lies behind that.
+host='<Item><rasd:HostResource>ovf:'
+type='</rasd:HostResource><rasd:ResourceType>17</rasd:ResourceType>'
+ovf host.ova "s,ovf:/disk/disk1,none,; s,ResourceType>6<,ResourceType>5<,
+    s,</VirtualHardwareSection>,$host/disk/disk1$type</Item>$host\\&#x2f;$type<rasd:Parent>3</rasd:Parent></Item>&,"
+img-check --for vsphere-ovf host.ova >output || fail "entity: $(cat output)"
+ovf long.ova "s/\"byte\"/\"$(printf '%01100d' 0)\"/"
+img-check --for vsphere-ovf long.ova >output || fail "long: $(cat output)"
+
 # A name with parentheses was cut at the first.
 quiet img-convert --ova x.raw 'foo (1).ova'
 img-check --for vsphere-ovf 'foo (1).ova' >output || fail "parentheses: $(cat output)"
