@@ -69,14 +69,6 @@ static void report_header(VmdkCheck *c, const VmdkExtent *extent, const char *wh
                                            "is a copy of the header" : "");
 }
 
-static int write_header(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeader *header)
-{
-    uint8_t bytes[VMDK_HEADER_BYTES];
-
-    vmdk_header_encode(header, bytes);
-    return vmdk_mend_bytes(c, extent->file, bytes, sizeof bytes, 0);
-}
-
 /* The directories of a stream fit an uncompressed layout too: what lies behind them
  * tells.  0 or -errno. */
 static int search_remains(VmdkExtent *extent, VmdkHeader *header, Remains *remains)
@@ -115,7 +107,7 @@ static int replace_header(VmdkCheck *c, VmdkExtent *extent, const uint8_t *bytes
         report_header(c, extent, why, remains);
     }
     if (ret == 0 && remains == REMAINS_DIRECTORIES && c->mend_all) {
-        ret = write_header(c, extent, header);
+        ret = vmdk_check_write_header(c, extent, header);
     }
     free(why);
     return ret < 0 ? ret : remains == REMAINS_DIRECTORIES;
@@ -270,7 +262,7 @@ static int check_places(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
         header->flags &= ~(uint32_t)VMDK_FLAG_REDUNDANT;
         header->rgd_sector = 0;
     }
-    return finding.repair && c->mend_all ? write_header(c, extent, header) : 0;
+    return finding.repair && c->mend_all ? vmdk_check_write_header(c, extent, header) : 0;
 }
 
 /* ------------------------------------------------------------------ capacity */
@@ -379,7 +371,7 @@ static int check_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header, 
     if (side == SIDE_HEADER) {
         header->capacity_sectors = (uint64_t)line;
         *length = line * BDRV_SECTOR_SIZE;
-        ret = c->mend_all ? write_header(c, extent, header) : 0;
+        ret = c->mend_all ? vmdk_check_write_header(c, extent, header) : 0;
     } else if (side == SIDE_LINE) {
         *length = capacity * BDRV_SECTOR_SIZE;
         ret = c->mend_all ? vmdk_mend_line(c, extent, capacity) : 0;
@@ -414,79 +406,6 @@ static int check_tables(VmdkCheckMap *map, const VmdkHeader *header)
     map->has_zeroed = (header->flags & VMDK_FLAG_ZEROED) != 0;
     map->fixed_layout = 1;
     return ret < 0 ? ret : vmdk_check_map(map);
-}
-
-/* An overHead that cannot be: more than the file has, or than the first grain
- * allows.  What VMware's layout gives is what it should be. */
-static int check_overhead(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
-{
-    const int64_t size = bdrv_getlength(extent->file);
-    const uint64_t rgd_sector = /* may be anything where there is none */
-        vmdk_header_redundant_fits(header, size) ? header->rgd_sector : 0;
-    const int64_t gd_end = bdrv_max((int64_t)header->gd_sector, (int64_t)rgd_sector) +
-                           vmdk_header_gd_sectors(header) +
-                           vmdk_header_tables(header) * vmdk_header_gt_sectors(header);
-    const uint64_t usual = (uint64_t)bdrv_round_up(gd_end, (int64_t)header->grain_sectors);
-    const uint64_t file_sectors = (uint64_t)size / BDRV_SECTOR_SIZE;
-    const BdrvFinding finding = {
-        .kind = BDRV_FINDING_CORRUPTION,
-        .repair = "set to where the tables end",
-        .repaired = c->mend_all,
-    };
-
-    if (header->overhead_sectors <= file_sectors || usual > file_sectors) {
-        return 0;
-    }
-    vmdk_found(c, &finding, "%s: overHead is %" PRIu64 " sectors, more than the file has; the "
-               "tables end at sector %" PRIu64, vmdk_check_name(extent),
-               header->overhead_sectors, usual);
-    header->overhead_sectors = usual;
-    return c->mend_all ? write_header(c, extent, header) : 0;
-}
-
-/* The header may say wrong things of where the descriptor was found. */
-int vmdk_check_descriptor_place(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
-{
-    const Vmdk *image = c->image;
-    const BdrvFinding finding = {
-        .kind = BDRV_FINDING_CORRUPTION,
-        .repair = "set to where it is",
-        .repaired = c->mend_all,
-    };
-
-    if (image->descriptor_file != extent->file || !image->descriptor.text ||
-        ((int64_t)header->descriptor_sector == image->descriptor_offset / BDRV_SECTOR_SIZE &&
-         header->descriptor_sectors * BDRV_SECTOR_SIZE >= image->descriptor.text_size)) {
-        return 0;
-    }
-    vmdk_found(c, &finding, "%s: descriptorOffset is sector %" PRIu64 " and descriptorSize %" PRIu64
-               ", but the descriptor is %zu bytes at sector %" PRId64, vmdk_check_name(extent),
-               header->descriptor_sector, header->descriptor_sectors,
-               image->descriptor.text_size, image->descriptor_offset / BDRV_SECTOR_SIZE);
-    header->descriptor_sector = (uint64_t)(image->descriptor_offset / BDRV_SECTOR_SIZE);
-    header->descriptor_sectors = (uint64_t)(image->descriptor_room / BDRV_SECTOR_SIZE);
-    return c->mend_all ? write_header(c, extent, header) : 0;
-}
-
-/* Room for the descriptor that reaches into the tables would be filled one day. */
-static int check_descriptor_room(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
-{
-    const uint64_t rgd = header->rgd_sector != 0 ? header->rgd_sector : header->gd_sector;
-    const uint64_t tables = rgd < header->gd_sector ? rgd : header->gd_sector;
-    const BdrvFinding finding = {
-        .kind = BDRV_FINDING_CORRUPTION,
-        .repair = "set to what is before the tables",
-        .repaired = c->mend_all,
-    };
-
-    if (header->descriptor_sector == 0 || header->descriptor_sector >= tables ||
-        header->descriptor_sector + header->descriptor_sectors <= tables) {
-        return 0;
-    }
-    vmdk_found(c, &finding, "%s: descriptorSize is %" PRIu64 " sectors, but the tables begin at "
-               "sector %" PRIu64, vmdk_check_name(extent), header->descriptor_sectors, tables);
-    header->descriptor_sectors = tables - header->descriptor_sector;
-    return c->mend_all ? write_header(c, extent, header) : 0;
 }
 
 /* Grains of zeros, and the unclean flag, in one write of the header, when all
@@ -528,13 +447,7 @@ static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
         ret = check_places(c, extent, header);
     }
     if (ret == 0) {
-        ret = check_overhead(c, extent, header);
-    }
-    if (ret == 0) {
-        ret = vmdk_check_descriptor_place(c, extent, header);
-    }
-    if (ret == 0) {
-        ret = check_descriptor_room(c, extent, header);
+        ret = vmdk_check_front(c, extent, header);
     }
     if (ret == 0) {
         ret = check_capacity(c, extent, header, &map.length);

@@ -4,7 +4,8 @@
  *
  *     check.c           one image: its extents, then its descriptor; counting
  *     check-sparse.c    hosted sparse: header, capacity, unclean flag
- *     check-cowd.c      the same of copy-on-write extents, and freeSector
+ *     check-front.c     overHead and the descriptor's room
+ *     check-cowd.c      copy-on-write extents, and freeSector
  *     check-places.c    the directories: is every GT where it can be?
  *     check-gd.c        what a wrong entry of them should be
  *     check-entries.c   the tables: two copies of each, every grain used once
@@ -72,6 +73,11 @@ const char *vmdk_unallocated_reads(const VmdkExtent *extent);
 int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent);
 int vmdk_check_cowd(VmdkCheck *c, VmdkExtent *extent);
 int vmdk_check_plain(VmdkCheck *c, VmdkExtent *extent);
+/* Mends *header, which can be used, where it is wrong about overHead and the descriptor, and
+ * it in the file. */
+int vmdk_check_front(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header);
+/* Writes all of the header, durably. */
+int vmdk_check_write_header(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeader *header);
 /* Is the descriptor where the header says?  Mends *header, which must be that of
  * the file's beginning, and it there. */
 int vmdk_check_descriptor_place(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header);
