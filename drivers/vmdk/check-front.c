@@ -81,6 +81,16 @@ int vmdk_check_descriptor_place(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *he
     return c->mend_all ? vmdk_check_write_header(c, extent, header) : 0;
 }
 
+void vmdk_check_note_room(const VmdkExtent *extent, const VmdkHeader *header)
+{
+    Vmdk *image = extent->image;
+
+    if (image->descriptor_file == extent->file && image->descriptor_room > 0 &&
+        image->descriptor_offset == (int64_t)header->descriptor_sector * BDRV_SECTOR_SIZE) {
+        image->descriptor_room = (int64_t)header->descriptor_sectors * BDRV_SECTOR_SIZE;
+    }
+}
+
 /* Room for the descriptor that reaches into the tables would be filled one day. */
 static int check_descriptor_room(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
 {
@@ -99,6 +109,7 @@ static int check_descriptor_room(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *h
     vmdk_found(c, &finding, "%s: descriptorSize is %" PRIu64 " sectors, but the tables begin at "
                "sector %" PRIu64, vmdk_check_name(extent), header->descriptor_sectors, tables);
     header->descriptor_sectors = tables - header->descriptor_sector;
+    vmdk_check_note_room(extent, header);
     return c->mend_all ? vmdk_check_write_header(c, extent, header) : 0;
 }
 

@@ -299,6 +299,7 @@ static int check_room(VmdkStreamCheck *s, VmdkHeader *front)
     vmdk_found(s->c, &finding, "%s: descriptorSize is %" PRIu64 " sectors, but grains begin at "
                "sector %" PRIu64, vmdk_check_name(s->extent), front->descriptor_sectors, first);
     front->descriptor_sectors = first - front->descriptor_sector;
+    vmdk_check_note_room(s->extent, front);
     vmdk_header_encode(front, bytes);
     return s->c->mend_all ? vmdk_mend_bytes(s->c, s->extent->file, bytes, sizeof bytes, 0) : 0;
 }

@@ -78,6 +78,9 @@ int vmdk_check_plain(VmdkCheck *c, VmdkExtent *extent);
 int vmdk_check_front(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header);
 /* Writes all of the header, durably. */
 int vmdk_check_write_header(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeader *header);
+/* To be called when *header has got another descriptorSize: a text that is stored from now on
+ * is filled up to that. */
+void vmdk_check_note_room(const VmdkExtent *extent, const VmdkHeader *header);
 /* Is the descriptor where the header says?  Mends *header, which must be that of
  * the file's beginning, and it there. */
 int vmdk_check_descriptor_place(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header);

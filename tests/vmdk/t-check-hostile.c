@@ -28,9 +28,32 @@ START_TEST(an_rgd_offset_that_means_nothing_takes_no_room)
 }
 END_TEST
 
+/* The room for the descriptor was mended in the header, and a new descriptor written into
+ * what it had been before: over the tables. */
+START_TEST(a_new_descriptor_goes_into_the_mended_room)
+{
+    Built b = damage_image(0);
+    BlockDriverState *memory;
+    Findings f;
+
+    bdrv_store_le64(b.bytes + AT_DESCRIPTOR_SIZE, 40);
+    memset(b.bytes + SECTOR, 'x', 20 * SECTOR);
+    memory = build_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_int_eq(f.result.corruptions_fixed, 2);
+    ck_assert_int_eq(f.result.unrecoverable, 0);
+    check_memory(memory, 0, &f);
+    assert_clean(&f);
+    assert_content(memory, -1);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
+        a_new_descriptor_goes_into_the_mended_room,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-hostile");
