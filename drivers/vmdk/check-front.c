@@ -57,6 +57,17 @@ static int check_overhead(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
 
 /* -------------------------------------------------------------------- descriptor */
 
+int vmdk_check_is_in_text(const VmdkExtent *extent, const VmdkHeader *header, uint64_t sector)
+{
+    const Vmdk *image = extent->image;
+    const int64_t end = image->descriptor_offset + (int64_t)image->descriptor.text_size;
+
+    return image->descriptor_file == extent->file && image->descriptor.text &&
+           sector < (uint64_t)bdrv_div_up(end, BDRV_SECTOR_SIZE) &&
+           image->descriptor_offset < ((int64_t)sector + vmdk_header_gd_sectors(header)) *
+                                          BDRV_SECTOR_SIZE;
+}
+
 /* The header may say wrong things of where the descriptor was found. */
 int vmdk_check_descriptor_place(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
 {

@@ -185,18 +185,6 @@ static int leads_to_tables(const VmdkExtent *extent, const VmdkHeader *header)
     return used > 0 && good * 2 >= used;
 }
 
-/* Is the directory at that sector in the midst of the descriptor? */
-static int is_in_text(const VmdkExtent *extent, const VmdkHeader *header, uint64_t sector)
-{
-    const Vmdk *image = extent->image;
-    const int64_t end = image->descriptor_offset + (int64_t)image->descriptor.text_size;
-
-    return image->descriptor_file == extent->file && image->descriptor.text &&
-           sector < (uint64_t)bdrv_div_up(end, BDRV_SECTOR_SIZE) &&
-           image->descriptor_offset < ((int64_t)sector + vmdk_header_gd_sectors(header)) *
-                                          BDRV_SECTOR_SIZE;
-}
-
 /* Can what was worked out take the place of what the header says?  With only one
  * directory left, it may be taken for the only one there ever was. */
 static int is_better(const VmdkHeader *usual, const VmdkHeader *header, int fits, int good)
@@ -226,13 +214,13 @@ static int check_places(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
 {
     const int fits = !(header->flags & VMDK_FLAG_REDUNDANT) ||
                      (vmdk_header_redundant_fits(header, bdrv_getlength(extent->file)) &&
-                      !is_in_text(extent, header, header->rgd_sector));
+                      !vmdk_check_is_in_text(extent, header, header->rgd_sector));
     VmdkHeader usual;
     BdrvFinding finding = {.kind = BDRV_FINDING_CORRUPTION, .repaired = c->mend_all};
     int good = vmdk_header_is_usual(extent->file, header), found;
 
     good = good == 0 ? leads_to_tables(extent, header) : good;
-    good = good > 0 ? !is_in_text(extent, header, header->gd_sector) : good;
+    good = good > 0 ? !vmdk_check_is_in_text(extent, header, header->gd_sector) : good;
     if (good < 0 || (fits && good)) {
         return good < 0 ? good : 0;
     }
@@ -250,15 +238,16 @@ static int check_places(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
         header->rgd_sector = usual.rgd_sector;
         header->flags &= ~(uint32_t)VMDK_FLAG_REDUNDANT;
         header->flags |= usual.flags & VMDK_FLAG_REDUNDANT;
-    } else if (is_in_text(extent, header, header->gd_sector)) {
+    } else if (vmdk_check_is_in_text(extent, header, header->gd_sector)) {
         report_in_text(c, extent, header);
         return 1;
     } else if (!fits) {
         finding.repair = "the redundant directory is given up";
         vmdk_found(c, &finding, "%s: rgdOffset is sector %" PRIu64 ", where the redundant "
                    "directory %s", vmdk_check_name(extent), header->rgd_sector,
-                   is_in_text(extent, header, header->rgd_sector) ? "cannot be: the descriptor is"
-                                                                  : "is not inside the file");
+                   vmdk_check_is_in_text(extent, header, header->rgd_sector)
+                       ? "cannot be: the descriptor is"
+                       : "is not inside the file");
         header->flags &= ~(uint32_t)VMDK_FLAG_REDUNDANT;
         header->rgd_sector = 0;
     }

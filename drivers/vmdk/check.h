@@ -81,6 +81,8 @@ int vmdk_check_write_header(VmdkCheck *c, const VmdkExtent *extent, const VmdkHe
 /* To be called when *header has got another descriptorSize: a text that is stored from now on
  * is filled up to that. */
 void vmdk_check_note_room(const VmdkExtent *extent, const VmdkHeader *header);
+/* Is a directory of that header, at that sector, in the midst of the descriptor? */
+int vmdk_check_is_in_text(const VmdkExtent *extent, const VmdkHeader *header, uint64_t sector);
 /* Is the descriptor where the header says?  Mends *header, which must be that of
  * the file's beginning, and it there. */
 int vmdk_check_descriptor_place(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header);

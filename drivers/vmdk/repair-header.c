@@ -188,7 +188,9 @@ static int try_layout(VmdkExtent *extent, const VmdkHeader *header, Candidate *b
     Candidate candidate = {.header = *header};
     int ret;
 
-    if (best->plausible == 2 || !fits(header, bdrv_getlength(extent->file))) {
+    if (best->plausible == 2 || !fits(header, bdrv_getlength(extent->file)) ||
+        vmdk_check_is_in_text(extent, header, header->gd_sector) ||
+        (header->rgd_sector != 0 && vmdk_check_is_in_text(extent, header, header->rgd_sector))) {
         return 0;
     }
     ret = match(extent->file, &candidate);

@@ -50,10 +50,38 @@ START_TEST(a_new_descriptor_goes_into_the_mended_room)
 }
 END_TEST
 
+enum {
+    T_TABLES = 400, /* entries of a directory that begins with a text */
+    T_GRAIN = 128
+};
+
+/* Half of the sectors of the descriptor are what a directory there would hold, and the
+ * repair made it one. */
+START_TEST(no_directory_is_found_in_the_descriptor)
+{
+    Built b = build_sparse((Shape){.sectors = (int64_t)T_TABLES * 512 * T_GRAIN,
+                                   .without = NO_REDUNDANT | NO_TABLES});
+    const int64_t first = 1 + bdrv_div_up(T_TABLES * 4, SECTOR);
+    BlockDriverState *memory, *disk;
+    Findings f;
+
+    for (int64_t i = T_TABLES / 2; i < T_TABLES; i++) {
+        bdrv_store_le32(b.bytes + SECTOR + i * 4, (uint32_t)(first + i * 4));
+    }
+    memory = build_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    disk = open_memory(memory, BDRV_O_RDWR);
+    assert_ok(bdrv_close(disk));
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
         a_new_descriptor_goes_into_the_mended_room,
+        no_directory_is_found_in_the_descriptor,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-hostile");
