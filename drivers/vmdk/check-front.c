@@ -9,6 +9,13 @@
  */
 #include "check.h"
 
+#include <stdlib.h>
+
+enum {
+    ENTRY_BYTES = 4,
+    ENTRY_ZEROED = 1
+};
+
 int vmdk_check_write_header(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeader *header)
 {
     uint8_t bytes[VMDK_HEADER_BYTES];
@@ -28,30 +35,102 @@ static uint64_t redundant_sector(const VmdkExtent *extent, const VmdkHeader *hea
 
 /* ---------------------------------------------------------------------- overHead */
 
-/* An overHead that cannot be: more than the file has, or than the first grain
- * allows.  What VMware's layout gives is what it should be. */
-static int check_overhead(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
+/* Where grains are said to begin, as far as the file has such sectors. */
+typedef struct Starts {
+    int64_t count;
+    int64_t before; /* of these: those that begin before overHead, and behind the front */
+    int64_t first;  /* the least of all of them that are behind the front */
+} Starts;
+
+static void count_starts(Starts *starts, const VmdkHeader *header, int64_t front,
+                         const uint8_t *bytes, int64_t end)
 {
-    const int64_t size = bdrv_getlength(extent->file);
+    for (int64_t i = 0; i < header->gtes_per_gt; i++) {
+        const int64_t start = bdrv_load_le32(bytes + i * ENTRY_BYTES);
+
+        if (start > ENTRY_ZEROED && start >= front && start < end) {
+            starts->count++;
+            starts->before += (uint64_t)start < header->overhead_sectors;
+            starts->first = bdrv_min(starts->first, start);
+        }
+    }
+}
+
+/* By the tables of the primary directory, each that is there read once in a row. */
+static int find_starts(const VmdkExtent *extent, const VmdkHeader *header, int64_t front,
+                       Starts *starts)
+{
+    const int64_t size = bdrv_getlength(extent->file), tables = vmdk_header_tables(header);
+    const int64_t bytes = vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
+    const int64_t gd = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE;
+    uint8_t gdes[BDRV_SECTOR_SIZE], *table = malloc((size_t)bytes);
+    int64_t last = 0;
+    int ret = table ? 0 : -ENOMEM;
+
+    for (int64_t t = 0; ret == 0 && t < tables; t++) {
+        const int64_t at = t * ENTRY_BYTES % BDRV_SECTOR_SIZE;
+        int64_t start;
+
+        if (at == 0) {
+            ret = bdrv_pread(extent->file, gdes,
+                             (size_t)bdrv_min(BDRV_SECTOR_SIZE, (tables - t) * ENTRY_BYTES),
+                             gd + t * ENTRY_BYTES);
+        }
+        start = ret < 0 ? 0 : (int64_t)bdrv_load_le32(gdes + at) * BDRV_SECTOR_SIZE;
+        if (start != 0 && start != last && start + bytes <= size) {
+            ret = bdrv_pread(extent->file, table, (size_t)bytes, start);
+            count_starts(starts, header, front, table, ret < 0 ? 0 : size / BDRV_SECTOR_SIZE);
+            last = start;
+        }
+    }
+    free(table);
+    return ret;
+}
+
+/* Behind the header, and the descriptor if it is there, too. */
+static int64_t front_sectors(const VmdkHeader *header)
+{
+    return header->descriptor_sector == 1 ? 1 + (int64_t)header->descriptor_sectors : 1;
+}
+
+/* The sector that VMware's layout gives, whose tables follow their directory. */
+static int64_t usual_overhead(const VmdkExtent *extent, const VmdkHeader *header)
+{
     const int64_t gd_end = bdrv_max((int64_t)header->gd_sector,
                                     (int64_t)redundant_sector(extent, header)) +
                            vmdk_header_gd_sectors(header) +
                            vmdk_header_tables(header) * vmdk_header_gt_sectors(header);
-    const uint64_t usual = (uint64_t)bdrv_round_up(gd_end, (int64_t)header->grain_sectors);
-    const uint64_t file_sectors = (uint64_t)size / BDRV_SECTOR_SIZE;
+
+    return bdrv_round_up(gd_end, (int64_t)header->grain_sectors);
+}
+
+/* An overHead that cannot be: more than the file has, or than most grains allow.  What
+ * VMware's layout gives is what it should be, unless a grain is before that. */
+static int check_overhead(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
+{
+    const int64_t file_sectors = bdrv_getlength(extent->file) / BDRV_SECTOR_SIZE;
+    const int64_t usual = bdrv_min(usual_overhead(extent, header), file_sectors);
+    const int is_outside = header->overhead_sectors > (uint64_t)file_sectors;
+    Starts starts = {.first = usual};
     const BdrvFinding finding = {
         .kind = BDRV_FINDING_CORRUPTION,
-        .repair = "set to where the tables end",
+        .repair = "set to where the tables end, or the first grain begins",
         .repaired = c->mend_all,
     };
+    int ret;
 
-    if (header->overhead_sectors <= file_sectors || usual > file_sectors) {
+    if (!is_outside && header->overhead_sectors <= (uint64_t)usual) {
         return 0;
     }
-    vmdk_found(c, &finding, "%s: overHead is %" PRIu64 " sectors, more than the file has; the "
-               "tables end at sector %" PRIu64, vmdk_check_name(extent),
-               header->overhead_sectors, usual);
-    header->overhead_sectors = usual;
+    ret = find_starts(extent, header, front_sectors(header), &starts);
+    if (ret < 0 || (!is_outside && starts.before * 2 <= starts.count)) {
+        return ret;
+    }
+    vmdk_found(c, &finding, "%s: overHead is %" PRIu64 " sectors, more than %s; the tables end, or "
+               "the first grain begins, at sector %" PRId64, vmdk_check_name(extent),
+               header->overhead_sectors, is_outside ? "the file has" : "most grains allow",
+               starts.first);
+    header->overhead_sectors = (uint64_t)starts.first;
     return c->mend_all ? vmdk_check_write_header(c, extent, header) : 0;
 }
 

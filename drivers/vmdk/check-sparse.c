@@ -388,9 +388,8 @@ static int check_tables(VmdkCheckMap *map, const VmdkHeader *header)
     if (header->flags & VMDK_FLAG_REDUNDANT && vmdk_header_redundant_fits(header, size)) {
         map->gd_at[VMDK_REDUNDANT] = (int64_t)header->rgd_sector * BDRV_SECTOR_SIZE;
     }
-    map->first_data = bdrv_max((int64_t)bdrv_min((int64_t)header->overhead_sectors,
-                                                 size / BDRV_SECTOR_SIZE) * BDRV_SECTOR_SIZE,
-                               VMDK_HEADER_BYTES);
+    map->first_data = bdrv_max((int64_t)header->overhead_sectors * BDRV_SECTOR_SIZE,
+                               VMDK_HEADER_BYTES); /* inside the file: check-front.c */
     map->data_end = -1;
     map->has_zeroed = (header->flags & VMDK_FLAG_ZEROED) != 0;
     map->fixed_layout = 1;

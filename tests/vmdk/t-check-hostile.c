@@ -77,11 +77,59 @@ START_TEST(no_directory_is_found_in_the_descriptor)
 }
 END_TEST
 
+/* --------------------------------------------------------------------- overHead */
+
+/* The directory alone, at the end of the file: nothing tells where tables end. */
+static Built late_directory(void)
+{
+    Built b = damage_image(NO_REDUNDANT);
+
+    memcpy(b.bytes + b.size, build_gde(&b, 0, 0), (size_t)b.tables * 4);
+    memset(build_gde(&b, 0, 0), 0, (size_t)b.tables * 4);
+    b.gd[0] = b.size / SECTOR;
+    bdrv_store_le64(b.bytes + AT_GD, (uint64_t)b.gd[0]);
+    b.size += D_GRAIN;
+    return b;
+}
+
+/* As a negative number of sectors it was multiplied. */
+START_TEST(an_overhead_that_no_file_has_is_mended)
+{
+    static const uint64_t wrong[] = {UINT64_C(1) << 63, UINT64_MAX, UINT64_C(1) << 40};
+    Built b = late_directory();
+
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, wrong[_i]);
+    damage_mended(&b, BDRV_FINDING_CORRUPTION, "overHead is", -1);
+}
+END_TEST
+
+/* One bit of overHead was wrong, and the repair cleared the entries of all grains before. */
+START_TEST(an_overhead_behind_most_grains_is_what_is_wrong)
+{
+    Built b = damage_image(_i ? NO_REDUNDANT : 0);
+
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, bdrv_load_le64(b.bytes + AT_OVERHEAD) + 128);
+    damage_mended(&b, BDRV_FINDING_CORRUPTION, "overHead is", -1);
+}
+END_TEST
+
+/* An rgdOffset without a meaning made overHead one that grains are before. */
+START_TEST(an_rgd_offset_that_means_nothing_is_not_in_overhead)
+{
+    Built b = damage_image(NO_REDUNDANT);
+
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, UINT64_C(1) << 40);
+    bdrv_store_le64(b.bytes + AT_RGD, (uint64_t)(b.size / SECTOR) - 32);
+    damage_mended(&b, BDRV_FINDING_CORRUPTION, "overHead is", -1);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
         a_new_descriptor_goes_into_the_mended_room,
         no_directory_is_found_in_the_descriptor,
+        an_rgd_offset_that_means_nothing_is_not_in_overhead,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-hostile");
@@ -90,5 +138,7 @@ Suite *test_suite(void)
     image_register_drivers();
     fault_register();
     tcase_add_loop_test(tc, an_rgd_offset_that_means_nothing_takes_no_room, 0, 2);
+    tcase_add_loop_test(tc, an_overhead_that_no_file_has_is_mended, 0, 3);
+    tcase_add_loop_test(tc, an_overhead_behind_most_grains_is_what_is_wrong, 0, 2);
     return suite;
 }
