@@ -16,16 +16,28 @@
 
 enum {
     MEMBERS_MAX = 4096,
-    TEXT_MAX = 4 * 1024 * 1024, /* of an OVF or a manifest */
-    VALUE_MAX = 1024            /* of one value in an OVF */
+    DISKS_MAX = 512, /* that an OVF describes: for each its hardware is looked through */
+    TEXT_MAX = 4 * 1024 * 1024 /* of an OVF or a manifest */
 };
 
-/* One file, and what the texts have said of it. */
+/* What a disk says of itself. */
+typedef struct Facts {
+    int64_t length;
+    char adapter[OVA_VALUE_MAX];
+    int hardware;
+} Facts;
+
+/* One file, and what the texts have said of it.  However often they speak of it, it is
+ * hashed, and opened, once. */
 typedef struct Part {
     TarMember member;
-    char id[VALUE_MAX]; /* by which the OVF calls it; "": it does not */
-    int is_named;       /* the OVF names it */
-    int has_line;       /* the manifest does */
+    char id[OVA_VALUE_MAX]; /* by which the OVF calls it; "": it does not */
+    int is_named;           /* the OVF names it */
+    int has_line;           /* the manifest does */
+    char digits[2 * BDRV_HASH_BYTES + 1]; /* of its digest; "": not known yet */
+    int was_asked;          /* as a disk */
+    int is_disk;            /* it could be: facts are known */
+    Facts facts;
 } Part;
 
 typedef struct Package {
@@ -34,6 +46,7 @@ typedef struct Package {
     Part *parts;
     int count;
     char *ovf, *manifest; /* their texts; NULL: there is none */
+    const char *ovf_end;
     int failed;           /* reading has: the message is printed */
 } Package;
 
@@ -109,12 +122,16 @@ static int open_part(Package *p, const Part *part, BlockDriverState **bs)
     return bdrv_open_node(bs, p->file, "raw", &options);
 }
 
-static int digest_of(Package *p, const Part *part, char digits[2 * BDRV_HASH_BYTES + 1])
+static int find_digest(Package *p, Part *part)
 {
     uint8_t digest[BDRV_HASH_BYTES] = {0};
     BlockDriverState *bs;
-    int result = open_part(p, part, &bs);
+    int result;
 
+    if (part->digits[0] != '\0') {
+        return 0;
+    }
+    result = open_part(p, part, &bs);
     if (result == 0) {
         result = bdrv_hash(bs, digest, NULL);
         bdrv_close(bs);
@@ -125,14 +142,13 @@ static int digest_of(Package *p, const Part *part, char digits[2 * BDRV_HASH_BYT
         return -1;
     }
     for (int i = 0; i < BDRV_HASH_BYTES; i++) {
-        snprintf(digits + 2 * i, 3, "%02x", digest[i]);
+        snprintf(part->digits + 2 * i, 3, "%02x", digest[i]);
     }
     return 0;
 }
 
 static void check_digest(Package *p, const char *name, const char *digits)
 {
-    char found[2 * BDRV_HASH_BYTES + 1];
     Part *part = find_part(p, name);
 
     if (part == NULL) {
@@ -140,8 +156,8 @@ static void check_digest(Package *p, const char *name, const char *digits)
         return;
     }
     part->has_line = 1;
-    if (digest_of(p, part, found) == 0 && strncasecmp(found, digits, 2 * BDRV_HASH_BYTES) != 0) {
-        rules_broken(p->rules, "manifest", "the digest of %s is another: %s", name, found);
+    if (find_digest(p, part) == 0 && strncasecmp(part->digits, digits, 2 * BDRV_HASH_BYTES) != 0) {
+        rules_broken(p->rules, "manifest", "the digest of %s is another: %s", name, part->digits);
     }
 }
 
@@ -199,100 +215,6 @@ static void check_manifest(Package *p)
     }
 }
 
-/* ----------------------------------------------------------- reading the OVF */
-
-/* Copies length bytes of XML, its entities resolved.  0: it does not fit, or has
- * entities that are not looked at: value ends there. */
-static int copy_text(char value[VALUE_MAX], const char *text, size_t length)
-{
-    static const struct { const char *word; char is; } entities[] = {
-        {"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&apos;", '\''},
-    };
-    size_t used = 0;
-
-    for (const char *end = text + length; text < end; used++) {
-        size_t i = 0, step = 1;
-
-        if (used == VALUE_MAX - 1) {
-            value[used] = '\0';
-            return 0;
-        }
-        value[used] = *text;
-        for (; *text == '&' && i < 5; i++) {
-            if (strncmp(text, entities[i].word, strlen(entities[i].word)) == 0) {
-                value[used] = entities[i].is;
-                step = strlen(entities[i].word);
-                break;
-            }
-        }
-        if (i == 5) {
-            value[used] = '\0';
-            return 0;
-        }
-        text += step;
-    }
-    value[used] = '\0';
-    return 1;
-}
-
-/* The value of an attribute in the element at text, whatever its name space.
- * 0: it has none. */
-static int attribute(const char *text, const char *name, char value[VALUE_MAX])
-{
-    const char *end = text + strcspn(text, ">");
-    const size_t name_length = strlen(name);
-
-    value[0] = '\0';
-    for (const char *at = text + 1; (at = strstr(at, name)) != NULL && at < end; at++) {
-        const char quote = at[name_length] == '=' ? at[name_length + 1] : '\0';
-        const char *from = at + name_length + 2;
-
-        if (strchr(" :\n\t\r", at[-1]) != NULL && (quote == '"' || quote == '\'')) {
-            return copy_text(value, from, strcspn(from, quote == '"' ? "\"" : "'"));
-        }
-    }
-    return 0;
-}
-
-/* The next element of that name, whatever its name space, behind at and before end;
- * NULL: there is none.  What follows its name is returned. */
-static const char *next_element(const char *at, const char *end, const char *name)
-{
-    const size_t length = strlen(name);
-    const char *first = at;
-
-    while ((at = strstr(at, name)) != NULL && at < end) {
-        if (at > first && (at[-1] == '<' || at[-1] == ':') && at[length] != '\0' &&
-            strchr(" \t\r\n>", at[length]) != NULL) {
-            const char *start = at;
-
-            while (start > first && *start != '<' && *start != ' ' && *start != '"' && *start != '/') {
-                start--;
-            }
-            if (*start == '<') {
-                return at + length;
-            }
-        }
-        at += length;
-    }
-    return NULL;
-}
-
-/* The text in an element of that name within [at, end).  0: there is none. */
-static int element_text(const char *at, const char *end, const char *name, char value[VALUE_MAX])
-{
-    const char *found = next_element(at, end, name);
-
-    value[0] = '\0';
-    found = found != NULL ? strchr(found, '>') : NULL;
-    return found != NULL && found < end && copy_text(value, found + 1, strcspn(found + 1, "<"));
-}
-
-static const char *end_of_text(const Package *p)
-{
-    return p->ovf + strlen(p->ovf);
-}
-
 /* --------------------------------------------------------------- its hardware */
 
 enum { IDE_CONTROLLER = 5, SCSI_CONTROLLER = 6 }; /* CIM's ResourceType */
@@ -302,14 +224,17 @@ enum { IDE_CONTROLLER = 5, SCSI_CONTROLLER = 6 }; /* CIM's ResourceType */
 static const char *find_item(const Package *p, const char *from, const char *key,
                              const char *wanted, const char **end)
 {
-    char value[VALUE_MAX];
+    char value[OVA_VALUE_MAX];
 
-    while ((from = next_element(from, end_of_text(p), "Item")) != NULL) {
-        *end = strstr(from, "Item>");
-        *end = *end != NULL ? *end : end_of_text(p);
-        if (element_text(from, *end, key, value) && strcmp(value, wanted) == 0) {
+    for (from = ova_text_next(from, p->ovf_end, "Item"); from != NULL;) {
+        const char *next = ova_text_next(from, p->ovf_end, "Item");
+
+        *end = ova_text_find(from, next != NULL ? next : p->ovf_end, "Item>");
+        *end = *end != NULL ? *end : next != NULL ? next : p->ovf_end;
+        if (ova_text_within(from, *end, key, value) && strcmp(value, wanted) == 0) {
             return from;
         }
+        from = next;
     }
     return NULL;
 }
@@ -317,21 +242,21 @@ static const char *find_item(const Package *p, const char *from, const char *key
 /* The controller of the disk of that id, as a ResourceType; 0: nobody knows. */
 static int controller_of(const Package *p, const char *id)
 {
-    char value[VALUE_MAX];
+    char value[OVA_VALUE_MAX];
     const char *end, *item = p->ovf;
 
     while ((item = find_item(p, item, "ResourceType", "17", &end)) != NULL) {
         const char *slash;
 
-        (void)element_text(item, end, "HostResource", value);
+        (void)ova_text_within(item, end, "HostResource", value);
         slash = strrchr(value, '/');
         if (strcmp(slash != NULL ? slash + 1 : value, id) == 0 &&
-            element_text(item, end, "Parent", value)) {
-            char parent[VALUE_MAX];
+            ova_text_within(item, end, "Parent", value)) {
+            char parent[OVA_VALUE_MAX];
 
             memcpy(parent, value, sizeof(parent));
             item = find_item(p, p->ovf, "InstanceID", parent, &end);
-            return item != NULL && element_text(item, end, "ResourceType", value) ? number_of(value) : 0;
+            return item != NULL && ova_text_within(item, end, "ResourceType", value) ? number_of(value) : 0;
         }
     }
     return 0;
@@ -340,10 +265,10 @@ static int controller_of(const Package *p, const char *id)
 /* The number of vmx-NN; 0: there is none. */
 static int check_family(Package *p)
 {
-    char family[VALUE_MAX];
+    char family[OVA_VALUE_MAX];
     int number = 0;
 
-    if (element_text(p->ovf, end_of_text(p), "VirtualSystemType", family)) {
+    if (ova_text_within(p->ovf, p->ovf_end, "VirtualSystemType", family)) {
         const char *at = strstr(family, "vmx-");
 
         number = at != NULL ? number_of(at + 4) : 0;
@@ -356,13 +281,6 @@ static int check_family(Package *p)
 }
 
 /* -------------------------------------------------------------------- its disks */
-
-/* What a disk says of itself. */
-typedef struct Facts {
-    int64_t length;
-    char adapter[VALUE_MAX];
-    int hardware;
-} Facts;
 
 static void note_fact(void *opaque, const BdrvDetail *detail)
 {
@@ -379,21 +297,26 @@ static void note_fact(void *opaque, const BdrvDetail *detail)
 }
 
 /* 0: it cannot be opened, which others tell of. */
-static int ask_disk(Package *p, const Part *part, Facts *facts)
+static int ask_disk(Package *p, Part *part)
 {
     const BdrvOpenOptions options = {.struct_size = sizeof(options), .flags = BDRV_O_NO_BACKING};
     BlockDriverState *bs, *disk = NULL;
 
+    if (part->was_asked) {
+        return part->is_disk;
+    }
+    part->was_asked = 1;
     if (open_part(p, part, &bs) < 0) {
         return 0;
     }
     if (bdrv_open_node(&disk, bs, NULL, &options) == 0) {
-        facts->length = bdrv_getlength(disk);
-        bdrv_get_details(disk, note_fact, facts);
+        part->facts.length = bdrv_getlength(disk);
+        bdrv_get_details(disk, note_fact, &part->facts);
+        part->is_disk = 1;
     }
     bdrv_close(bs);
     bdrv_close(disk);
-    return disk != NULL;
+    return part->is_disk;
 }
 
 /* "byte * 2^20": 20; 0 for bytes, and -1 for what is not known. */
@@ -409,15 +332,16 @@ static int shift_of(const char *units)
 }
 
 /* In units that may be larger than what the disk is a multiple of. */
-static void check_capacity(Package *p, const char *element, const Part *part, const Facts *facts)
+static void check_capacity(Package *p, const char *element, const Part *part)
 {
-    char capacity[VALUE_MAX], units[VALUE_MAX], *end;
+    const Facts *facts = &part->facts;
+    char capacity[OVA_VALUE_MAX], units[OVA_VALUE_MAX], *end;
     uint64_t number, length = (uint64_t)facts->length;
     int shift;
 
-    (void)attribute(element, "capacityAllocationUnits", units);
+    (void)ova_text_attribute(element, "capacityAllocationUnits", units);
     shift = shift_of(units);
-    if (!attribute(element, "capacity", capacity) || shift < 0) {
+    if (!ova_text_attribute(element, "capacity", capacity) || shift < 0) {
         return;
     }
     number = strtoull(capacity, &end, 10);
@@ -429,14 +353,14 @@ static void check_capacity(Package *p, const char *element, const Part *part, co
     }
 }
 
-static void check_controller(Package *p, const char *element, const Part *part,
-                             const Facts *facts)
+static void check_controller(Package *p, const char *element, const Part *part)
 {
+    const Facts *facts = &part->facts;
     const int is_ide = strcmp(facts->adapter, "ide") == 0;
-    char id[VALUE_MAX];
+    char id[OVA_VALUE_MAX];
     int controller;
 
-    if (facts->adapter[0] == '\0' || !attribute(element, "diskId", id)) {
+    if (facts->adapter[0] == '\0' || !ova_text_attribute(element, "diskId", id)) {
         return;
     }
     controller = controller_of(p, id);
@@ -447,7 +371,7 @@ static void check_controller(Package *p, const char *element, const Part *part,
     }
 }
 
-static const Part *find_id(const Package *p, const char *id)
+static Part *find_id(const Package *p, const char *id)
 {
     for (int i = 0; i < p->count; i++) {
         if (p->parts[i].is_named && strcmp(p->parts[i].id, id) == 0) {
@@ -460,11 +384,10 @@ static const Part *find_id(const Package *p, const char *id)
 /* An element Disk. */
 static void check_disk(Package *p, const char *element, int family)
 {
-    Facts facts = {0};
-    const Part *part;
-    char value[VALUE_MAX];
+    Part *part;
+    char value[OVA_VALUE_MAX];
 
-    if (!attribute(element, "fileRef", value)) {
+    if (!ova_text_attribute(element, "fileRef", value)) {
         return; /* an empty one, that has no file */
     }
     part = find_id(p, value);
@@ -473,19 +396,19 @@ static void check_disk(Package *p, const char *element, int family)
                      "name", value);
         return;
     }
-    if (attribute(element, "format", value) && strstr(value, "#streamOptimized") == NULL) {
+    if (ova_text_attribute(element, "format", value) && strstr(value, "#streamOptimized") == NULL) {
         rules_broken(p->rules, "ovf-format", "the OVF says that the disk in %s is %s; "
                      "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized is "
                      "wanted", part->member.name, value);
     }
-    if (!ask_disk(p, part, &facts)) {
+    if (!ask_disk(p, part)) {
         return;
     }
-    check_capacity(p, element, part, &facts);
-    check_controller(p, element, part, &facts);
-    if (family > 0 && facts.hardware > family) {
+    check_capacity(p, element, part);
+    check_controller(p, element, part);
+    if (family > 0 && part->facts.hardware > family) {
         rules_broken(p->rules, "hardware", "%s is for virtual hardware %d; the OVF's machine is "
-                     "vmx-%02d", part->member.name, facts.hardware, family);
+                     "vmx-%02d", part->member.name, part->facts.hardware, family);
     }
 }
 
@@ -494,10 +417,10 @@ static void check_disk(Package *p, const char *element, int family)
 /* An element File. */
 static void check_reference(Package *p, const char *element)
 {
-    char href[VALUE_MAX], value[VALUE_MAX];
+    char href[OVA_VALUE_MAX], value[OVA_VALUE_MAX];
     Part *part;
 
-    if (!attribute(element, "href", href)) {
+    if (!ova_text_attribute(element, "href", href)) {
         return; /* what is written otherwise is not compared */
     }
     part = find_part(p, href);
@@ -505,34 +428,45 @@ static void check_reference(Package *p, const char *element)
         rules_broken(p->rules, "references", "the OVF names %s, which is not in the package", href);
     } else {
         part->is_named = 1;
-        (void)attribute(element, "id", part->id);
+        (void)ova_text_attribute(element, "id", part->id);
     }
-    if (part != NULL && attribute(element, "size", value) &&
+    if (part != NULL && ova_text_attribute(element, "size", value) &&
         strtoll(value, NULL, 10) != part->member.size) {
         rules_broken(p->rules, "references", "the OVF says that %s has %s bytes; it has %" PRId64,
                      href, value, part->member.size);
     }
-    if (attribute(element, "compression", value) && value[0] != '\0') {
+    if (ova_text_attribute(element, "compression", value) && value[0] != '\0') {
         rules_broken(p->rules, "references", "the OVF says that %s is compressed, which vSphere "
                      "does not take", href);
+    }
+}
+
+static void check_disks(Package *p)
+{
+    const int family = check_family(p);
+    const char *at = p->ovf;
+
+    for (int i = 0; (at = ova_text_next(at, p->ovf_end, "Disk")) != NULL; i++) {
+        if (i == DISKS_MAX) {
+            rules_broken(p->rules, "references", "the OVF has more than %d disks", DISKS_MAX);
+            return;
+        }
+        check_disk(p, at, family);
     }
 }
 
 static void check_ovf(Package *p)
 {
     const char *at = p->ovf;
-    int family;
 
     if (at == NULL) {
         return;
     }
-    while ((at = next_element(at, end_of_text(p), "File")) != NULL) {
+    p->ovf_end = p->ovf + strlen(p->ovf);
+    while ((at = ova_text_next(at, p->ovf_end, "File")) != NULL) {
         check_reference(p, at);
     }
-    family = check_family(p);
-    for (at = p->ovf; (at = next_element(at, end_of_text(p), "Disk")) != NULL;) {
-        check_disk(p, at, family);
-    }
+    check_disks(p);
 }
 
 /* --------------------------------------------------------------------- call */

@@ -6,6 +6,7 @@
  *     stream-check.c   the rules of a streamOptimized VMDK
  *     stream-text.c    its descriptor
  *     ova-check.c      those of the package around a disk
+ *     ova-text.c       its OVF
  *     inflate.c        what that needs to look into its grains
  *     rules.c          the rules that were found broken
  */
@@ -74,6 +75,28 @@ const char *inflate_zlib(const uint8_t *in, size_t in_bytes, uint8_t *out, size_
 /* Looks at the package around the disks of an OVA.  0; -1: it could not be read, and
  * the message is printed. */
 int ova_check(const char *filename, Rules *rules);
+
+/* ------------------------------------------------------------- ova-text.c
+ *
+ * Of a text that ends with a NUL; end is in it, or there. */
+
+enum { OVA_VALUE_MAX = 1024 /* of a value, with its NUL */ };
+
+/* As strstr(3), in [at, end). */
+const char *ova_text_find(const char *at, const char *end, const char *word);
+
+/* The next element of that name, whatever its name space, behind at and before end;
+ * NULL: there is none.  What follows its name is returned. */
+const char *ova_text_next(const char *at, const char *end, const char *name);
+
+/* The value of an attribute in the element at text, whatever its name space.
+ * 0: it has none, or one that is too long or has entities that are not known: value ends
+ * there. */
+int ova_text_attribute(const char *text, const char *name, char value[OVA_VALUE_MAX]);
+
+/* The same of the text in an element of that name within [at, end). */
+int ova_text_within(const char *at, const char *end, const char *name,
+                    char value[OVA_VALUE_MAX]);
 
 /* ------------------------------------------------------------- profiles.c */
 

@@ -112,6 +112,32 @@ for image in tables endless loop link300 link100 lines parts; do
     rm -f out.vmdk
 done
 
+# Packages whose OVF and manifest are long.  Each disk of an OVF had all of its hardware
+# looked through, and each piece of hardware all of the text behind it; each line of a
+# manifest had its file hashed.  repeat COUNT LINE
+repeat()
+{
+    awk -v count="$1" -v line="$2" 'BEGIN { for (i = 0; i < count; i++) print line }'
+}
+{
+    descriptor ffffffff
+    printf 'RW 100 ZERO\nddb.adapterType = "ide"\n'
+} >d
+{
+    echo '<File href="d" id="f"/>'
+    repeat 400 '<Disk fileRef="f" diskId="x"/>'
+    repeat 40000 '<Item '
+    repeat 200000 :Disk
+} >p.ovf
+truncate -s 20M zeros.txt
+repeat 10000 'SHA256(zeros.txt)= 0' >p.mf
+if command -v tar >/dev/null; then
+    tar -cf hardware.ova p.ovf d
+    tar -cf digests.ova d p.mf zeros.txt
+    bounded img-check --for vsphere-ovf hardware.ova
+    bounded img-check --for vsphere-ovf digests.ova
+fi
+
 # Those that are sound are read, however few files may be open.
 for image in link40 lines parts; do
     (
