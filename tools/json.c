@@ -29,8 +29,9 @@ static void json_text(FILE *out, const char *text)
             length = 1;
         } else if (byte == '"' || byte == '\\') {
             fprintf(out, "\\%c", byte);
-        } else if (byte < 0x20 || byte == 0x7f) {
-            fprintf(out, "\\u%04x", byte);
+        } else if (print_is_control(text, length)) {
+            /* Of two bytes the second is the character's number, U+0080 to U+009F. */
+            fprintf(out, "\\u%04x", (unsigned char)text[length - 1]);
         } else {
             fwrite(text, 1, length, out);
         }

@@ -3,6 +3,7 @@
  * print.c - text for people: foreign strings, sizes, an image's details.
  */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tool.h"
@@ -45,8 +46,7 @@ size_t print_utf8_length(const char *text)
     return length;
 }
 
-/* U+0000 to U+001F, U+007F, and U+0080 to U+009F in their two bytes. */
-static int is_control(const char *text, size_t length)
+int print_is_control(const char *text, size_t length)
 {
     unsigned char first = (unsigned char)text[0];
 
@@ -59,7 +59,7 @@ void print_text(FILE *out, const char *text)
     while (*text != '\0') {
         size_t length = print_utf8_length(text);
 
-        if (length == 0 || is_control(text, length)) {
+        if (length == 0 || print_is_control(text, length)) {
             fprintf(out, "\\x%02x", (unsigned char)*text);
             length = 1;
             /* The second byte of a control character follows as itself: alone
@@ -132,6 +132,18 @@ static DetailLevel *detail_level(DetailPrinter *printer)
     return &printer->levels[depth < JSON_DEPTH_MAX ? depth : JSON_DEPTH_MAX];
 }
 
+/* "create-type" as "create type".  It may be text of an image, too. */
+static void print_key(const char *key)
+{
+    char *text = strdup(key);
+
+    for (char *at = text; at != NULL && (at = strchr(at, '-')) != NULL;) {
+        *at = ' ';
+    }
+    print_text(stdout, text != NULL ? text : key);
+    free(text);
+}
+
 /* "    key:" or, inside a list, "    [3]:". */
 static void detail_label(DetailPrinter *printer, const char *key)
 {
@@ -142,9 +154,7 @@ static void detail_label(DetailPrinter *printer, const char *key)
         printf("[%d]:", level->next++);
         return;
     }
-    for (; *key != '\0'; key++) {
-        putchar(*key == '-' ? ' ' : *key);
-    }
+    print_key(key);
     putchar(':');
 }
 

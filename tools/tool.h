@@ -403,6 +403,10 @@ void print_text(FILE *out, const char *text);
 /* The length of the UTF-8 character at text, 1 to 4; 0 if it is none. */
 size_t print_utf8_length(const char *text);
 
+/* Is the character at text, of that length, U+0000 to U+001F or U+007F to U+009F?  (A
+ * terminal obeys the latter too, in their two bytes.) */
+int print_is_control(const char *text, size_t length);
+
 enum { PRINT_SIZE_MAX = 32 };
 
 /* "99.8 MiB": three digits, for humans.  Returns text. */

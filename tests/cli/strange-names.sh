@@ -10,6 +10,17 @@ img-create -q -- "$name" 1M
 quiet img-info -- "$name"
 has output 'a"b\c\x09d\x1b[31m\xff'"$(printf '\303\251')"'.raw'
 refused 1 'no?x1b?x0athing*' img-info "$(printf 'no\033\nthing')"
+
+# What an image calls its properties went to the terminal as it was; and JSON kept U+009B,
+# which begins a command to a terminal as ESC [ does.
+printf '%s\n' '# Disk DescriptorFile' version=1 CID=fffffffe parentCID=ffffffff \
+    'createType="custom"' 'RW 8 ZERO' \
+    "$(printf 'ddb.a-b\033[31m\377 = "\302\2332J\302\240"')" >keys.vmdk
+quiet img-info keys.vmdk
+has output 'a b\x1b[31m\xff: \xc2\x9b2J'"$(printf '\302\240')"
+quiet img-info --output=json keys.vmdk
+has output '"a-b\u001b[31m'"$(printf '\357\277\275')"'": "\u009b2J'"$(printf '\302\240')"'"'
+
 need python3
 img-info --output=json -- "$name" >json
 python3 - <<'END'
