@@ -44,12 +44,16 @@ typedef struct Resize {
 
 /* ------------------------------------------------------------------ allowed */
 
+/* Is it one that gets further extents?  They are like its last, which the others of its
+ * kind may not be: of those only flat and hosted sparse ones can be made here. */
 static int is_split(const Vmdk *image)
 {
     static const char ending[] = "GbMaxExtent";
     const char *type = image->descriptor.create_type;
+    const VmdkKind kind = image->extents[image->extent_count - 1].line->kind;
 
-    return type != NULL && strstr(type, ending) != NULL;
+    return type != NULL && strstr(type, ending) != NULL &&
+           (vmdk_kind_is_flat(kind) || kind == VMDK_SPARSE);
 }
 
 /* Another extent in the same file would get, or lose, bytes. */

@@ -278,6 +278,45 @@ START_TEST(an_odd_length_is_rounded_up_to_a_sector)
 }
 END_TEST
 
+static void describe(const char *name, const char *type, const char *lines)
+{
+    char *path = host_path(directory, name), text[512];
+    const int length = snprintf(text, sizeof text, "# Disk DescriptorFile\nversion=1\n"
+                                "CID=12345678\nparentCID=ffffffff\ncreateType=\"%s\"\n%s", type,
+                                lines);
+
+    host_write_file(path, text, (size_t)length);
+    free(path);
+}
+
+/* A split disk that ends with an extent that is no file was to get files after the name of
+ * that: a crash. */
+START_TEST(a_split_disk_that_ends_with_zeros_grows_there)
+{
+    create_disk("a-f001.vmdk", NULL, "subformat=monolithicFlat", MIB);
+    describe("a.vmdk", "twoGbMaxExtentFlat", "RW 2048 FLAT \"a-f001-flat.vmdk\" 0\nRW 8 ZERO\n");
+    resize("a.vmdk", 4 * MIB);
+    assert_text_has("a.vmdk", "RW 6144 ZERO\n");
+}
+END_TEST
+
+/* The further extents of one of a kind that is more than its bytes were files of zeros: the
+ * disk did not open any more. */
+START_TEST(a_split_disk_of_another_kind_grows_in_its_last_extent)
+{
+    BlockDriverState *disk;
+
+    create_disk("b.vmdk", NULL, "subformat=custom,extents=RW 2048 VMFSSPARSE \"a-s001.vmdk\";"
+                "RW 2048 VMFSSPARSE \"a-s002.vmdk\"", 0);
+    describe("a.vmdk", "twoGbMaxExtentSparse", "RW 2048 VMFSSPARSE \"a-s001.vmdk\"\n"
+             "RW 2048 VMFSSPARSE \"a-s002.vmdk\"\n");
+    resize("a.vmdk", 4 * MIB);
+    disk = open_disk("a.vmdk", BDRV_O_RDWR);
+    assert_ok(pattern_write(disk, 0, 4 * MIB, 1));
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
 /* ------------------------------------------------------------------- a model */
 
 enum {
@@ -434,6 +473,8 @@ Suite *test_suite(void)
         a_split_disk_gets_and_loses_files,
         an_existing_file_is_not_taken_for_a_new_extent,
         a_failed_growth_leaves_no_files,
+        a_split_disk_that_ends_with_zeros_grows_there,
+        a_split_disk_of_another_kind_grows_in_its_last_extent,
         a_link_with_a_parent_is_refused,
         lengths_that_no_disk_has_are_refused,
         an_odd_length_is_rounded_up_to_a_sector,
