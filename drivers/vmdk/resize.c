@@ -357,13 +357,11 @@ static int grow_parts(Resize *r, int64_t length)
     return ret < 0 ? ret : store(r, length / BDRV_SECTOR_SIZE);
 }
 
-static int grow(Resize *r, int64_t length)
+static int plan_growth(Resize *r, int64_t length)
 {
     const Vmdk *image = r->image;
-    const VmdkExtent *last = &image->extents[image->extent_count - 1];
+    VmdkExtent *last = &image->extents[image->extent_count - 1];
     const int64_t wanted = length - last->start;
-    char *message;
-    int ret, opened;
 
     r->kept = image->extent_count;
     r->unit = INT64_MAX;
@@ -372,7 +370,14 @@ static int grow(Resize *r, int64_t length)
                                           : (int64_t)SPLIT_SECTORS * BDRV_SECTOR_SIZE;
     }
     r->last_length = bdrv_max(last->length, bdrv_min(wanted, r->unit));
-    ret = grow_parts(r, length);
+    return check_extent(last);
+}
+
+static int grow(Resize *r, int64_t length)
+{
+    int ret = grow_parts(r, length), opened;
+    char *message;
+
     if (ret < 0) {
         message = strdup(bdrv_errmsg());
         remove_made(r);
@@ -386,6 +391,11 @@ static int grow(Resize *r, int64_t length)
 }
 
 /* -------------------------------------------------------------------- shrink */
+
+static int is_last_kept_whole(const Resize *r)
+{
+    return r->last_length == r->image->extents[r->kept - 1].length;
+}
 
 /* What is beyond the end goes with its file, if that is nobody else's.  A file
  * that cannot be removed is no reason to fail: nothing names it any more. */
@@ -423,22 +433,22 @@ static int mark_last(const Resize *r)
     return ret;
 }
 
-static int shrink(Resize *r, int64_t length)
+static int plan_shrink(Resize *r, int64_t length)
 {
     const Vmdk *image = r->image;
-    int ret;
 
     r->kept = image->extent_count;
     while (image->extents[r->kept - 1].start >= length) {
         r->kept--;
     }
     r->last_length = length - image->extents[r->kept - 1].start;
-    if (r->last_length < image->extents[r->kept - 1].length) {
-        ret = check_extent(&image->extents[r->kept - 1]);
-        ret = ret < 0 ? ret : mark_last(r);
-    } else {
-        ret = 0;
-    }
+    return is_last_kept_whole(r) ? 0 : check_extent(&image->extents[r->kept - 1]);
+}
+
+static int shrink(Resize *r, int64_t length)
+{
+    int ret = is_last_kept_whole(r) ? 0 : mark_last(r);
+
     if (ret == 0) {
         ret = set_last(r);
     }
@@ -455,9 +465,9 @@ static int shrink(Resize *r, int64_t length)
 
 /* ------------------------------------------------------------------- the call */
 
-static int change_length(Vmdk *image, int64_t length)
+static int change_length(Resize *r, int64_t length)
 {
-    Resize r = {.image = image};
+    Vmdk *image = r->image;
     const int64_t old = bdrv_getlength(image->bs);
     int ret = vmdk_session_begin(image);
 
@@ -465,22 +475,24 @@ static int change_length(Vmdk *image, int64_t length)
         ret = bdrv_table_flush(image->table);
     }
     if (ret == 0 && image->descriptor.text) {
-        r.text = strdup(image->descriptor.text);
-        ret = r.text ? 0 : -ENOMEM;
+        r->text = strdup(image->descriptor.text);
+        ret = r->text ? 0 : -ENOMEM;
     }
     if (ret == 0) {
-        ret = length > old ? grow(&r, length) : shrink(&r, length);
+        ret = length > old ? grow(r, length) : shrink(r, length);
     }
-    for (size_t i = 0; i < r.made_count; i++) {
-        free(r.made[i]);
+    for (size_t i = 0; i < r->made_count; i++) {
+        free(r->made[i]);
     }
-    free(r.made);
-    free(r.text);
+    free(r->made);
+    free(r->text);
     return ret;
 }
 
+/* What is refused must not take a new CID, which disowns children: it is planned before. */
 static int resize(Vmdk *image, int64_t length)
 {
+    Resize r = {.image = image};
     const int64_t old = bdrv_getlength(image->bs);
     int ret = 0;
 
@@ -493,10 +505,10 @@ static int resize(Vmdk *image, int64_t length)
         return 0;
     }
     ret = check_image(image);
-    if (ret == 0 && length > old) {
-        ret = check_extent(&image->extents[image->extent_count - 1]);
+    if (ret == 0) {
+        ret = length > old ? plan_growth(&r, length) : plan_shrink(&r, length);
     }
-    return ret < 0 ? ret : change_length(image, length);
+    return ret < 0 ? ret : change_length(&r, length);
 }
 
 int vmdk_truncate(BlockDriverState *bs, int64_t length)

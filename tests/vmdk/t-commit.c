@@ -308,6 +308,7 @@ START_TEST(what_is_refused_disowns_no_children)
     create_disk("child.vmdk", "parent.vmdk", NULL, 0);
     disk = open_disk("parent.vmdk", BDRV_O_RDWR);
     ck_assert_int_eq(bdrv_discard(disk, 0, 65536), -ENOTSUP);
+    ck_assert_int_eq(bdrv_truncate(disk, MIB), -ENOTSUP);
     assert_ok(bdrv_close(disk));
     disk = open_disk("child.vmdk", 0);
     assert_ok(bdrv_close(disk));
