@@ -357,11 +357,25 @@ static int grow_parts(Resize *r, int64_t length)
     return ret < 0 ? ret : store(r, length / BDRV_SECTOR_SIZE);
 }
 
+/* The length of a disk's first extent is its author's: files by the million may be asked for. */
+static int check_count(const Resize *r, int64_t bytes)
+{
+    const Vmdk *image = r->image;
+    const unsigned limit = bdrv_limits(image->bs)->extents;
+    const int64_t added = bytes > 0 ? bdrv_div_up(bytes, r->unit) : 0;
+
+    return added <= (int64_t)limit - (int64_t)r->kept
+               ? 0 : bdrv_error(image->bs, -EINVAL, "a disk of that length would have %" PRId64
+                                " more extents of %" PRId64 " bytes: more than %u extents, the "
+                                "limit that was set", added, r->unit, limit);
+}
+
 static int plan_growth(Resize *r, int64_t length)
 {
     const Vmdk *image = r->image;
     VmdkExtent *last = &image->extents[image->extent_count - 1];
     const int64_t wanted = length - last->start;
+    int ret;
 
     r->kept = image->extent_count;
     r->unit = INT64_MAX;
@@ -370,7 +384,8 @@ static int plan_growth(Resize *r, int64_t length)
                                           : (int64_t)SPLIT_SECTORS * BDRV_SECTOR_SIZE;
     }
     r->last_length = bdrv_max(last->length, bdrv_min(wanted, r->unit));
-    return check_extent(last);
+    ret = check_count(r, wanted - r->last_length);
+    return ret < 0 ? ret : check_extent(last);
 }
 
 static int grow(Resize *r, int64_t length)

@@ -317,6 +317,36 @@ START_TEST(a_split_disk_of_another_kind_grows_in_its_last_extent)
 }
 END_TEST
 
+static int count_written(void *opaque, const BdrvNamedFile *file)
+{
+    *(int *)opaque += file->writable;
+    return BDRV_OPEN_AS_USUAL;
+}
+
+/* All files were made, and the text refused then: millions, where a hostile image has a first
+ * extent of a sector. */
+START_TEST(no_file_is_made_for_extents_beyond_the_limit)
+{
+    const BdrvLimits limits = {.struct_size = sizeof limits, .extents = 4};
+    int written = 0, before;
+    BdrvOpenOptions options = {
+        .struct_size = sizeof options, .flags = BDRV_O_RDWR, .limits = &limits,
+        .may_open = count_written, .may_open_opaque = &written,
+    };
+    char *path = host_path(directory, "a.vmdk");
+    BlockDriverState *disk;
+
+    create_disk("a.vmdk", NULL, "subformat=twoGbMaxExtentFlat,extent_size=1M", 2 * MIB);
+    assert_ok(bdrv_open(&disk, path, "vmdk", &options));
+    before = written;
+    assert_fails_saying(bdrv_truncate(disk, 4 * MIB + 512), -EINVAL, "more than 4 extents");
+    ck_assert_int_eq(written, before);
+    assert_ok(bdrv_truncate(disk, 4 * MIB));
+    assert_ok(bdrv_close(disk));
+    free(path);
+}
+END_TEST
+
 /* ------------------------------------------------------------------- a model */
 
 enum {
@@ -475,6 +505,7 @@ Suite *test_suite(void)
         a_failed_growth_leaves_no_files,
         a_split_disk_that_ends_with_zeros_grows_there,
         a_split_disk_of_another_kind_grows_in_its_last_extent,
+        no_file_is_made_for_extents_beyond_the_limit,
         a_link_with_a_parent_is_refused,
         lengths_that_no_disk_has_are_refused,
         an_odd_length_is_rounded_up_to_a_sector,
