@@ -149,6 +149,16 @@ static int reopen(Resize *r)
     return ret;
 }
 
+/* The same when not all could be done: error, and message (which is freed), are told. */
+static int reopen_after(Resize *r, int error, char *message)
+{
+    const int opened = reopen(r);
+    const int ret = opened < 0 ? opened : bdrv_error(NULL, error, "%s", message ? message : "");
+
+    free(message);
+    return ret;
+}
+
 static int store(Resize *r, int64_t sectors)
 {
     VmdkDescriptor parsed;
@@ -390,17 +400,14 @@ static int plan_growth(Resize *r, int64_t length)
 
 static int grow(Resize *r, int64_t length)
 {
-    int ret = grow_parts(r, length), opened;
+    int ret = grow_parts(r, length);
     char *message;
 
     if (ret < 0) {
         message = strdup(bdrv_errmsg());
         remove_made(r);
         keep_text(r);
-        opened = reopen(r);
-        ret = opened < 0 ? opened : bdrv_error(NULL, ret, "%s", message ? message : "");
-        free(message);
-        return ret;
+        return reopen_after(r, ret, message);
     }
     return reopen(r);
 }
@@ -463,6 +470,7 @@ static int plan_shrink(Resize *r, int64_t length)
 static int shrink(Resize *r, int64_t length)
 {
     int ret = is_last_kept_whole(r) ? 0 : mark_last(r);
+    char *message;
 
     if (ret == 0) {
         ret = set_last(r);
@@ -473,9 +481,10 @@ static int shrink(Resize *r, int64_t length)
     if (ret < 0) {
         return ret;
     }
-    ret = resize_last(r);
+    ret = resize_last(r); /* should it fail: the descriptor is what counts, and says the new length */
+    message = ret < 0 ? strdup(bdrv_errmsg()) : NULL;
     remove_dropped(r);
-    return ret < 0 ? ret : reopen(r);
+    return ret < 0 ? reopen_after(r, ret, message) : reopen(r);
 }
 
 /* ------------------------------------------------------------------- the call */

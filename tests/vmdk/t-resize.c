@@ -5,6 +5,7 @@
  * t-resize-powercut.c.
  */
 #include "changes.h"
+#include "fault.h"
 #include "resizable.h"
 
 #include <pthread.h>
@@ -347,6 +348,56 @@ START_TEST(no_file_is_made_for_extents_beyond_the_limit)
 }
 END_TEST
 
+/* So many tables that a shorter disk has a shorter directory: all of them move. */
+static BlockDriverState *create_many_tables(int64_t length)
+{
+    BdrvCreateOptions create = {.struct_size = sizeof create, .size = length,
+                                .options = "grain_size=8k,gtes_per_table=128"};
+    BlockDriverState *memory = image_memory(0), *disk;
+
+    assert_ok(bdrv_create_node(memory, "vmdk", &create));
+    disk = open_memory(memory, BDRV_O_RDWR);
+    assert_ok(pattern_write(disk, 0, MIB, 1));
+    assert_ok(bdrv_close(disk));
+    return memory;
+}
+
+/* 0: the call was not reached. */
+static int fail_to_shorten(int64_t call)
+{
+    const FaultPlan plan = {.operations = FAULT_ALL, .call = call, .life = FAULT_ONCE};
+    BlockDriverState *memory = create_many_tables(200 * MIB), *fault = fault_insert(memory);
+    BlockDriverState *disk;
+    int64_t failures;
+
+    assert_ok(bdrv_open_node(&disk, fault, "vmdk", &(BdrvOpenOptions){
+        .struct_size = sizeof(BdrvOpenOptions), .flags = BDRV_O_RDWR}));
+    fault_arm(fault, &plan);
+    (void)bdrv_truncate(disk, 50 * MIB);
+    failures = fault_failures(fault);
+    fault_disarm(fault);
+    if (pattern_write(disk, MIB / 2, MIB, 2) == 0 && bdrv_amend(disk, "hwversion=12") == 0 &&
+        bdrv_close(disk) == 0) {
+        disk = open_memory(memory, BDRV_O_CHECK);
+        ck_assert_msg(image_find_damage(disk) == NULL, "call %d: %s", (int)call,
+                      image_find_damage(disk));
+        assert_pattern(disk, 0, MIB / 2, 1);
+        assert_pattern(disk, MIB / 2, MIB, 2);
+    }
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_close(fault));
+    assert_ok(bdrv_close(memory));
+    return failures > 0;
+}
+
+/* It went on with tables, and a text, that were not the image's any more. */
+START_TEST(what_is_written_after_a_failure_to_shorten_is_in_its_place)
+{
+    for (int64_t call = 1; fail_to_shorten(call); call++) {
+    }
+}
+END_TEST
+
 /* ------------------------------------------------------------------- a model */
 
 enum {
@@ -506,6 +557,7 @@ Suite *test_suite(void)
         a_split_disk_that_ends_with_zeros_grows_there,
         a_split_disk_of_another_kind_grows_in_its_last_extent,
         no_file_is_made_for_extents_beyond_the_limit,
+        what_is_written_after_a_failure_to_shorten_is_in_its_place,
         a_link_with_a_parent_is_refused,
         lengths_that_no_disk_has_are_refused,
         an_odd_length_is_rounded_up_to_a_sector,
