@@ -450,6 +450,60 @@ static int check_aliases(const Vmdk *image)
     return 0;
 }
 
+/* Where an extent is, whatever that is called. */
+typedef struct Place {
+    BdrvIdentity file;
+    const VmdkExtent *extent;
+} Place;
+
+static int compare_places(const void *left, const void *right)
+{
+    const Place *a = left, *b = right;
+
+    if (a->file.device != b->file.device) {
+        return a->file.device < b->file.device ? -1 : 1;
+    }
+    return (a->file.inode > b->file.inode) - (a->file.inode < b->file.inode);
+}
+
+/* 1: *place is where the extent is; 0: it has no file, or one that cannot be told; -errno. */
+static int find_place(VmdkExtent *extent, Place *place)
+{
+    int ret = extent->source ? vmdk_extent_enter(extent) : -ENOENT, found = 0;
+
+    if (ret == 0) {
+        place->extent = extent;
+        found = extent->file && bdrv_identify(extent->file, &place->file) == 0;
+        vmdk_extent_leave(extent);
+    }
+    return ret < 0 && extent->source ? ret : found;
+}
+
+int vmdk_files_check_names(Vmdk *image)
+{
+    Place *places = calloc(image->extent_count, sizeof *places);
+    size_t count = 0;
+    int ret = places ? 0 : -ENOMEM;
+
+    for (size_t i = 0; ret >= 0 && i < image->extent_count; i++) {
+        ret = find_place(&image->extents[i], &places[count]);
+        count += ret > 0;
+    }
+    if (ret >= 0 && count > 0) {
+        qsort(places, count, sizeof *places, compare_places);
+    }
+    for (size_t i = 1; ret >= 0 && i < count; i++) {
+        if (compare_places(&places[i - 1], &places[i]) == 0 &&
+            places[i - 1].extent->source != places[i].extent->source) {
+            ret = bdrv_error(image->bs, -ENOTSUP, "the length of a disk of which two extents, '%s' "
+                             "and '%s', are in the same file cannot be changed",
+                             places[i - 1].extent->line->name, places[i].extent->line->name);
+        }
+    }
+    free(places);
+    return ret < 0 ? ret : 0;
+}
+
 /* The process has no room for all of them: some will do, and some is left to others. */
 static int live_with_fewer(VmdkFiles *files)
 {

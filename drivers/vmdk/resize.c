@@ -107,14 +107,14 @@ static int check_extent(VmdkExtent *extent)
     return check_kind(extent);
 }
 
-static int check_image(const Vmdk *image)
+static int check_image(Vmdk *image)
 {
     if (image->descriptor.parent_cid != VMDK_CID_NONE || bdrv_backing(image->bs)) {
         return bdrv_error(image->bs, -ENOTSUP, "the image has a parent, and all images of a "
                           "chain have the same length: commit it, or flatten it with a rebase "
                           "to no parent, before its length is changed");
     }
-    return 0;
+    return vmdk_files_check_names(image);
 }
 
 /* ------------------------------------------------------------------- the text */

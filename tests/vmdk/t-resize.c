@@ -348,6 +348,51 @@ START_TEST(no_file_is_made_for_extents_beyond_the_limit)
 }
 END_TEST
 
+static void write_pattern_file(const char *name, size_t size)
+{
+    char *path = host_path(directory, name);
+    uint8_t *bytes = malloc(size);
+
+    ck_assert_ptr_nonnull(bytes);
+    pattern_fill(bytes, size, 0, 1);
+    host_write_file(path, bytes, size);
+    free(bytes);
+    free(path);
+}
+
+static void assert_pattern_file(const char *name, size_t size)
+{
+    char *path = host_path(directory, name);
+    size_t found;
+    uint8_t *bytes = host_read_file(path, &found);
+
+    ck_assert_uint_eq(found, size);
+    ck_assert_ptr_null(pattern_check(bytes, size, 0, 1));
+    free(bytes);
+    free(path);
+}
+
+/* The file of an extent that was cut off was removed although another extent has bytes in it,
+ * under another name; or it was made longer, over those. */
+START_TEST(a_file_that_another_extent_has_under_another_name_stays)
+{
+    static const char *const lines[] = {
+        "RDONLY 128 FLAT \"d.img\" 0\nRW 128 FLAT \"./d.img\" 128\n",
+        "RDONLY 128 FLAT \"d.img\" 128\nRW 128 FLAT \"./d.img\" 0\n"};
+    const int64_t lengths[] = {128 * SECTOR, 384 * SECTOR};
+    BlockDriverState *disk;
+
+    for (int i = 0; i < 2; i++) {
+        write_pattern_file("d.img", 256 * SECTOR);
+        describe("a.vmdk", "custom", lines[i]);
+        disk = open_disk("a.vmdk", BDRV_O_RDWR);
+        assert_fails_saying(bdrv_truncate(disk, lengths[i]), -ENOTSUP, "in the same file");
+        assert_ok(bdrv_close(disk));
+        assert_pattern_file("d.img", 256 * SECTOR);
+    }
+}
+END_TEST
+
 /* So many tables that a shorter disk has a shorter directory: all of them move. */
 static BlockDriverState *create_many_tables(int64_t length)
 {
@@ -557,6 +602,7 @@ Suite *test_suite(void)
         a_split_disk_that_ends_with_zeros_grows_there,
         a_split_disk_of_another_kind_grows_in_its_last_extent,
         no_file_is_made_for_extents_beyond_the_limit,
+        a_file_that_another_extent_has_under_another_name_stays,
         what_is_written_after_a_failure_to_shorten_is_in_its_place,
         a_link_with_a_parent_is_refused,
         lengths_that_no_disk_has_are_refused,
