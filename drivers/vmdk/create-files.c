@@ -230,6 +230,9 @@ static int choose_extent_sectors(const BlockDriverState *file, const BdrvOptions
     const int64_t unit = bdrv_max(EXTENT_SECTORS_UNIT * BDRV_SECTOR_SIZE,
                                   bdrv_option_number(options, "grain_size"));
 
+    if (unit / BDRV_SECTOR_SIZE > EXTENT_SECTORS_DEFAULT) {
+        return bdrv_error(file, -EINVAL, "grain_size is %" PRId64 ", more than an extent has", unit);
+    }
     *sectors = EXTENT_SECTORS_DEFAULT / (unit / BDRV_SECTOR_SIZE) * (unit / BDRV_SECTOR_SIZE);
     if (bdrv_option_given(options, "extent_size")) {
         if (bytes <= 0 || bytes % unit != 0) {

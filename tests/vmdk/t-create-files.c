@@ -332,6 +332,15 @@ START_TEST(the_same_seed_and_the_same_writes_give_the_same_bytes)
 }
 END_TEST
 
+/* Extents of no grain at all: a division by zero. */
+START_TEST(grains_longer_than_an_extent_are_refused)
+{
+    assert_fails_saying(place_try_create("d.vmdk", NULL, "subformat=twoGbMaxExtentSparse,"
+                                         "grain_size=4G", 1024 * 1024), -EINVAL, "grain_size");
+    ck_assert(!place_has("d.vmdk"));
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -348,6 +357,7 @@ Suite *test_suite(void)
         a_child_of_another_size_is_made_when_asked_for,
         a_child_does_not_take_the_names_of_its_parents_extents,
         nothing_stays_of_a_creation_that_failed,
+        grains_longer_than_an_extent_are_refused,
         a_name_that_cannot_be_quoted_is_refused,
         the_same_seed_and_the_same_writes_give_the_same_bytes,
         NULL
