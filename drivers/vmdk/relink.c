@@ -132,6 +132,7 @@ int vmdk_change_backing(BlockDriverState *bs, const char *filename, BlockDriverS
  *     child: parentCID a, commitCID b       parent: CID b    content goes down
  *     child: parentCID b                    parent: CID b
  *
+ * After an interruption in the third line the next commit begins in the second, with b for a.
  * In each line the child opens over the parent and reads the same. */
 
 int vmdk_commit_cid(const Vmdk *image, uint32_t *cid)
@@ -142,13 +143,23 @@ int vmdk_commit_cid(const Vmdk *image, uint32_t *cid)
            vmdk_slice_cid(value, cid);
 }
 
-static int announce(Vmdk *image, uint32_t cid)
+static int edit_announcement(const Vmdk *image, char **text, uint32_t now, uint32_t cid)
 {
-    char digits[9], *text = strdup(image->descriptor.text);
-    int ret;
+    uint32_t earlier;
+    char digits[9];
+    const int was_interrupted = vmdk_commit_cid(image, &earlier) && earlier == now;
+    const int ret = was_interrupted ? vmdk_parent_cid_set(text, now) : 0;
 
     snprintf(digits, sizeof digits, "%08" PRIx32, cid);
-    ret = text ? vmdk_option_set_quoted(&text, commit_key, digits) : -ENOMEM;
+    return ret < 0 ? ret : vmdk_option_set_quoted(text, commit_key, digits);
+}
+
+/* The parent's CID is now, and will be cid. */
+static int announce(Vmdk *image, uint32_t now, uint32_t cid)
+{
+    char *text = strdup(image->descriptor.text);
+    int ret = text ? edit_announcement(image, &text, now, cid) : -ENOMEM;
+
     if (ret == 0) {
         ret = change(image, text);
     }
@@ -164,14 +175,14 @@ static int announce(Vmdk *image, uint32_t cid)
 int vmdk_begin_commit(BlockDriverState *bs, BlockDriverState *backing)
 {
     Vmdk *image = bdrv_state(bs);
-    uint32_t cid;
+    uint32_t now, cid;
     int ret = vmdk_image_refuse_damaged(image);
 
-    if (ret < 0 || !image->descriptor.text || !vmdk_cid_of(backing, &cid)) {
+    if (ret < 0 || !image->descriptor.text || !vmdk_cid_of(backing, &now)) {
         return ret;
     }
     ret = vmdk_session_cid(bdrv_state(backing), &cid);
-    return ret < 0 ? ret : announce(image, cid);
+    return ret < 0 ? ret : announce(image, now, cid);
 }
 
 static int empty_extent(VmdkExtent *extent)

@@ -249,6 +249,44 @@ START_TEST(a_parent_is_nobody_elses_while_a_child_is_open_for_writing)
 }
 END_TEST
 
+/* A commit stops when so much of the disk is done. */
+static int stop_at(void *opaque, int64_t done, int64_t total)
+{
+    (void)total;
+    return done >= *(int64_t *)opaque;
+}
+
+static void stop_commit(int64_t done)
+{
+    BlockDriverState *disk = open_disk("child.vmdk", BDRV_O_RDWR);
+
+    bdrv_set_progress(disk, stop_at, &done);
+    assert_fails(bdrv_commit(disk), -ECANCELED);
+    assert_changed(disk);
+    assert_ok(bdrv_close(disk));
+}
+
+/* The second of two that were interrupted forgot the CID that the first had given the parent,
+ * before it gave it another one: the child did not open any more. */
+START_TEST(two_interrupted_commits_leave_a_child_that_opens)
+{
+    BlockDriverState *disk;
+
+    create_pair(NULL, NULL);
+    change_child();
+    stop_commit(DISK); /* all is written */
+    stop_commit(1);    /* nothing is */
+    disk = open_disk("child.vmdk", BDRV_O_RDWR);
+    assert_changed(disk);
+    assert_ok(bdrv_commit(disk));
+    assert_changed(disk);
+    assert_ok(bdrv_close(disk));
+    disk = open_disk("child.vmdk", 0);
+    assert_changed(disk);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
 static Ram *load(const char *name)
 {
     char *path = host_path(directory, name);
@@ -327,6 +365,7 @@ Suite *test_suite(void)
         what_is_refused_disowns_no_children,
         without_a_parent_it_is_refused,
         a_parent_is_nobody_elses_while_a_child_is_open_for_writing,
+        two_interrupted_commits_leave_a_child_that_opens,
         a_parent_in_storage_of_the_callers_is_no_file_of_the_host,
         NULL,
     };
