@@ -33,6 +33,17 @@ static int check_extents(const Vmdk *image)
     return 0;
 }
 
+/* Is it what vmdk_get_info() tells of the name, and a commit gives back?  That may be cut, or
+ * nothing at all: then the name stays what it is. */
+static int is_recorded(const Vmdk *image, const char *filename)
+{
+    const char *hint = image->descriptor.parent_hint;
+    BdrvInfo told;
+
+    snprintf(told.backing_filename, sizeof told.backing_filename, "%s", hint ? hint : "");
+    return strcmp(filename, told.backing_filename) == 0;
+}
+
 static int check_parent(const Vmdk *image, const char *filename,
                         const BlockDriverState *backing, uint32_t *cid)
 {
@@ -45,7 +56,7 @@ static int check_parent(const Vmdk *image, const char *filename,
         return bdrv_error(image->bs, -EINVAL, "the parent '%s' is no vmdk image with a CID, which "
                           "is what a child remembers it by; convert it to vmdk first", filename);
     }
-    return vmdk_check_hint(image->bs, filename);
+    return is_recorded(image, filename) ? 0 : vmdk_check_hint(image->bs, filename);
 }
 
 int vmdk_check_hint(const BlockDriverState *bs, const char *hint)
@@ -73,11 +84,11 @@ int vmdk_parent_cid_set(char **text, uint32_t cid)
     return ret < 0 ? ret : vmdk_option_remove(text, commit_key);
 }
 
-static int edit(char **text, const char *filename, uint32_t cid)
+static int edit(const Vmdk *image, char **text, const char *filename, uint32_t cid)
 {
     const int ret = vmdk_parent_cid_set(text, cid);
 
-    if (ret < 0) {
+    if (ret < 0 || (filename && is_recorded(image, filename))) {
         return ret;
     }
     return filename ? vmdk_option_set_quoted(text, "parentFileNameHint", filename)
@@ -97,7 +108,7 @@ static int change(Vmdk *image, const char *text)
 static int record(Vmdk *image, const char *filename, uint32_t cid)
 {
     char *text = strdup(image->descriptor.text);
-    int ret = text ? edit(&text, filename, cid) : -ENOMEM;
+    int ret = text ? edit(image, &text, filename, cid) : -ENOMEM;
 
     if (ret == 0) {
         ret = change(image, text);

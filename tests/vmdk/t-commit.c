@@ -287,6 +287,53 @@ START_TEST(two_interrupted_commits_leave_a_child_that_opens)
 }
 END_TEST
 
+static void edit_child(const char *key, const char *line)
+{
+    char *path = host_path(directory, "child.vmdk"), *text = read_text("child.vmdk");
+    char *start = strstr(text, key), *made = calloc(2, strlen(text) + 2048);
+
+    ck_assert(start != NULL && made != NULL);
+    sprintf(made, "%.*s%s%s", (int)(start - text), text, line, strchr(start, '\n') + 1);
+    host_write_file(path, made, strlen(made));
+    free(made);
+    free(text);
+    free(path);
+}
+
+/* The name of the parent was refused, or cut, when all was in the parent. */
+START_TEST(a_commit_leaves_the_name_of_the_parent_as_it_is)
+{
+    char *base = host_path(directory, "base.vmdk"), *path = host_path(directory, "child.vmdk");
+    BdrvOpenOptions open = {.struct_size = sizeof open, .flags = BDRV_O_RDWR, .backing = base};
+    char name[1025] = "", line[1100];
+    BlockDriverState *disk;
+
+    while (strlen(name) < 1014) {
+        strcat(name, "./");
+    }
+    strcat(name, "/base.vmdk"); /* as long as one can be */
+    snprintf(line, sizeof line, "parentFileNameHint=\"%s\"\n", name);
+    for (int i = 0; i < 3; i++) {
+        create_pair(NULL, "subformat=vmfsSparse");
+        change_child();
+        edit_child("parentFileNameHint", i == 0 ? "" : i == 1 ? "parentFileNameHint=\"a\tb\"\n"
+                                                              : line);
+        open.backing = i == 2 ? NULL : base;
+        assert_ok(bdrv_open(&disk, path, "vmdk", &open));
+        assert_ok(bdrv_commit(disk));
+        assert_changed(disk);
+        assert_ok(bdrv_close(disk));
+        assert_ok(bdrv_open(&disk, path, "vmdk", &open));
+        assert_changed(disk);
+        assert_ok(bdrv_close(disk));
+        ck_assert_uint_eq(cid_of("child.vmdk", "parentCID="), cid_of("base.vmdk", "\nCID="));
+    }
+    assert_text_has("child.vmdk", line);
+    free(base);
+    free(path);
+}
+END_TEST
+
 static Ram *load(const char *name)
 {
     char *path = host_path(directory, name);
@@ -366,6 +413,7 @@ Suite *test_suite(void)
         without_a_parent_it_is_refused,
         a_parent_is_nobody_elses_while_a_child_is_open_for_writing,
         two_interrupted_commits_leave_a_child_that_opens,
+        a_commit_leaves_the_name_of_the_parent_as_it_is,
         a_parent_in_storage_of_the_callers_is_no_file_of_the_host,
         NULL,
     };
