@@ -38,7 +38,16 @@ static int padded(char **copy, const char *text, size_t size)
     return 0;
 }
 
-static int find_difference(Change *change)
+/* Behind the NUL that ends the old text there may be anything: where the new one is longer, its
+ * own NUL has to be written, too. */
+static void keep_end(Change *change, size_t length)
+{
+    if (length > strlen(change->before) && length < change->size) {
+        change->last = length + 1;
+    }
+}
+
+static int find_difference(Change *change, size_t length)
 {
     const int ret = padded(&change->before, change->image->descriptor.text, change->size);
 
@@ -53,6 +62,7 @@ static int find_difference(Change *change)
            change->before[change->last - 1] == change->after[change->last - 1]) {
         change->last--;
     }
+    keep_end(change, length);
     return 0;
 }
 
@@ -235,7 +245,7 @@ int vmdk_descriptor_store(Vmdk *image, const char *text)
         ret = padded(&change.after, text, change.size);
     }
     if (ret == 0) {
-        ret = find_difference(&change);
+        ret = find_difference(&change, length);
     }
     if (ret == 0) {
         ret = store(&change, length);

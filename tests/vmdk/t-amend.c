@@ -236,6 +236,33 @@ START_TEST(row_14_a_flag_that_nothing_needs_can_be_dropped)
 }
 END_TEST
 
+/* What lay behind the end of the text, in the room for it, became a part of it when it grew
+ * over the NUL between them. */
+START_TEST(what_is_behind_the_text_does_not_become_a_part_of_it)
+{
+    static const char more[] = "RW 64 ZERO\n";
+    char *path = host_path(directory, "a.vmdk"), *before;
+    BlockDriverState *disk;
+    uint8_t *bytes;
+    size_t size, end;
+
+    create_disk("a.vmdk", NULL, "hwversion=4", DISK);
+    before = read_text("a.vmdk");
+    end = BDRV_SECTOR_SIZE + strlen(before);
+    bytes = host_read_file(path, &size);
+    memcpy(bytes + end + 1, more, strlen(more));
+    host_write_file(path, bytes, size);
+    assert_ok(amend("a.vmdk", "hwversion=10"));
+    assert_text_lacks("a.vmdk", "ZERO");
+    disk = open_disk("a.vmdk", 0);
+    ck_assert_int_eq(bdrv_getlength(disk), DISK);
+    assert_ok(bdrv_close(disk));
+    free(before);
+    free(bytes);
+    free(path);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ power loss */
 
 /* The text inside an extent has several sectors and moves by some bytes: whenever
@@ -334,6 +361,7 @@ Suite *test_suite(void)
         lines_that_are_not_known_are_kept,
         a_line_that_is_there_twice_changes_in_both_places,
         a_long_hint_takes_several_sectors,
+        what_is_behind_the_text_does_not_become_a_part_of_it,
         NULL,
     };
     Suite *suite = suite_create("vmdk/amend");
