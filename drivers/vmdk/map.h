@@ -189,6 +189,9 @@ int vmdk_sparse_set_zeroed(VmdkExtent *extent, int allowed);
 
 /* Makes the header of a hosted sparse extent one that tells of no change tracking. */
 int vmdk_sparse_untrack(VmdkExtent *extent);
+/* Are these bytes of the file in no table?  0 also where that cannot be told, or the extent is
+ * none of hosted sparse kind. */
+int vmdk_sparse_is_free(VmdkExtent *extent, int64_t start, int64_t end);
 
 /* Makes an empty extent of a split disk in file, in the shape of another one. */
 int vmdk_sparse_make(BlockDriverState *file, const VmdkHeader *like, int64_t length);

@@ -154,6 +154,14 @@ int vmdk_sparse_untrack(VmdkExtent *extent)
     return ret;
 }
 
+int vmdk_sparse_is_free(VmdkExtent *extent, int64_t start, int64_t end)
+{
+    Sparse *sparse = extent->ops == &vmdk_sparse_extent ? sparse_of(extent) : NULL;
+
+    return sparse && vmdk_map_need_regions(&sparse->map) == 0 &&
+           !vmdk_regions_hit(&sparse->map.regions, start, end);
+}
+
 /* ---------------------------------------------------------------- clusters */
 
 static int sparse_lookup(void *opaque, int64_t offset, int64_t bytes, BdrvExtent *run)

@@ -161,12 +161,15 @@ static int find_home(const Change *change, int64_t *home)
 {
     VmdkHeader header;
     int ret = vmdk_header_read(change->file, &header);
-    const uint64_t end = 1 + (uint64_t)(change->image->descriptor_room / BDRV_SECTOR_SIZE);
+    Vmdk *image = change->image;
+    const uint64_t end = 1 + (uint64_t)(image->descriptor_room / BDRV_SECTOR_SIZE);
 
-    *home = change->image->descriptor_offset;
+    *home = image->descriptor_offset;
     if (ret == 0 && header.descriptor_sector >= header.overhead_sectors &&
         header.gd_sector >= end && header.overhead_sectors >= end &&
-        (!(header.flags & VMDK_FLAG_REDUNDANT) || header.rgd_sector >= end)) {
+        (!(header.flags & VMDK_FLAG_REDUNDANT) || header.rgd_sector >= end) &&
+        vmdk_sparse_is_free(&image->extents[0], BDRV_SECTOR_SIZE,
+                            (int64_t)end * BDRV_SECTOR_SIZE)) {
         *home = BDRV_SECTOR_SIZE;
     }
     return ret;

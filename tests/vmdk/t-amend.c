@@ -263,6 +263,34 @@ START_TEST(what_is_behind_the_text_does_not_become_a_part_of_it)
 }
 END_TEST
 
+/* The text of an odd image, which is among the grains, was written over a grain table that is
+ * where texts usually are. */
+START_TEST(a_text_is_not_written_over_a_table)
+{
+    Built b = build_sparse((Shape){.sectors = 2048, .without = NO_REDUNDANT});
+    const int64_t front = 21 * SECTOR, gt = bdrv_load_le32(build_gde(&b, 0, 0));
+    BlockDriverState *memory, *disk;
+
+    build_add_grain(&b, 0, 1);
+    memcpy(b.bytes + b.size, b.bytes + SECTOR, 20 * SECTOR); /* the text */
+    bdrv_store_le64(b.bytes + AT_DESCRIPTOR, (uint64_t)(b.size / SECTOR));
+    b.size += 20 * SECTOR;
+    memset(b.bytes + SECTOR, 0, (size_t)front - SECTOR);
+    memcpy(b.bytes + SECTOR, b.bytes + gt * SECTOR, (size_t)b.gt_sectors * SECTOR);
+    bdrv_store_le32(build_gde(&b, 0, 0), 1);
+    memory = build_memory(&b);
+    disk = open_memory(memory, BDRV_O_RDWR);
+    assert_pattern(disk, 0, 65536, 1);
+    assert_ok(bdrv_amend(disk, "uuid=00112233445566778899aabbccddeeff,adapter_type=lsilogic"));
+    assert_ok(bdrv_close(disk));
+    disk = open_memory(memory, 0);
+    assert_pattern(disk, 0, 65536, 1);
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_close(memory));
+    free(b.bytes);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ power loss */
 
 /* The text inside an extent has several sectors and moves by some bytes: whenever
@@ -362,6 +390,7 @@ Suite *test_suite(void)
         a_line_that_is_there_twice_changes_in_both_places,
         a_long_hint_takes_several_sectors,
         what_is_behind_the_text_does_not_become_a_part_of_it,
+        a_text_is_not_written_over_a_table,
         NULL,
     };
     Suite *suite = suite_create("vmdk/amend");
