@@ -272,22 +272,40 @@ static int edit_text(const Vmdk *image, const BdrvOptions *options, char **text)
     return ret;
 }
 
-static int set_zeroed(Vmdk *image, int allowed)
+/* What is done with each extent's flag. */
+typedef int FlagFn(VmdkExtent *extent, int allowed);
+
+static int check_flag(VmdkExtent *extent, int allowed)
+{
+    (void)allowed;
+    return extent->ops == &vmdk_sparse_extent
+               ? 0 : bdrv_error(vmdk_extent_node(extent), -ENOTSUP, "zeroed_grain: only hosted "
+                                "sparse extents have such a flag");
+}
+
+static int each_flag(Vmdk *image, FlagFn *act, int allowed)
 {
     int ret = 0;
 
     for (size_t i = 0; ret == 0 && i < image->extent_count; i++) {
-        VmdkExtent *extent = &image->extents[i];
-
-        ret = vmdk_extent_enter(extent);
-        if (ret < 0) {
-            return ret;
+        ret = vmdk_extent_enter(&image->extents[i]);
+        if (ret == 0) {
+            ret = act(&image->extents[i], allowed);
+            vmdk_extent_leave(&image->extents[i]);
         }
-        ret = extent->ops == &vmdk_sparse_extent
-                  ? vmdk_sparse_set_zeroed(extent, allowed)
-                  : bdrv_error(vmdk_extent_node(extent), -ENOTSUP, "zeroed_grain: only hosted "
-                               "sparse extents have such a flag");
-        vmdk_extent_leave(extent);
+    }
+    return ret;
+}
+
+/* The last that may be refused. */
+static int set_zeroed(Vmdk *image, const BdrvOptions *options)
+{
+    const int allowed = bdrv_option_bool(options, "zeroed_grain");
+    int ret = 0;
+
+    if (bdrv_option_given(options, "zeroed_grain")) {
+        ret = each_flag(image, check_flag, allowed);
+        ret = ret < 0 ? ret : each_flag(image, vmdk_sparse_set_zeroed, allowed);
     }
     return ret;
 }
@@ -298,9 +316,6 @@ int vmdk_amend(BlockDriverState *bs, const BdrvOptions *options)
     char *text;
     int ret = vmdk_image_refuse_damaged(image);
 
-    if (ret == 0 && bdrv_option_given(options, "zeroed_grain")) {
-        ret = set_zeroed(image, bdrv_option_bool(options, "zeroed_grain"));
-    }
     if (ret == 0 && !image->descriptor.text) {
         ret = bdrv_error(bs, -ENOTSUP, "one COWD file has no descriptor in which anything could "
                          "be changed");
@@ -310,6 +325,9 @@ int vmdk_amend(BlockDriverState *bs, const BdrvOptions *options)
     }
     text = strdup(image->descriptor.text);
     ret = text ? edit_text(image, options, &text) : -ENOMEM;
+    if (ret == 0) {
+        ret = set_zeroed(image, options);
+    }
     if (ret == 0) {
         pthread_mutex_lock(&image->lock);
         ret = vmdk_descriptor_change(image, text);

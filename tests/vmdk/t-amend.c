@@ -291,6 +291,23 @@ START_TEST(a_text_is_not_written_over_a_table)
 }
 END_TEST
 
+/* The flag was changed although another option of the same call was refused. */
+START_TEST(a_flag_stays_when_another_option_is_refused)
+{
+    char *path = host_path(directory, "a.vmdk");
+    uint8_t *bytes;
+    size_t size;
+
+    create_disk("a.vmdk", NULL, NULL, DISK);
+    assert_refuses("a.vmdk", "zeroed_grain=on,cid=nonsense", "cid is 'nonsense'");
+    bytes = host_read_file(path, &size);
+    ck_assert_uint_eq(bdrv_load_le32(bytes + AT_VERSION), 1);
+    ck_assert_uint_eq(bdrv_load_le32(bytes + AT_FLAGS), 3);
+    free(bytes);
+    free(path);
+}
+END_TEST
+
 /* ------------------------------------------------------------------ power loss */
 
 /* The text inside an extent has several sectors and moves by some bytes: whenever
@@ -391,6 +408,7 @@ Suite *test_suite(void)
         a_long_hint_takes_several_sectors,
         what_is_behind_the_text_does_not_become_a_part_of_it,
         a_text_is_not_written_over_a_table,
+        a_flag_stays_when_another_option_is_refused,
         NULL,
     };
     Suite *suite = suite_create("vmdk/amend");
