@@ -113,6 +113,25 @@ START_TEST(a_file_that_shrinks_while_open_gives_errors_not_zeros)
 }
 END_TEST
 
+/* At the end of the longest file that there can be, the place up to which a call goes was
+ * reckoned beyond what a number holds. */
+START_TEST(the_end_of_the_longest_file_is_read_and_written)
+{
+    host_write_file(path, "", 0);
+    if (truncate(path, INT64_MAX) < 0) {
+        suite_skipped("the file system has no files of 2^63 - 1 bytes");
+        return;
+    }
+    BlockDriverState *bs = open_file(BDRV_O_RDWR);
+    uint8_t bytes[512] = {0};
+    assert_ok(bdrv_pwrite(bs, "end", 3, INT64_MAX - 3));
+    assert_ok(bdrv_pread(bs, bytes, sizeof(bytes), INT64_MAX - 512));
+    ck_assert_mem_eq(bytes + 509, "end", 3);
+    assert_fails(bdrv_pwrite(bs, "end", 3, INT64_MAX - 2), -ERANGE);
+    assert_ok(bdrv_close(bs));
+}
+END_TEST
+
 START_TEST(the_length_can_be_set_both_ways)
 {
     make_file(0);
@@ -445,6 +464,7 @@ Suite *test_suite(void)
     const TTest *const bytes[] = {
         what_is_written_is_in_the_file, writing_past_the_end_grows_the_file,
         a_file_that_shrinks_while_open_gives_errors_not_zeros,
+        the_end_of_the_longest_file_is_read_and_written,
         the_length_can_be_set_both_ways, NULL
     };
     const TTest *const holes[] = {

@@ -298,7 +298,7 @@ int bdrv_file_move(BlockDriverState *bs, FileTransfer way, void *buf, size_t byt
 
     while (done < bytes) {
         const int64_t at = offset + (int64_t)done;
-        const int64_t to_cut = unit - ((at + unit / 2) & (unit - 1));
+        const int64_t to_cut = unit - (((at & (unit - 1)) + unit / 2) & (unit - 1));
         size_t want = (size_t)bdrv_min((int64_t)(bytes - done), to_cut);
         ssize_t n = bdrv_file_transfer(bdrv_state(bs), way, p + done, want, at);
 
