@@ -342,6 +342,9 @@ int tar_walk(BlockDriverState *file, TarFn *look, void *opaque)
         if (result != 0) {
             return result;
         }
+        if (member.size > INT64_MAX - TAR_BLOCK - member.offset) {
+            return 0; /* no file has room for more behind it */
+        }
         offset = member.offset + (member.size + TAR_BLOCK - 1) / TAR_BLOCK * TAR_BLOCK;
     }
     tool_error("%s: the tar has more than %d files", bdrv_filename(file), MEMBERS_MAX);

@@ -75,6 +75,14 @@ quiet img-compare -f raw -F vmdk x.raw g.tar:z.vmdk
 tar --format=pax --pax-option=size:=x -cf g.tar one.vmdk
 refused 1 '*about the file that follows, makes no sense*' img-info g.tar:one.vmdk
 
+# The padding of a file that ends where any file must was reckoned beyond what a number holds.
+truncate -s 0 end
+tar --format=pax --pax-option=size:=9223372036854774271 -cf l.tar end
+if truncate -s 9223372036854775807 l.tar 2>/dev/null; then
+    quiet img-info l.tar:end
+    has output "(9223372036854774271 bytes)"
+fi
+
 # Of two files of one name the first was taken without a word; tar keeps the last.
 tar -cf d.ova m.ovf one.vmdk
 cp x.raw dup
