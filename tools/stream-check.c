@@ -229,6 +229,7 @@ static void check_descriptor(Check *c)
 
     if (c->descriptor == 0 || c->descriptor_sectors == 0 ||
         c->descriptor_sectors > DESCRIPTOR_SECTORS_MAX ||
+        c->descriptor_sectors > (uint64_t)c->sectors ||
         c->descriptor > (uint64_t)c->sectors - c->descriptor_sectors) {
         return; /* told by check_sizes() */
     }

@@ -38,6 +38,12 @@ breaks stream half.vmdk eos
 printf kdmv | put half.vmdk 0
 breaks stream half.vmdk complete
 
+# A descriptor that is longer than the file was read beyond its end, and that could not be
+# read was all that was said.
+cp e.vmdk half.vmdk
+printf '\320\7' | put half.vmdk 36
+breaks stream half.vmdk overhead
+
 # Nothing can be made of no bytes, so no command is named that would fail.
 : >none.img
 status=0
