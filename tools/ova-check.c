@@ -82,24 +82,37 @@ static int note_part(void *opaque, const TarMember *member)
     return 0;
 }
 
-/* NULL: there is no such member, or it cannot be read, which is said. */
-static char *read_text(Package *p, const char *end)
+static char *read_member(Package *p, const TarMember *m)
 {
-    char *text = NULL;
+    char *text;
 
-    for (int i = 0; i < p->count && text == NULL; i++) {
-        const TarMember *m = &p->parts[i].member;
-
-        if (!ends_in(m->name, end) || m->size > TEXT_MAX) {
-            continue;
-        }
-        text = calloc(1, (size_t)m->size + 1);
-        if (text != NULL && bdrv_pread(p->file, text, (size_t)m->size, m->offset) < 0) {
-            tool_library_error();
-            p->failed = 1;
-        }
+    if (m->size > TEXT_MAX) {
+        tool_error("%s: %s has %" PRId64 " bytes; at most %d are looked at",
+                   bdrv_filename(p->file), m->name, m->size, TEXT_MAX);
+        p->failed = 1;
+        return NULL;
+    }
+    text = calloc(1, (size_t)m->size + 1);
+    if (text == NULL) {
+        tool_error("out of memory");
+        p->failed = 1;
+    } else if (bdrv_pread(p->file, text, (size_t)m->size, m->offset) < 0) {
+        tool_library_error();
+        p->failed = 1;
     }
     return text;
+}
+
+/* Of the first member whose name ends so.  NULL: there is none, or it cannot be had, which
+ * is said. */
+static char *read_text(Package *p, const char *end)
+{
+    for (int i = 0; i < p->count && !p->failed; i++) {
+        if (ends_in(p->parts[i].member.name, end)) {
+            return read_member(p, &p->parts[i].member);
+        }
+    }
+    return NULL;
 }
 
 /* What the text begins with; 0: no number, and of one that no field here has the largest. */
@@ -479,8 +492,10 @@ static void check_package(Package *p)
     }
     p->ovf = read_text(p, ".ovf");
     p->manifest = read_text(p, ".mf");
-    check_ovf(p);
-    check_manifest(p);
+    if (!p->failed) {
+        check_ovf(p);
+        check_manifest(p);
+    }
     free(p->ovf);
     free(p->manifest);
 }

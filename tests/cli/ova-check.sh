@@ -105,6 +105,12 @@ fi
 ovf old.ova 's/vmx-07/vmx-03/'
 breaks old.ova hardware "is for virtual hardware 4; .* vmx-03"
 
+# A manifest that was too long was passed over, and so was what it should have said.
+cp m.mf bad/m.mf
+truncate -s 5M bad/m.mf
+tar -cf much.ova m.ovf -C bad m.mf -C .. m-disk1.vmdk
+refused 1 '*much.ova: m.mf has 5242880 bytes; at most 4194304 *' img-check --for vsphere-ovf much.ova
+
 # A text that begins with what is looked for.
 for text in 'File ovf:href="a"' 'ovf:Disk ' 'Item>'; do
     printf %s "$text" >bad/m.ovf
