@@ -18,6 +18,9 @@
 enum {
     ENTRY_BYTES = 4,
     GDES_PIECE = 16 * 1024, /* of the directory, at a time */
+    /* Of tables that share bytes with others: so many entries are looked at.  Directory
+     * entries that are all the same would make a table of some KiB one of any size. */
+    SHARED_ENTRIES_MAX = 1024 * 1024,
     ENTRY_ZEROED = 1
 };
 
@@ -181,7 +184,7 @@ static void report_tally(VmdkStreamCheck *s, const Tally *tally)
 
 /* ------------------------------------------------------------------- tables */
 
-static void report_gde(VmdkStreamCheck *s, int64_t table, uint32_t entry)
+static void report_gde(VmdkStreamCheck *s, int64_t table, uint32_t entry, const char *why)
 {
     const int64_t covers = grain_bytes(s) * s->header.gtes_per_gt;
     const BdrvFinding finding = {
@@ -193,8 +196,8 @@ static void report_gde(VmdkStreamCheck *s, int64_t table, uint32_t entry)
     };
 
     s->broken = 1;
-    vmdk_found(s->c, &finding, "%s: The GDE [%" PRId64 "] is invalid (%" PRIu32 "): no table can "
-               "be there", vmdk_check_name(s->extent), table, entry);
+    vmdk_found(s->c, &finding, "%s: The GDE [%" PRId64 "] is invalid (%" PRIu32 "): %s",
+               vmdk_check_name(s->extent), table, entry, why);
 }
 
 static int read_gde(VmdkStreamCheck *s, int64_t table, uint32_t *sector)
@@ -219,19 +222,40 @@ static int has_walked(const VmdkStreamCheck *s, int64_t table)
            s->walked.list[s->next].index / s->header.gtes_per_gt <= table;
 }
 
+/* Grains that say where they belong tell which of two tables in one place is right, as long
+ * as there are few of these. */
+static int may_be_table(VmdkStreamCheck *s, int64_t start, int64_t end)
+{
+    if (!vmdk_bits_any(&s->tables, start, end)) {
+        vmdk_bits_set(&s->tables, start, end);
+        return 1;
+    }
+    s->shared_entries += s->header.gtes_per_gt;
+    return s->header.flags & VMDK_FLAG_MARKERS && s->shared_entries <= SHARED_ENTRIES_MAX;
+}
+
 /* The table, or zeros where there is none or none can be.  1: the latter. */
 static int read_table(VmdkStreamCheck *s, int64_t table, uint32_t sector, uint8_t *bytes,
                       size_t size)
 {
+    const int64_t start = (int64_t)sector * BDRV_SECTOR_SIZE, end = start + (int64_t)size;
+    int ret;
+
     memset(bytes, 0, size);
     if (sector == 0) {
         return 0;
     }
-    if ((int64_t)sector * BDRV_SECTOR_SIZE + (int64_t)size > s->size) {
-        report_gde(s, table, sector);
+    if (end > s->size) {
+        report_gde(s, table, sector, "no table can be there");
         return 1;
     }
-    return bdrv_pread(s->extent->file, bytes, size, (int64_t)sector * BDRV_SECTOR_SIZE);
+    ret = bdrv_pread(s->extent->file, bytes, size, start);
+    if (ret == 0 && !bdrv_is_zero(bytes, size) && !may_be_table(s, start, end)) {
+        memset(bytes, 0, size);
+        report_gde(s, table, sector, "another table is there");
+        return 1;
+    }
+    return ret;
 }
 
 static int check_table(VmdkStreamCheck *s, int64_t table, uint8_t *bytes, size_t size)
@@ -246,6 +270,9 @@ static int check_table(VmdkStreamCheck *s, int64_t table, uint8_t *bytes, size_t
     }
     ret = read_table(s, table, sector, bytes, size);
     tally.reads_zeros = ret == 0;
+    if (ret == 1 && !has_walked(s, table)) {
+        return 0;
+    }
     ret = ret == 1 ? 0 : ret;
     for (int64_t i = 0; ret == 0 && i < s->header.gtes_per_gt; i++) {
         const int64_t index = table * s->header.gtes_per_gt + i;
@@ -268,10 +295,11 @@ static int check_tables(VmdkStreamCheck *s)
 
     s->gdes = malloc((size_t)GDES_PIECE * ENTRY_BYTES);
     s->gdes_first = -1;
-    ret = bytes && s->gdes ? 0 : -ENOMEM;
+    ret = bytes && s->gdes ? vmdk_bits_new(&s->tables, s->size, BDRV_SECTOR_SIZE) : -ENOMEM;
     for (int64_t t = 0; ret == 0 && t < vmdk_header_tables(&s->header); t++) {
         ret = check_table(s, t, bytes, size);
     }
+    free(s->tables.bytes);
     free(s->gdes);
     free(bytes);
     return ret;

@@ -121,6 +121,32 @@ START_TEST(the_last_grain_of_the_largest_disk_is_found)
 }
 END_TEST
 
+/* Each entry of the directory was followed, and each entry of the table that all lead to: a
+ * file of a few KiB was looked into for minutes. */
+START_TEST(one_table_without_markers_is_not_looked_into_twice)
+{
+    enum { TABLES = 3, GTES = 512 };
+    BuiltStream b = stream_begin(TABLES * GTES * 128);
+    BlockDriverState *memory;
+    Findings f;
+
+    bdrv_store_le32(b.bytes + AT_FLAGS, 0x10001);
+    bdrv_store_le64(b.bytes + AT_GD, 21);
+    for (int i = 0; i < TABLES; i++) {
+        bdrv_store_le32(b.bytes + 21 * SECTOR + 4 * i, 22);
+    }
+    bdrv_store_le32(b.bytes + 22 * SECTOR + 4 * 7, 127);
+    b.size += SECTOR;
+    memory = stream_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_msg(f.result.unrecoverable == TABLES && /* and one grain that is none */
+                  strstr(f.text, "The GDE [2] is invalid (22): another table is there"),
+                  "%.2000s", f.text);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* With an overHead of 0, or in the midst of the descriptor, new tables were written there. */
 START_TEST(new_tables_leave_the_descriptor_alone)
 {
@@ -151,6 +177,7 @@ Suite *test_suite(void)
         a_capacity_that_cannot_be_is_not_taken_from_a_footer,
         a_disk_whose_last_grain_ends_beyond_all_offsets_is_refused,
         the_last_grain_of_the_largest_disk_is_found,
+        one_table_without_markers_is_not_looked_into_twice,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-stream-header");

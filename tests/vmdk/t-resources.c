@@ -201,6 +201,31 @@ static int64_t long_stream_without_an_end(uint8_t *head)
     return HEAD;
 }
 
+/* Every directory entry is of one table, whose entries lead to no grain. */
+static int64_t same_tables_of_a_stream(uint8_t *head)
+{
+    enum { GD = 21, GT = 64, TABLES = (GT - GD) * SECTOR / 4, GTES = HEAD / 8 };
+
+    put_stream(head, TABLES * GTES / 512, GD);
+    bdrv_store_le32(head + AT_GTES, GTES);
+    for (int i = 0; i < TABLES; i++) {
+        bdrv_store_le32(head + GD * SECTOR + 4 * i, GT);
+    }
+    for (int i = 0; i < GTES; i++) {
+        bdrv_store_le32(head + GT * SECTOR + 4 * i, 2);
+    }
+    return HEAD;
+}
+
+/* The same, where grains do not say where they belong. */
+static int64_t same_tables_without_markers(uint8_t *head)
+{
+    const int64_t size = same_tables_of_a_stream(head);
+
+    bdrv_store_le32(head + AT_FLAGS, 0x10001);
+    return size;
+}
+
 /* All entries are of the same grain, in tables each of which is the same. */
 static int64_t same_grains(uint8_t *head)
 {
@@ -251,6 +276,8 @@ static const Worst worst[] = {
     { "most tables of a stream", most_tables_of_a_stream },
     { "stream without an end", stream_without_an_end },
     { "long stream without an end", long_stream_without_an_end },
+    { "same tables of a stream", same_tables_of_a_stream },
+    { "same tables without markers", same_tables_without_markers },
     { "same grains", same_grains },
     { "same grains in the copy", same_grains_in_the_copy },
     { "same COWD tables", same_cowd_tables },
