@@ -50,10 +50,10 @@ static int footer_at(BlockDriverState *file, int64_t sector, VmdkHeader *footer)
     return 1;
 }
 
-/* As header.c finds it: its sector, or 0. */
+/* As header.c finds it, with an end of stream behind it or not: its sector, or 0. */
 static int64_t find_footer(BlockDriverState *file, VmdkHeader *footer)
 {
-    const int64_t last = bdrv_getlength(file) / BDRV_SECTOR_SIZE - FOOTER_SECTORS;
+    const int64_t last = bdrv_getlength(file) / BDRV_SECTOR_SIZE - (FOOTER_SECTORS - 1);
 
     for (int64_t s = last; s > 0 && s >= last - FOOTER_SLACK_SECTORS; s--) {
         if (footer_at(file, s, footer)) {
@@ -331,13 +331,22 @@ static int check_head(VmdkStreamCheck *s, const VmdkHeader *head)
     return s->c->mend_all ? vmdk_mend_bytes(s->c, s->extent->file, bytes, sizeof bytes, 0) : 0;
 }
 
+/* Readers follow a footer at the end also if the header itself leads to tables. */
+static int follows_footer(const VmdkStreamCheck *s, const VmdkHeader *head,
+                          const VmdkHeader *footer, int64_t at)
+{
+    return !head || head->gd_sector == VMDK_GD_AT_END ||
+           (at != 0 && footer->gd_sector != VMDK_GD_AT_END &&
+            vmdk_header_has_footer(s->extent->file) == 1);
+}
+
 /* Whether the tables, or what leads to them, are lost is known before the walk.  head
  * NULL: it is destroyed; the one that is made anew, s->header, wants the footer to be a
  * copy of it, too. */
 static void judge_footer(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkHeader *footer,
                          int64_t at)
 {
-    if (head && head->gd_sector != VMDK_GD_AT_END) {
+    if (!follows_footer(s, head, footer, at)) {
         if (!directory_fits(s)) {
             broken(s, "the directory is not inside the file");
         }

@@ -147,6 +147,30 @@ START_TEST(one_table_without_markers_is_not_looked_into_twice)
 }
 END_TEST
 
+/* A header that leads to tables in front counted in a check, where all readers follow the
+ * footer: what was wrong there was not found. */
+START_TEST(the_tables_that_readers_follow_are_checked)
+{
+    BuiltStream b = stream_image();
+    BlockDriverState *memory, *disk;
+
+    bdrv_store_le64(b.bytes + AT_GD, 21);
+    bdrv_store_le32(b.bytes + 21 * SECTOR, 22);
+    memcpy(b.bytes + 22 * SECTOR, b.bytes + b.gt * SECTOR, 4 * SECTOR);
+    bdrv_store_le32(stream_gte(&b, 7), 0);
+    memory = stream_memory(&b);
+    disk = open_memory(memory, 0);
+    assert_pattern(disk, 7 * STREAM_GRAIN, STREAM_GRAIN, PATTERN_ZEROS);
+    assert_ok(bdrv_close(disk));
+    assert_mended(memory, BDRV_FINDING_CORRUPTION, "The GTE [7] in GT [0] is invalid (0)");
+    disk = open_memory(memory, 0);
+    assert_pattern(disk, 7 * STREAM_GRAIN, STREAM_GRAIN, 2);
+    assert_ok(bdrv_close(disk));
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* With an overHead of 0, or in the midst of the descriptor, new tables were written there. */
 START_TEST(new_tables_leave_the_descriptor_alone)
 {
@@ -178,6 +202,7 @@ Suite *test_suite(void)
         a_disk_whose_last_grain_ends_beyond_all_offsets_is_refused,
         the_last_grain_of_the_largest_disk_is_found,
         one_table_without_markers_is_not_looked_into_twice,
+        the_tables_that_readers_follow_are_checked,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-stream-header");
