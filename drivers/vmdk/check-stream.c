@@ -368,10 +368,18 @@ static int check_end(VmdkStreamCheck *s, int64_t end)
     return s->c->mend_all ? vmdk_mend_bytes(s->c, s->extent->file, zeros, sizeof zeros, at) : 0;
 }
 
+/* Where there is no footer, less than a sector is nothing, unless it may be of a grain that
+ * only the tables lead to. */
+static int64_t stream_end(const VmdkStreamCheck *s)
+{
+    return s->footer_end > 0 ? s->footer_end
+           : s->beside       ? bdrv_round_up(s->size, BDRV_SECTOR_SIZE)
+                             : bdrv_round_down(s->size, BDRV_SECTOR_SIZE);
+}
+
 static int check_trailing(VmdkStreamCheck *s)
 {
-    const int64_t end = s->footer_end > 0 ? s->footer_end
-                                          : bdrv_round_down(s->size, BDRV_SECTOR_SIZE);
+    const int64_t end = stream_end(s);
     const BdrvFinding finding = {
         .kind = s->footer_far ? BDRV_FINDING_CORRUPTION : BDRV_FINDING_LEAK,
         .repair = "cut off",

@@ -80,6 +80,40 @@ START_TEST(a_grain_without_its_pad_is_found_by_its_entry)
 }
 END_TEST
 
+/* The end of a grain behind the end-of-stream marker was cut off the file as surplus, although
+ * the tables lead there. */
+START_TEST(the_end_of_a_grain_that_only_tables_lead_to_is_kept)
+{
+    BuiltStream b = stream_begin(SECTORS);
+    BlockDriverState *memory;
+    Findings f;
+
+    stream_add(&b, 2, 1);
+    b.size += SECTOR; /* the end of the stream */
+    stream_add(&b, 7, 1);
+    b.gt = 22;
+    bdrv_store_le64(b.bytes + AT_GD, 21);
+    bdrv_store_le32(b.bytes + 21 * SECTOR, (uint32_t)b.gt);
+    bdrv_store_le32(stream_gte(&b, 2), b.entries[2]);
+    bdrv_store_le32(stream_gte(&b, 7), b.entries[7]);
+    b.size = b.entries[7] * SECTOR + 12 + bdrv_load_le32(b.bytes + b.entries[7] * SECTOR + 8);
+    ck_assert_int_ne(b.size % SECTOR, 0);
+    memory = stream_memory(&b);
+    for (int repairs = 0; repairs < 2; repairs++) {
+        BlockDriverState *disk;
+
+        check_memory(memory, repairs ? BDRV_CHECK_REPAIR_ALL : BDRV_CHECK_REPAIR_LEAKS, &f);
+        disk = open_memory(memory, 0);
+        assert_pattern(disk, 7 * STREAM_GRAIN, STREAM_GRAIN, 1);
+        assert_ok(bdrv_close(disk));
+    }
+    check_memory(memory, 0, &f);
+    ck_assert_msg(f.count == 1 && strstr(f.text, "do not come by"), "%.2000s", f.text);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* Where grains do not say what they are, the end of one was cut off the file as surplus. */
 START_TEST(the_end_of_a_grain_without_marker_is_kept)
 {
@@ -125,6 +159,8 @@ Suite *test_suite(void)
 
     tcase_add_loop_test(tc, a_grain_without_its_pad_is_kept, 0, can_compress ? 4 : 0);
     tcase_add_loop_test(tc, a_grain_without_its_pad_is_found_by_its_entry, 0, can_compress);
+    tcase_add_loop_test(tc, the_end_of_a_grain_that_only_tables_lead_to_is_kept, 0,
+                        can_compress);
     tcase_add_loop_test(tc, the_end_of_a_grain_without_marker_is_kept, 0, can_compress);
     return suite;
 }
