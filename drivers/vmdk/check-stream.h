@@ -55,7 +55,7 @@ typedef struct VmdkStreamCheck {
 /* Fills the front.  1: go on; 0: there is nothing to go on with, as reported. */
 int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head);
 
-/* Where blocks begin, in bytes: overHead, or where the descriptor ends if it makes none.  Not
+/* Where blocks begin, in bytes: overHead, or where the descriptor ends if that cannot be.  Not
  * before the header is known. */
 int64_t vmdk_stream_first_block(const VmdkStreamCheck *s);
 

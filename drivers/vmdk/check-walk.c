@@ -187,6 +187,17 @@ static int compare_grains(const void *left, const void *right)
     return (a->sector > b->sector) - (a->sector < b->sector);
 }
 
+/* The sector behind what is in front of all blocks: the header, and the descriptor's text. */
+static uint64_t text_end(const VmdkStreamCheck *s)
+{
+    const Vmdk *image = s->c->image;
+    const int64_t end = image->descriptor_file == s->extent->file && image->descriptor.text
+                            ? image->descriptor_offset + (int64_t)image->descriptor.text_size
+                            : VMDK_HEADER_BYTES;
+
+    return (uint64_t)bdrv_div_up(end, BDRV_SECTOR_SIZE);
+}
+
 int64_t vmdk_stream_first_block(const VmdkStreamCheck *s)
 {
     const VmdkHeader *h = &s->header;
@@ -196,8 +207,9 @@ int64_t vmdk_stream_first_block(const VmdkStreamCheck *s)
                            : front < end                        ? front
                                                                 : end;
 
-    return (int64_t)(h->overhead_sectors > 0 && h->overhead_sectors < end ? h->overhead_sectors
-                                                                           : first) *
+    return (int64_t)(h->overhead_sectors >= text_end(s) && h->overhead_sectors < end
+                         ? h->overhead_sectors
+                         : first) *
            BDRV_SECTOR_SIZE;
 }
 
@@ -304,6 +316,13 @@ static int check_room(VmdkStreamCheck *s, VmdkHeader *front)
     return s->c->mend_all ? vmdk_mend_bytes(s->c, s->extent->file, bytes, sizeof bytes, 0) : 0;
 }
 
+/* Some writers leave it 0. */
+static int is_wrong_overhead(const VmdkStreamCheck *s, uint64_t sectors)
+{
+    return sectors != 0 && sectors != (uint64_t)(vmdk_stream_first_block(s) / BDRV_SECTOR_SIZE) &&
+           (sectors < text_end(s) || sectors > (uint64_t)s->size / BDRV_SECTOR_SIZE);
+}
+
 /* What only the header at the beginning tells: where descriptor and grains are. */
 static int check_head(VmdkStreamCheck *s, const VmdkHeader *head)
 {
@@ -319,12 +338,13 @@ static int check_head(VmdkStreamCheck *s, const VmdkHeader *head)
     ret = ret < 0 ? ret : check_room(s, &front);
     s->header.descriptor_sector = front.descriptor_sector;
     s->header.descriptor_sectors = front.descriptor_sectors;
-    if (ret < 0 || front.overhead_sectors <= (uint64_t)s->size / BDRV_SECTOR_SIZE ||
-        front.overhead_sectors == (uint64_t)(vmdk_stream_first_block(s) / BDRV_SECTOR_SIZE)) {
+    if (ret < 0 || !is_wrong_overhead(s, front.overhead_sectors)) {
         return ret;
     }
-    vmdk_found(s->c, &finding, "%s: overHead is %" PRIu64 " sectors, more than the file has",
-               vmdk_check_name(s->extent), front.overhead_sectors);
+    vmdk_found(s->c, &finding, "%s: overHead is %" PRIu64 " sectors, %s",
+               vmdk_check_name(s->extent), front.overhead_sectors,
+               front.overhead_sectors < text_end(s) ? "where the descriptor is"
+                                                    : "more than the file has");
     front.overhead_sectors = (uint64_t)(vmdk_stream_first_block(s) / BDRV_SECTOR_SIZE);
     s->header.overhead_sectors = front.overhead_sectors;
     vmdk_header_encode(&front, bytes);

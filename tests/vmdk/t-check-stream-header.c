@@ -171,6 +171,36 @@ START_TEST(the_tables_that_readers_follow_are_checked)
 }
 END_TEST
 
+/* An overHead in the midst of the descriptor made the room for that too small, and the next
+ * open found a text that was cut off. */
+START_TEST(an_overhead_in_the_descriptor_does_not_cut_that)
+{
+    BuiltStream b = stream_image();
+    char *text = (char *)b.bytes + SECTOR;
+    BlockDriverState *memory;
+    uint8_t size[8];
+    Findings f;
+
+    while (strlen(text) < SECTOR) {
+        strcat(text, "# as long as descriptors of others are\n");
+    }
+    strcat(text, "ddb.adapterType = \"ide\"\n");
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, 2);
+    bdrv_store_le64(footer_of(&b) + AT_OVERHEAD, 2);
+    memory = stream_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_msg(strstr(f.text, "overHead is 2 sectors, where the descriptor is") &&
+                      f.result.unrecoverable + f.result.corruptions_fixed == 0,
+                  "%.2000s", f.text);
+    check_memory(memory, 0, &f);
+    assert_clean(&f);
+    assert_ok(bdrv_pread(memory, size, sizeof size, AT_DESCRIPTOR_SIZE));
+    ck_assert_uint_eq(bdrv_load_le64(size), 20);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* With an overHead of 0, or in the midst of the descriptor, new tables were written there. */
 START_TEST(new_tables_leave_the_descriptor_alone)
 {
@@ -203,6 +233,7 @@ Suite *test_suite(void)
         the_last_grain_of_the_largest_disk_is_found,
         one_table_without_markers_is_not_looked_into_twice,
         the_tables_that_readers_follow_are_checked,
+        an_overhead_in_the_descriptor_does_not_cut_that,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-stream-header");
