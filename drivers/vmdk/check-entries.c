@@ -41,7 +41,8 @@ static int is_hole(BlockDriverState *file, int64_t offset, int64_t bytes)
     return bytes <= 0;
 }
 
-/* Reads tables of a set that lie one behind the other, or none. */
+/* Reads tables of a set that lie one behind the other, or none: nobody looks at the entries
+ * of a table that is not there, see table_in(). */
 static int read_run(const VmdkCheckMap *map, int set, int64_t first, int64_t most, uint8_t *to,
                     int64_t *count)
 {
@@ -55,7 +56,10 @@ static int read_run(const VmdkCheckMap *map, int set, int64_t first, int64_t mos
         n++;
     }
     *count = n;
-    if (gd[0] == 0 || is_hole(map->file, start, n * bytes)) {
+    if (gd[0] == 0) {
+        return 0;
+    }
+    if (is_hole(map->file, start, n * bytes)) {
         memset(to, 0, (size_t)(n * bytes));
         return 0;
     }

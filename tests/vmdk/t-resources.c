@@ -87,6 +87,18 @@ static int64_t most_tables(uint8_t *head)
     return bdrv_round_up(21 + 2 * gd, 128) * SECTOR;
 }
 
+/* The longest tables, none of which is there: the fewest bytes for the most entries. */
+static int64_t longest_tables(uint8_t *head)
+{
+    const int64_t tables = INT64_C(1) << 23, gd = tables * 4 / SECTOR;
+
+    put_header(head, (uint64_t)tables * 65536, 1, 65536);
+    bdrv_store_le32(head + AT_FLAGS, 1);
+    bdrv_store_le64(head + AT_GD, 21);
+    bdrv_store_le64(head + AT_OVERHEAD, (uint64_t)(21 + gd));
+    return (21 + gd) * SECTOR;
+}
+
 /* Without redundant tables, the smallest grains, and one grain at the far end. */
 static int64_t far_grain(uint8_t *head)
 {
@@ -270,7 +282,7 @@ static int64_t same_cowd_tables(uint8_t *head)
 }
 
 static const Worst worst[] = {
-    { "most tables", most_tables }, { "far grain", far_grain },     { "endless", endless },
+    { "most tables", most_tables }, { "longest tables", longest_tables }, { "far grain", far_grain },     { "endless", endless },
     { "same tables", same_tables }, { "most lines", most_lines },   { "huge zero", huge_zero },
     { "own parent", own_parent },   { "COWD", cowd },
     { "most tables of a stream", most_tables_of_a_stream },
