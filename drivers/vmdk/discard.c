@@ -71,27 +71,32 @@ int vmdk_map_zero_in_place(VmdkMap *map, int64_t offset, int64_t bytes)
     return ret;
 }
 
-/* Is any of the entries set, in any set of tables? */
-static int any_entry(VmdkMap *map, int64_t grain, int64_t count, int *any)
+/* Is any of the *count entries from that of grain on set, in any set of tables?  Where no set
+ * has a table, *count becomes all that are left of it. */
+static int any_entry(VmdkMap *map, int64_t grain, int64_t *count, int *any)
 {
+    const int64_t left = map->gtes - grain % map->gtes;
     uint8_t bytes[CLEAR_ENTRIES * ENTRY_BYTES];
-    int ret = 0;
+    int ret = 0, absent = 1;
 
     *any = 0;
+    *count = bdrv_min(left, CLEAR_ENTRIES);
     for (int set = 0; ret == 0 && set < VMDK_SETS; set++) {
         int64_t table = 0;
 
         ret = map->gd[set] != 0 ? vmdk_map_table(map, (VmdkSet)set, grain / map->gtes, &table)
                                 : 0;
         if (ret == 0 && table != 0) {
+            absent = 0;
             ret = bdrv_table_read(map->extent->image->table, file_of(map), bytes,
-                                  (size_t)count * ENTRY_BYTES,
+                                  (size_t)*count * ENTRY_BYTES,
                                   table + grain % map->gtes * ENTRY_BYTES);
-            for (int64_t i = 0; ret == 0 && i < count * ENTRY_BYTES; i++) {
+            for (int64_t i = 0; ret == 0 && i < *count * ENTRY_BYTES; i++) {
                 *any |= bytes[i];
             }
         }
     }
+    *count = absent ? left : *count;
     return ret;
 }
 
@@ -103,8 +108,7 @@ int vmdk_map_clear(VmdkMap *map, int64_t offset)
     int ret = 0, any;
 
     for (; ret == 0 && grain < end; grain += count) {
-        count = bdrv_min(map->gtes - grain % map->gtes, CLEAR_ENTRIES);
-        ret = any_entry(map, grain, count, &any);
+        ret = any_entry(map, grain, &count, &any);
         if (ret == 0 && any) {
             ret = vmdk_map_enter(map, grain * map->grain, count, 0, 0);
         }

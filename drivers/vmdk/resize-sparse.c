@@ -116,25 +116,32 @@ static int write_directory(const Resize *r, int64_t gd_sector)
     return ret;
 }
 
+/* Where a GT is that readers follow now; 0: there is none. */
+static int find_table(const Resize *r, int64_t table, int64_t *offset)
+{
+    int ret = vmdk_map_table(r->map, VMDK_PRIMARY, table, offset);
+
+    if (ret == 0 && *offset == 0 && r->map->gd[VMDK_REDUNDANT] != 0) {
+        ret = vmdk_map_table(r->map, VMDK_REDUNDANT, table, offset);
+    }
+    return ret;
+}
+
 /* One GT as it is now, from wherever it is. */
 static int read_table(const Resize *r, int64_t table, uint8_t *bytes, int64_t size)
 {
     int64_t offset = 0;
     int ret = 0;
 
-    memset(bytes, 0, (size_t)size);
-    if (table >= r->old_tables) {
-        return 0;
-    }
-    if (r->copy_sector != 0) {
+    if (table < r->old_tables && r->copy_sector != 0) {
         return bdrv_pread(r->file, bytes, (size_t)size,
                           r->copy_sector * BDRV_SECTOR_SIZE + table * size);
     }
-    ret = vmdk_map_table(r->map, VMDK_PRIMARY, table, &offset);
-    if (ret == 0 && offset == 0 && r->map->gd[VMDK_REDUNDANT] != 0) {
-        ret = vmdk_map_table(r->map, VMDK_REDUNDANT, table, &offset);
+    if (table < r->old_tables) {
+        ret = find_table(r, table, &offset);
     }
     if (ret < 0 || offset == 0) {
+        memset(bytes, 0, (size_t)size);
         return ret;
     }
     return bdrv_table_read(r->map->extent->image->table, r->file, bytes, (size_t)size, offset);
@@ -215,8 +222,13 @@ static int move_grain(const Resize *r, int64_t grain, int64_t from, uint8_t *buf
 static int move_grains_of(const Resize *r, int64_t table, int64_t limit, uint8_t *buf)
 {
     const int64_t size = vmdk_header_gt_sectors(&r->header) * BDRV_SECTOR_SIZE;
-    int ret = read_table(r, table, r->buf, size);
+    int64_t offset;
+    int ret = find_table(r, table, &offset);
 
+    if (ret < 0 || offset == 0) {
+        return ret;
+    }
+    ret = read_table(r, table, r->buf, size);
     for (int64_t i = 0; ret == 0 && i < r->map->gtes; i++) {
         const uint32_t entry = bdrv_load_le32(r->buf + i * ENTRY_BYTES);
         const int64_t start = (int64_t)entry * BDRV_SECTOR_SIZE;
