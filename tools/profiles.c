@@ -187,18 +187,23 @@ int profile_choose(const Profile *profile, ImageNew *image)
 
 /* What the details of an image say of it. */
 typedef struct Seen {
+    int depth; /* of what is told next */
     char variant[64];
     char adapter[64];
 } Seen;
 
+/* One level deeper there may be anything: the image chooses the keys of its data base. */
 static void note_detail(void *opaque, const BdrvDetail *detail)
 {
     Seen *seen = opaque;
 
+    seen->depth += detail->kind == BDRV_DETAIL_OBJECT_BEGIN ||
+                   detail->kind == BDRV_DETAIL_LIST_BEGIN;
+    seen->depth -= detail->kind == BDRV_DETAIL_END;
     if (detail->kind != BDRV_DETAIL_STRING || detail->key == NULL) {
         return;
     }
-    if (strcmp(detail->key, "create-type") == 0) {
+    if (seen->depth == 0 && strcmp(detail->key, "create-type") == 0) {
         snprintf(seen->variant, sizeof(seen->variant), "%s", detail->string);
     } else if (strcmp(detail->key, "adapterType") == 0) {
         snprintf(seen->adapter, sizeof(seen->adapter), "%s", detail->string);
@@ -292,28 +297,6 @@ static void check_damage(BlockDriverState *bs, const char *filename, Rules *rule
     }
 }
 
-/* What has a command of its own comes last: it mends what is told just before it. */
-static void check_image(const Profile *profile, BlockDriverState *bs, const char *filename,
-                        Rules *rules)
-{
-    Seen seen = {"", ""};
-
-    bdrv_get_details(bs, note_detail, &seen);
-    check_kind(profile, bdrv_format(bs), seen.variant, rules);
-    if (profile->adapter != NULL && *seen.adapter != '\0' &&
-        strcmp(seen.adapter, profile->adapter) != 0) {
-        rules_broken(rules, "adapter", "its ddb.adapterType is %s; %s is wanted, for the SCSI "
-                     "controller that an OVF has", seen.adapter, profile->adapter);
-    }
-    if (bdrv_getlength(bs) > 0) {
-        mend_the_rest(profile, filename, rules);
-    }
-    check_disk(profile, bs, filename, rules);
-    if (strcmp(seen.variant, "streamOptimized") != 0) {
-        check_damage(bs, filename, rules);
-    }
-}
-
 /* Does the file begin as a stream does, or was to be one? */
 static int looks_like_stream(BlockDriverState *file)
 {
@@ -324,6 +307,33 @@ static int looks_like_stream(BlockDriverState *file)
     }
     return memcmp(head, "kdmv", 4) == 0 ||
            (memcmp(head, "KDMV", 4) == 0 && head[COMPRESSED_BYTE] & 1);
+}
+
+/* What has a command of its own comes last: it mends what is told just before it. */
+static void check_image(const Profile *profile, BlockDriverState *bs, const char *filename,
+                        Rules *rules)
+{
+    const int is_stream = looks_like_stream(bdrv_file(bs));
+    Seen seen = {0, "", ""};
+
+    bdrv_get_details(bs, note_detail, &seen);
+    check_kind(profile, bdrv_format(bs), seen.variant, rules);
+    if (!is_stream && strcmp(seen.variant, "streamOptimized") == 0) {
+        rules_broken(rules, "format", "its descriptor says that it is streamOptimized, its header "
+                     "does not");
+    }
+    if (profile->adapter != NULL && *seen.adapter != '\0' &&
+        strcmp(seen.adapter, profile->adapter) != 0) {
+        rules_broken(rules, "adapter", "its ddb.adapterType is %s; %s is wanted, for the SCSI "
+                     "controller that an OVF has", seen.adapter, profile->adapter);
+    }
+    if (bdrv_getlength(bs) > 0) {
+        mend_the_rest(profile, filename, rules);
+    }
+    check_disk(profile, bs, filename, rules);
+    if (!is_stream) { /* else stream_check() has looked */
+        check_damage(bs, filename, rules);
+    }
 }
 
 /* disk: in an OVA, where the file's bytes are; else NULL.  1: it is, or was to be, a

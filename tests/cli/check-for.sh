@@ -44,6 +44,16 @@ cp e.vmdk half.vmdk
 printf '\320\7' | put half.vmdk 36
 breaks stream half.vmdk overhead
 
+# An image was taken for the kind that its descriptor calls it, in one line or in another.
+img-create -q -f vmdk m.vmdk 1M
+sed 's/createType="monolithicSparse"/createType="streamOptimized" /' m.vmdk >half.vmdk
+breaks stream half.vmdk format
+sed 's/^ddb.longContentID = "[0-9a-f]*"/ddb.create-type = "streamOptimized"                   /' \
+    m.vmdk >half.vmdk
+has half.vmdk 'ddb.create-type = '
+taken workstation half.vmdk
+breaks stream half.vmdk format
+
 # Nothing can be made of no bytes, so no command is named that would fail.
 : >none.img
 status=0
