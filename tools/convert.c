@@ -114,7 +114,7 @@ static int copy_sources(Job *job)
     };
 
     for (int i = 0; i < job->count; i++) {
-        job->salvage.name = bdrv_filename(job->sources[i]);
+        salvage_begin(&job->salvage, bdrv_filename(job->sources[i]));
         options.target_offset = job->before;
         options.record = job->records[i];
         result = bdrv_convert(job->sources[i], job->target, &options);

@@ -38,9 +38,13 @@ typedef struct Salvage {
     const char *name; /* of the source */
     int quiet;        /* only sum up */
     int64_t places, bytes;
-    int64_t offset, end; /* of the last place, not told yet: more may follow on it */
+    int64_t offset, end; /* of the last place, not told yet: more may follow on it; equal:
+                          * there is none */
     char reason[1024];   /* for its first bytes */
 } Salvage;
+
+/* What is noted from now on is of the source of that name, which lives as long. */
+void salvage_begin(Salvage *salvage, const char *name);
 
 /* A BdrvLostFn; opaque is a Salvage. */
 void salvage_note(void *opaque, int64_t offset, int64_t bytes, const char *reason);

@@ -97,13 +97,20 @@ size_t manner_table_memory(const Manner *manner, int images)
 
 /* ------------------------------------------------------------------ salvage */
 
-static void tell_last(const Salvage *salvage)
+static void tell_last(Salvage *salvage)
 {
-    if (salvage->places > 0 && !salvage->quiet) {
+    if (salvage->end > salvage->offset && !salvage->quiet) {
         tool_error("%s: %lld bytes at offset %lld are lost: %s", salvage->name,
                    (long long)(salvage->end - salvage->offset), (long long)salvage->offset,
                    salvage->reason);
     }
+    salvage->offset = salvage->end = 0;
+}
+
+void salvage_begin(Salvage *salvage, const char *name)
+{
+    tell_last(salvage);
+    salvage->name = name;
 }
 
 /* A place may come in several pieces, as the source is read. */
@@ -111,7 +118,7 @@ void salvage_note(void *opaque, int64_t offset, int64_t bytes, const char *reaso
 {
     Salvage *salvage = opaque;
 
-    if (salvage->places == 0 || offset != salvage->end) {
+    if (salvage->end == salvage->offset || offset != salvage->end) {
         tell_last(salvage);
         salvage->places++;
         salvage->offset = offset;

@@ -45,5 +45,14 @@ equal "status" "$status" 3
 equal "lines" "$(grep -c " are lost: " message)" 1
 has message "in 1 place could not"
 
+# Of several sources, each loss is its own: the last of one was told as the next one's, and
+# taken for its beginning where the offset was right.
+status=0
+img-convert --salvage x.vmdk full.vmdk y.raw 2>message || status=$?
+equal "status" "$status" 3
+has message "x.vmdk: $2 bytes at offset $1 are lost: "
+equal "lines" "$(grep -c "full.vmdk: [0-9]* bytes at offset [0-9]* are lost: " message)" 1
+has message "in 2 places could not"
+
 quiet img-convert --salvage x.raw y.raw
 same_file x.raw y.raw
