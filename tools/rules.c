@@ -53,6 +53,8 @@ void rules_mend(Rules *rules, const char *format, ...)
     }
 }
 
+#define NO_ROOM "FILE"
+
 const char *rules_quote(char *text, size_t size, const char *name)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -61,7 +63,7 @@ const char *rules_quote(char *text, size_t size, const char *name)
     size_t used = 0;
 
     if (is_plain) {
-        snprintf(text, size, "%s", name);
+        snprintf(text, size, "%s", strlen(name) < size ? name : NO_ROOM);
         return text;
     }
     used += (size_t)snprintf(text, size, "%s'", *name == '-' ? "./" : "");
@@ -69,6 +71,9 @@ const char *rules_quote(char *text, size_t size, const char *name)
         used += (size_t)snprintf(text + used, size - used, *name == '\'' ? "'\\''" : "%c", *name);
     }
     snprintf(text + used, size - used, "'");
+    if (*name != '\0') {
+        snprintf(text, size, "%s", NO_ROOM);
+    }
     return text;
 }
 

@@ -38,7 +38,8 @@ typedef struct Rules {
 void rules_broken(Rules *rules, const char *name, const char *format, ...) TOOL_PRINTF(3, 4);
 /* What mends those of which nothing was said yet. */
 void rules_mend(Rules *rules, const char *format, ...) TOOL_PRINTF(2, 3);
-/* A file's name as a shell wants it, in text.  Returns text. */
+/* A file's name as a shell wants it, in text; "FILE" if it has no room there: a part of it
+ * would be another file's.  Returns text. */
 const char *rules_quote(char *text, size_t size, const char *name);
 void rules_free(Rules *rules);
 

@@ -161,6 +161,18 @@ breaks gcp child.vmdk parent
 cp child.vmdk "a 'b'.vmdk"
 breaks aws "a 'b'.vmdk" format
 has output "mend: img-convert --for aws 'a '\\''b'\\''.vmdk' NEW.vmdk"
+
+# Of a long name a part was in the command, which is another file's.
+long=$(printf '%0200d' 0)
+long=$long/$long/$long
+mkdir -p "$long" "$long 'b'"
+cp child.vmdk "$long"
+cp child.vmdk "$long 'b'"
+breaks aws "$long/child.vmdk" format
+has output "mend: img-convert --for aws FILE NEW.vmdk"
+breaks aws "$long 'b'/child.vmdk" format
+has output "mend: img-convert --for aws FILE NEW.vmdk"
+
 img-check --output=json --for azure x.raw >output && fail "json, azure: taken"
 has output '"accepted": false'
 has output '"rule": "format"'
