@@ -52,7 +52,8 @@ static int read_run(const VmdkCheckMap *map, int set, int64_t first, int64_t mos
     const int64_t start = (int64_t)gd[0] * BDRV_SECTOR_SIZE;
     int64_t n = 1;
 
-    while (n < most && (gd[0] == 0 ? gd[n] == 0 : gd[n] == gd[n - 1] + step)) {
+    while (n < most &&
+           (gd[0] == 0 ? gd[n] == 0 : gd[n] > step && gd[n] - step == gd[n - 1])) {
         n++;
     }
     *count = n;
