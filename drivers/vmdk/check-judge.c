@@ -86,6 +86,7 @@ struct VmdkJudge {
     VmdkBits dropped; /* no entry leads there any more; bytes NULL: none */
     uint8_t *grain; /* a buffer, made when it is needed */
     int may_copy;   /* not more grains than VMDK_CHECK_COPIES_MAX */
+    int64_t copies_left; /* of these; what was followed by mistake takes some, too */
     Row row;
 };
 
@@ -322,7 +323,7 @@ static Decision decide_finally(VmdkJudge *judge, int64_t grain, const Pair *pair
     if (followed) {
         go_on_as_before(judge, grain, bdrv_load_le32(followed), pair, &decision);
     }
-    if (decision.copy && !judge->may_copy) {
+    if (decision.copy && (!judge->may_copy || judge->copies_left-- <= 0)) {
         decision.fate = FATE_CROWDED;
     }
     return decision;
@@ -525,7 +526,8 @@ int vmdk_judge_begin(VmdkSurvey *survey)
         return -ENOMEM;
     }
     judge->map = map;
-    judge->may_copy = !map->tables_left && survey->copies <= VMDK_CHECK_COPIES_MAX / map->grain;
+    judge->copies_left = VMDK_CHECK_COPIES_MAX / map->grain;
+    judge->may_copy = !map->tables_left && survey->copies <= judge->copies_left;
     if (map->any_place || map->unaligned) {
         map->next = bdrv_max(map->next, map->file_size + (survey->cut ? map->grain : 0));
     }

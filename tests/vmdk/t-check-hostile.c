@@ -152,6 +152,32 @@ START_TEST(a_row_of_tables_ends_with_the_numbers_of_sectors)
 }
 END_TEST
 
+/* Entries of a table that readers had followed by mistake all led to one grain: each was to
+ * get a copy of its own, and a file of 32 KiB became one of 16 GiB. */
+START_TEST(a_table_that_was_followed_does_not_fill_the_disk)
+{
+    const uint32_t grain = 65536;
+    Built b = build_sparse((Shape){.sectors = INT64_C(128) * grain, .grain = grain, .gtes = 128});
+    BlockDriverState *memory;
+    Findings f;
+
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, 32);
+    for (int i = 0; i < 16; i++) {
+        bdrv_store_le32(b.bytes + 40 * SECTOR + i * 4, 48);
+        bdrv_store_le32(build_gte(&b, 1, i), 0xfffffff0);
+    }
+    bdrv_store_le32(b.bytes + 40 * SECTOR + 20 * 4, 0xfffffff0);
+    bdrv_store_le32(build_gde(&b, 0, 0), 40);
+    b.size = 64 * SECTOR;
+    memory = build_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_int_gt(f.result.unrecoverable, 0);
+    ck_assert_int_lt(bdrv_getlength(memory), INT64_C(300) << 20);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -159,6 +185,7 @@ Suite *test_suite(void)
         no_directory_is_found_in_the_descriptor,
         an_rgd_offset_that_means_nothing_is_not_in_overhead,
         a_row_of_tables_ends_with_the_numbers_of_sectors,
+        a_table_that_was_followed_does_not_fill_the_disk,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-hostile");
