@@ -329,15 +329,35 @@ static int cure_by_place(VmdkCheckMap *map, VmdkPlaces *places, int64_t t, const
     return ret;
 }
 
+/* Where the layout has the table there is another one, and no other set has it: then it is
+ * where readers find it. */
+static int keep_stray(VmdkCheckMap *map, VmdkPlaces *places, int set, int64_t t, uint32_t entry)
+{
+    const int has_other = map->gd[!set] && map->gd[!set][t] != 0;
+
+    if (places->fault[set][t] != VMDK_PLACE_ASTRAY || has_other) {
+        return 0;
+    }
+    if (!vmdk_places_possible(map, entry)) {
+        places->fault[set][t] = VMDK_PLACE_OVERLAP;
+        return 0;
+    }
+    places->fault[set][t] = VMDK_PLACE_SOUND;
+    map->gd[set][t] = entry;
+    return add_region(map, entry);
+}
+
 /* What readers follow first, which the other set may then be copied from. */
 static int cure_by_copy(VmdkCheckMap *map, VmdkPlaces *places, int64_t t, const uint32_t *entries)
 {
     int ret = 0;
 
     for (int set = 0; ret == 0 && set < VMDK_SETS; set++) {
-        const VmdkPlaceFault fault = (VmdkPlaceFault)places->fault[set][t];
+        VmdkPlaceFault fault;
 
-        if (fault != VMDK_PLACE_SOUND) {
+        ret = keep_stray(map, places, set, t, entries[set]);
+        fault = (VmdkPlaceFault)places->fault[set][t];
+        if (ret == 0 && fault != VMDK_PLACE_SOUND) {
             const Cure cure = choose_other(map, set, t, entries[set], fault);
 
             ret = cure_table(map, set, t, &cure, entries[set], fault);

@@ -178,6 +178,35 @@ START_TEST(a_table_that_was_followed_does_not_fill_the_disk)
 }
 END_TEST
 
+/* A table with one bad entry is not where the layout has it, and another is there: all of it
+ * was given up. */
+START_TEST(a_table_that_has_nowhere_else_to_be_is_kept)
+{
+    Built b = damage_image(NO_REDUNDANT);
+    const uint32_t usual = bdrv_load_le32(build_gde(&b, 0, 0));
+    BlockDriverState *memory, *disk;
+    Findings f;
+
+    bdrv_store_le32(build_gte(&b, 0, 60), 0xfffffff0);
+    memcpy(b.bytes + b.size, b.bytes + usual * SECTOR, SECTOR);
+    memset(b.bytes + usual * SECTOR, 0, SECTOR);
+    bdrv_store_le32(build_gde(&b, 0, 0), (uint32_t)(b.size / SECTOR));
+    bdrv_store_le32(build_gde(&b, 0, 1), usual);
+    b.size += D_GRAIN;
+    memory = build_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    disk = open_memory(memory, 0);
+    for (int g = 0; g < 128; g++) {
+        assert_pattern(disk, (int64_t)g * D_GRAIN, D_GRAIN, damage_generation(g));
+    }
+    assert_ok(bdrv_close(disk));
+    check_memory(memory, 0, &f);
+    ck_assert_msg(f.result.corruptions + f.result.unrecoverable == 0, "%s", f.text);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -186,6 +215,7 @@ Suite *test_suite(void)
         an_rgd_offset_that_means_nothing_is_not_in_overhead,
         a_row_of_tables_ends_with_the_numbers_of_sectors,
         a_table_that_was_followed_does_not_fill_the_disk,
+        a_table_that_has_nowhere_else_to_be_is_kept,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-hostile");
