@@ -89,10 +89,8 @@ static int copy_table(VmdkCheckMap *map, uint32_t from, uint32_t *to)
 static int add_region(VmdkCheckMap *map, uint32_t sector)
 {
     int64_t start = (int64_t)sector * BDRV_SECTOR_SIZE;
-    int ret = vmdk_regions_add(&map->regions, start, start + vmdk_check_table_bytes(map));
 
-    vmdk_regions_sort(&map->regions);
-    return ret;
+    return vmdk_regions_insert(&map->regions, start, start + vmdk_check_table_bytes(map));
 }
 
 /* -------------------------------------------------------------------- choosing */

@@ -200,6 +200,8 @@ int vmdk_sparse_make(BlockDriverState *file, const VmdkHeader *like, int64_t len
 
 int vmdk_regions_add(VmdkRegions *regions, int64_t start, int64_t end);
 void vmdk_regions_sort(VmdkRegions *regions);
+/* The same for one more, in regions that are sorted: without looking at all of them. */
+int vmdk_regions_insert(VmdkRegions *regions, int64_t start, int64_t end);
 /* Does any region share bytes with [start, end)? */
 int vmdk_regions_hit(const VmdkRegions *regions, int64_t start, int64_t end);
 void vmdk_regions_free(VmdkRegions *regions);

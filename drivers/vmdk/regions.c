@@ -9,6 +9,7 @@
 #include "vmdk.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     ENTRY_BYTES = 4,
@@ -19,24 +20,77 @@ enum {
 
 /* ----------------------------------------------------------------- regions */
 
+/* … for one more. */
+static int make_room(VmdkRegions *regions)
+{
+    const size_t room = regions->room ? 2 * regions->room : 8;
+    VmdkRegion *list;
+
+    if (regions->count < regions->room) {
+        return 0;
+    }
+    list = room > REGIONS_MAX ? NULL : realloc(regions->list, room * sizeof *list);
+    if (!list) {
+        return -ENOMEM;
+    }
+    regions->list = list;
+    regions->room = room;
+    return 0;
+}
+
 int vmdk_regions_add(VmdkRegions *regions, int64_t start, int64_t end)
 {
+    int ret;
+
     if (regions->count > 0 && regions->list[regions->count - 1].end == start) {
         regions->list[regions->count - 1].end = end;
         return 0;
     }
-    if (regions->count == regions->room) {
-        size_t room = regions->room ? 2 * regions->room : 8;
-        VmdkRegion *list = room > REGIONS_MAX ? NULL
-                                              : realloc(regions->list, room * sizeof *list);
-
-        if (!list) {
-            return -ENOMEM;
-        }
-        regions->list = list;
-        regions->room = room;
+    ret = make_room(regions);
+    if (ret == 0) {
+        regions->list[regions->count++] = (VmdkRegion){start, end};
     }
-    regions->list[regions->count++] = (VmdkRegion){start, end};
+    return ret;
+}
+
+/* The first region that ends at start or behind. */
+static size_t find_region(const VmdkRegions *regions, int64_t start)
+{
+    size_t low = 0, high = regions->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (regions->list[middle].end < start) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+int vmdk_regions_insert(VmdkRegions *regions, int64_t start, int64_t end)
+{
+    const size_t at = find_region(regions, start);
+    VmdkRegion region = {start, end};
+    size_t behind = at;
+    int ret = make_room(regions);
+
+    if (ret < 0) {
+        return ret;
+    }
+    for (; behind < regions->count && regions->list[behind].start <= end; behind++) {
+        const VmdkRegion *met = &regions->list[behind];
+
+        regions->overlap |= met->start < end && start < met->end;
+        region.start = bdrv_min(region.start, met->start);
+        region.end = bdrv_max(region.end, met->end);
+    }
+    memmove(&regions->list[at + 1], &regions->list[behind],
+            (regions->count - behind) * sizeof region);
+    regions->list[at] = region;
+    regions->count += 1 + at - behind;
     return 0;
 }
 

@@ -207,6 +207,49 @@ START_TEST(a_table_that_has_nowhere_else_to_be_is_kept)
 }
 END_TEST
 
+enum {
+    MANY = 80000
+};
+
+static void store_entry(BlockDriverState *memory, int64_t sector, int64_t index, uint32_t entry)
+{
+    uint8_t bytes[4];
+
+    bdrv_store_le32(bytes, entry);
+    assert_ok(bdrv_pwrite(memory, bytes, sizeof bytes, sector * SECTOR + index * 4));
+}
+
+/* With each entry that was mended, the places of all tables were sorted. */
+START_TEST(wrong_entries_of_a_directory_take_no_square_of_time)
+{
+    const int64_t gd_sectors = bdrv_div_up(MANY * 4, SECTOR), set = gd_sectors + MANY;
+    Built b = build_sparse((Shape){.without = NO_DESCRIPTOR});
+    BlockDriverState *memory, *disk;
+    Findings f;
+
+    bdrv_store_le64(b.bytes + AT_CAPACITY, (uint64_t)MANY * 128);
+    bdrv_store_le64(b.bytes + AT_GRAIN, 1);
+    bdrv_store_le32(b.bytes + AT_GTES, 128);
+    bdrv_store_le64(b.bytes + AT_RGD, 1);
+    bdrv_store_le64(b.bytes + AT_GD, (uint64_t)(1 + set));
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, (uint64_t)(1 + 4 * set));
+    memset(b.bytes + SECTOR, 0, (size_t)(b.size - SECTOR));
+    b.size = SECTOR;
+    memory = build_memory(&b);
+    assert_ok(bdrv_truncate(memory, (1 + 4 * set) * SECTOR));
+    for (int64_t i = 0; i < MANY; i++) {
+        store_entry(memory, 1, i, (uint32_t)(1 + gd_sectors + i));
+        store_entry(memory, 1 + set, i, i % 2 ? UINT32_MAX : (uint32_t)(1 + 2 * set + 2 * i));
+    }
+    assert_ok(try_open(memory, BDRV_O_CHECK, "extent=on", NULL, &disk));
+    findings_of(disk, 0, &f);
+    ck_assert_int_eq(f.result.corruptions, MANY / 2);
+    assert_ok(bdrv_close(disk));
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -216,6 +259,7 @@ Suite *test_suite(void)
         a_row_of_tables_ends_with_the_numbers_of_sectors,
         a_table_that_was_followed_does_not_fill_the_disk,
         a_table_that_has_nowhere_else_to_be_is_kept,
+        wrong_entries_of_a_directory_take_no_square_of_time,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-hostile");
