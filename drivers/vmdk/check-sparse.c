@@ -273,6 +273,17 @@ static int same_tables(const VmdkHeader *header, int64_t sectors)
     return vmdk_header_tables(&other) == vmdk_header_tables(header);
 }
 
+/* May the extent's line have that many sectors?  The sum of all has a limit. */
+static int line_may_be(const Vmdk *image, const VmdkExtent *extent, int64_t sectors)
+{
+    int64_t sum = sectors;
+
+    for (size_t i = 0; i < image->extent_count; i++) {
+        sum += &image->extents[i] != extent ? image->extents[i].line->sectors : 0;
+    }
+    return (uint64_t)sum < VMDK_CAPACITY_SECTORS_END;
+}
+
 /* Of a split disk, the sizes of the other extents tell which is right. */
 static int neighbours_say(const Vmdk *image, const VmdkExtent *extent, int64_t sectors)
 {
@@ -286,7 +297,8 @@ static int neighbours_say(const Vmdk *image, const VmdkExtent *extent, int64_t s
             agree = 1;
         }
     }
-    return agree && extent != &image->extents[image->extent_count - 1];
+    return agree && extent != &image->extents[image->extent_count - 1] &&
+           line_may_be(image, extent, sectors);
 }
 
 typedef enum Side {

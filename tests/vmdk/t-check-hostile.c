@@ -250,6 +250,46 @@ START_TEST(wrong_entries_of_a_directory_take_no_square_of_time)
 }
 END_TEST
 
+/* ------------------------------------------------------------------- lines and sizes */
+
+static Built of_text(const char *lines)
+{
+    char text[1024];
+    Built b;
+
+    snprintf(text, sizeof text, "version=1\nCID=12345678\nparentCID=ffffffff\n"
+             "createType=\"custom\"\n%s", lines);
+    b = build_sparse((Shape){.sectors = D_SECTORS, .grain = 16, .gtes = D_GTES, .text = text});
+    build_add_grain(&b, 3, 1);
+    return b;
+}
+
+/* A sum of lines that no descriptor may have was written into it: it could not be read any
+ * more. */
+START_TEST(a_line_is_not_made_so_long_that_no_descriptor_has_it)
+{
+    const int64_t half = INT64_C(1) << 52, grain = 65536, gtes = 65536;
+    Built b = of_text("RW 1 SPARSE \"x.vmdk\"\nRW 4503599627370496 ZERO\nRW 1 ZERO\n");
+    BlockDriverState *memory;
+    Findings f;
+
+    bdrv_store_le64(b.bytes + AT_CAPACITY, (uint64_t)half);
+    bdrv_store_le64(b.bytes + AT_GRAIN, (uint64_t)grain);
+    bdrv_store_le32(b.bytes + AT_GTES, (uint32_t)gtes);
+    bdrv_store_le64(b.bytes + AT_GD, 64);
+    bdrv_store_le32(b.bytes + AT_FLAGS, 1);
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, 65536);
+    memset(b.bytes + 21 * SECTOR, 0, (size_t)(b.size - 21 * SECTOR));
+    memory = build_memory(&b);
+    assert_ok(bdrv_truncate(memory, 65536 * SECTOR));
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_msg(strstr(f.text, "gives the extent 1 sectors") != NULL, "%s", f.text);
+    bdrv_close(open_memory(memory, 0));
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -260,6 +300,7 @@ Suite *test_suite(void)
         a_table_that_was_followed_does_not_fill_the_disk,
         a_table_that_has_nowhere_else_to_be_is_kept,
         wrong_entries_of_a_directory_take_no_square_of_time,
+        a_line_is_not_made_so_long_that_no_descriptor_has_it,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-hostile");
