@@ -261,7 +261,7 @@ int vmdk_check(BlockDriverState *bs, BdrvCheck *check, BdrvCheckResult *result)
     if (ret == 0) {
         ret = check_parts(&c);
     }
-    if (ret == 0 && c.mended) {
+    if (c.mended) { /* also if more could not be */
         set_places(c.image);
     }
     if (ret == 0 && c.unsupported) {

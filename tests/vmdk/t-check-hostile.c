@@ -290,6 +290,38 @@ START_TEST(a_line_is_not_made_so_long_that_no_descriptor_has_it)
 }
 END_TEST
 
+/* A repair that failed behind an extent whose line it had made shorter left a disk with a
+ * hole between two extents: reads of it went far beyond what was asked for. */
+START_TEST(a_repair_that_fails_leaves_extents_without_gaps)
+{
+    const FaultPlan plan = {.operations = FAULT_WRITE | FAULT_FLUSH | FAULT_TRUNCATE | FAULT_READ,
+                            .call = _i + 1};
+    Built b = of_text("RW 9000 SPARSE \"x.vmdk\"\nRW 8192 ZERO\nRW 1 ZERO\n"
+                      "changeTrackPath=\"x-ctk.vmdk\"\n");
+    BlockDriverState *memory = build_memory(&b), *fault = fault_insert(memory), *disk;
+    BdrvCheckOptions options = {.struct_size = sizeof options, .flags = BDRV_CHECK_REPAIR_ALL};
+    BdrvCheckResult result = {.struct_size = sizeof result};
+    uint8_t *bytes;
+    int64_t length;
+
+    assert_ok(try_open(fault, BDRV_O_CHECK | BDRV_O_RDWR, NULL, NULL, &disk));
+    fault_arm(fault, &plan);
+    (void)bdrv_check(disk, &options, &result);
+    fault_disarm(fault);
+    length = bdrv_getlength(disk);
+    bytes = malloc((size_t)length);
+    ck_assert_ptr_nonnull(bytes);
+    for (int64_t at = 0; at < length; at += SECTOR) {
+        (void)bdrv_pread(disk, bytes + at, SECTOR, at);
+    }
+    free(bytes);
+    bdrv_close(disk);
+    bdrv_close(fault);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -311,5 +343,6 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, an_rgd_offset_that_means_nothing_takes_no_room, 0, 2);
     tcase_add_loop_test(tc, an_overhead_that_no_file_has_is_mended, 0, 3);
     tcase_add_loop_test(tc, an_overhead_behind_most_grains_is_what_is_wrong, 0, 2);
+    tcase_add_loop_test(tc, a_repair_that_fails_leaves_extents_without_gaps, 0, 80);
     return suite;
 }
