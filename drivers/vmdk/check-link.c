@@ -35,49 +35,18 @@ static int store(VmdkCheck *c, char *text)
 
 /* ------------------------------------------------------------- an extent line */
 
-/* The size of an extent line, or an empty slice: it is none. */
-static VmdkSlice size_of_line(VmdkSlice line)
-{
-    VmdkSlice rest = line, first = vmdk_slice_word(&rest), size = vmdk_slice_word(&rest);
-
-    if ((vmdk_slice_is(first, "RW") || vmdk_slice_is(first, "RDONLY") ||
-         vmdk_slice_is(first, "NOACCESS")) && vmdk_slice_is_digits(size)) {
-        return size;
-    }
-    return (VmdkSlice){line.start, 0};
-}
-
-static char *with_line_size(const char *text, size_t index, int64_t sectors)
-{
-    VmdkSlice rest = {text, strlen(text)}, line, size = {text, 0};
-    VmdkText made = {0};
-    size_t seen = 0;
-
-    while (seen <= index && vmdk_slice_line(&rest, &line)) {
-        size = size_of_line(line);
-        seen += size.length > 0;
-    }
-    if (seen <= index) {
-        return NULL;
-    }
-    vmdk_text_append(&made, (VmdkSlice){text, (size_t)(size.start - text)});
-    vmdk_text_printf(&made, "%" PRId64, sectors);
-    vmdk_text_append(&made, (VmdkSlice){size.start + size.length, strlen(size.start + size.length)});
-    if (made.failed) {
-        free(made.bytes);
-        return NULL;
-    }
-    return made.bytes;
-}
-
 int vmdk_mend_line(VmdkCheck *c, VmdkExtent *extent, int64_t sectors)
 {
     Vmdk *image = c->image;
     const size_t index = (size_t)(extent - image->extents);
-    char *text = image->descriptor.text ? with_line_size(image->descriptor.text, index, sectors)
-                                        : NULL;
-    int ret = text ? store(c, text) : -ENOMEM;
+    char *text = image->descriptor.text ? strdup(image->descriptor.text) : NULL;
+    int ret = text ? vmdk_lines_set_sectors(&text, index, sectors) : -ENOMEM;
 
+    if (ret < 0) {
+        free(text);
+        return ret;
+    }
+    ret = store(c, text);
     if (ret == 0) {
         image->descriptor.extents[index].sectors = sectors;
     }

@@ -487,17 +487,11 @@ static int check_complete(const Parser *p)
     return check_extents(p);
 }
 
-static size_t bom_length(const void *text, size_t size)
-{
-    return size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-}
-
 int vmdk_descriptor_parse(const BlockDriverState *bs, const void *text, size_t size,
                           VmdkDescriptor *descriptor)
 {
     Parser p = {.bs = bs, .descriptor = descriptor};
     const char *nul = memchr(text, '\0', size);
-    size_t skipped;
     VmdkSlice rest, line;
     int ret = 0;
 
@@ -507,8 +501,7 @@ int vmdk_descriptor_parse(const BlockDriverState *bs, const void *text, size_t s
     if (!descriptor->text) {
         return -ENOMEM;
     }
-    skipped = bom_length(text, descriptor->text_size);
-    rest = (VmdkSlice){descriptor->text + skipped, descriptor->text_size - skipped};
+    rest = vmdk_slice_lines(descriptor->text, descriptor->text_size);
     while (ret == 0 && vmdk_slice_line(&rest, &line)) {
         p.line_number++;
         ret = take_line(&p, line);
@@ -534,8 +527,7 @@ int vmdk_descriptor_probe(const uint8_t *head, size_t size)
                                              "createType", "isNativeSnapshot",
                                              "parentFileNameHint"};
     const size_t looked_at = (size_t)bdrv_min((int64_t)size, 4096);
-    size_t skipped = bom_length(head, looked_at);
-    VmdkSlice rest = {(const char *)head + skipped, looked_at - skipped}, line, key, value;
+    VmdkSlice rest = vmdk_slice_lines((const char *)head, looked_at), line, key, value;
 
     while (vmdk_slice_line(&rest, &line)) {
         line = vmdk_slice_trim(line);

@@ -23,6 +23,9 @@ int vmdk_slice_is(VmdkSlice slice, const char *word);
 int vmdk_slice_begins(VmdkSlice slice, const char *word);
 /* Takes the first word (up to a blank or tab) off *rest; empty: there is none. */
 VmdkSlice vmdk_slice_word(VmdkSlice *rest);
+/* All lines of a text of that size: what is behind the byte order mark that some editors
+ * put before it. */
+VmdkSlice vmdk_slice_lines(const char *text, size_t size);
 /* Takes the next line off *rest, without its LF; 0: there is none.  A NUL ends
  * the text. */
 int vmdk_slice_line(VmdkSlice *rest, VmdkSlice *line);

@@ -14,10 +14,15 @@ static VmdkSlice whole(const char *text)
     return (VmdkSlice){text, strlen(text)};
 }
 
+static VmdkSlice lines_of(const char *text)
+{
+    return vmdk_slice_lines(text, strlen(text));
+}
+
 int vmdk_option_find(const char *text, const char *key, VmdkSlice *value)
 {
     const int last_counts = vmdk_slice_begins(whole(key), "ddb.");
-    VmdkSlice rest = whole(text), line, found_key, found;
+    VmdkSlice rest = lines_of(text), line, found_key, found;
     int count = 0;
 
     while (vmdk_slice_line(&rest, &line)) {
@@ -49,7 +54,7 @@ int vmdk_text_splice(char **text, size_t start, size_t end, VmdkSlice middle)
 /* Where a new header option goes: behind the last one there is. */
 static size_t header_end(const char *text)
 {
-    VmdkSlice rest = whole(text), line, key, value;
+    VmdkSlice rest = lines_of(text), line, key, value;
     size_t end = 0;
 
     while (vmdk_slice_line(&rest, &line)) {
@@ -84,7 +89,7 @@ static int add_line(char **text, size_t at, const char *key, const char *rest)
 /* All lines of the key: those of one that is there twice must go on saying the same. */
 static int set_lines(char **text, const char *key, const char *value)
 {
-    size_t at = 0;
+    size_t at = (size_t)(lines_of(*text).start - *text);
     int ret = 0;
 
     while (ret == 0) {
@@ -138,7 +143,7 @@ int vmdk_option_set_quoted(char **text, const char *key, const char *value)
 
 int vmdk_option_remove(char **text, const char *key)
 {
-    VmdkSlice rest = whole(*text), line, found_key, value;
+    VmdkSlice rest = lines_of(*text), line, found_key, value;
 
     while (vmdk_slice_line(&rest, &line)) {
         if (vmdk_slice_option(line, &found_key, &value) && vmdk_slice_is(found_key, key)) {
@@ -148,7 +153,7 @@ int vmdk_option_remove(char **text, const char *key)
             if (ret < 0) {
                 return ret;
             }
-            rest = whole(*text);
+            rest = lines_of(*text);
         }
     }
     return 0;

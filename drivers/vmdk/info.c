@@ -123,7 +123,7 @@ static int tell_extent(VmdkExtent *extent, BdrvDetails *details)
 
 static void tell_data_base(const char *text, BdrvDetails *details)
 {
-    VmdkSlice rest = {text, strlen(text)}, line, key, value;
+    VmdkSlice rest = vmdk_slice_lines(text, strlen(text)), line, key, value;
     char name[VMDK_NAME_MAX + 1], string[VMDK_LINE_MAX + 1];
 
     bdrv_detail_object(details, "ddb");

@@ -13,7 +13,7 @@
 /* Extent line number index, with its end (its LF included).  1, or 0: none. */
 static int find_line(const char *text, size_t index, VmdkSlice *line, size_t *end)
 {
-    VmdkSlice rest = {text, strlen(text)};
+    VmdkSlice rest = vmdk_slice_lines(text, strlen(text));
 
     while (vmdk_slice_line(&rest, line)) {
         if (vmdk_slice_is_extent(*line) && index-- == 0) {

@@ -69,6 +69,13 @@ VmdkSlice vmdk_slice_word(VmdkSlice *rest)
     return word;
 }
 
+VmdkSlice vmdk_slice_lines(const char *text, size_t size)
+{
+    const size_t mark = size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+
+    return (VmdkSlice){text + mark, size - mark};
+}
+
 int vmdk_slice_line(VmdkSlice *rest, VmdkSlice *line)
 {
     const char *end;

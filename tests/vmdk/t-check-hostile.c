@@ -322,6 +322,25 @@ START_TEST(a_repair_that_fails_leaves_extents_without_gaps)
 }
 END_TEST
 
+/* A byte order mark before the first extent line made the second one count as the first. */
+START_TEST(a_byte_order_mark_is_no_part_of_a_line)
+{
+    Built b = damage_image(0);
+    BlockDriverState *memory;
+    Findings f;
+
+    memset(b.bytes + SECTOR, 0, 20 * SECTOR);
+    snprintf((char *)b.bytes + SECTOR, 20 * SECTOR, "\xef\xbb\xbfRW 7000 SPARSE \"x.vmdk\"\n"
+             "version=1\nCID=12345678\nparentCID=ffffffff\ncreateType=\"monolithicSparse\"\n");
+    memory = build_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_int_eq(f.result.mismatches_fixed, 1);
+    assert_content(memory, -1);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -333,6 +352,7 @@ Suite *test_suite(void)
         a_table_that_has_nowhere_else_to_be_is_kept,
         wrong_entries_of_a_directory_take_no_square_of_time,
         a_line_is_not_made_so_long_that_no_descriptor_has_it,
+        a_byte_order_mark_is_no_part_of_a_line,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-hostile");
