@@ -274,10 +274,14 @@ static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *header)
 int vmdk_check_cowd(VmdkCheck *c, VmdkExtent *extent)
 {
     VmdkCowdHeader header;
-    int ret = 1;
+    int ret = vmdk_cowd_header_read(extent->file, &header);
 
-    if (vmdk_cowd_header_read(extent->file, &header) < 0) {
-        ret = replace_header(c, extent, &header);
+    if (ret == 0) {
+        return check_body(c, extent, &header);
     }
+    if (ret != -EINVAL) {
+        return ret; /* it could be read a moment ago: no reason to write another */
+    }
+    ret = replace_header(c, extent, &header);
     return ret == 1 ? check_body(c, extent, &header) : ret;
 }

@@ -341,6 +341,116 @@ START_TEST(a_byte_order_mark_is_no_part_of_a_line)
 }
 END_TEST
 
+/* ------------------------------------------------------------------ storage that fails */
+
+/* Files in memory, of which the other may be asked for by any name; one place of it cannot be
+ * read so many times. */
+typedef struct Store {
+    BlockDriverState *memory;
+    struct Store *other;
+    int64_t bad_at;
+    int bad_times;
+} Store;
+
+static int store_read(void *opaque, void *buf, size_t bytes, int64_t offset)
+{
+    Store *store = opaque;
+
+    if (store->bad_times > 0 && offset <= store->bad_at &&
+        store->bad_at < offset + (int64_t)bytes) {
+        store->bad_times--;
+        return -EIO;
+    }
+    return bdrv_pread(store->memory, buf, bytes, offset);
+}
+
+static int store_write(void *opaque, const void *buf, size_t bytes, int64_t offset)
+{
+    const Store *store = opaque;
+
+    return bdrv_pwrite(store->memory, buf, bytes, offset);
+}
+
+static int64_t store_length(void *opaque)
+{
+    const Store *store = opaque;
+
+    return bdrv_getlength(store->memory);
+}
+
+static int store_truncate(void *opaque, int64_t length)
+{
+    const Store *store = opaque;
+
+    return bdrv_truncate(store->memory, length);
+}
+
+static int store_other(void *opaque, const char *name, int writable, BdrvIo *io, void **other);
+
+static const BdrvIo store_io = {
+    .struct_size = sizeof store_io,
+    .read = store_read,
+    .write = store_write,
+    .getlength = store_length,
+    .truncate = store_truncate,
+    .open_other = store_other,
+};
+
+static int store_other(void *opaque, const char *name, int writable, BdrvIo *io, void **other)
+{
+    const Store *store = opaque;
+
+    (void)name, (void)writable;
+    if (!store->other) {
+        return -ENOENT;
+    }
+    *io = store_io;
+    *other = store->other;
+    return 0;
+}
+
+/* Checks and repairs what is in store, whose bad place is bad from now on. */
+static int repair_store(Store *store, Store *bad, int times, BdrvCheckResult *result)
+{
+    const BdrvOpenOptions open = {.struct_size = sizeof open,
+                                  .flags = BDRV_O_CHECK | BDRV_O_RDWR};
+    const BdrvCheckOptions options = {.struct_size = sizeof options,
+                                      .flags = BDRV_CHECK_REPAIR_ALL};
+    BlockDriverState *disk;
+    int ret;
+
+    assert_ok(bdrv_open_io(&disk, "store", &store_io, store, "vmdk", &open));
+    bad->bad_times = times;
+    *result = (BdrvCheckResult){.struct_size = sizeof *result};
+    ret = bdrv_check(disk, &options, result);
+    bad->bad_times = 0;
+    bdrv_close(disk);
+    return ret;
+}
+
+/* One failure, and the header was made anew from the first layout that is possible. */
+START_TEST(a_header_that_could_not_be_read_is_not_made_anew)
+{
+    static const char text[] = "version=1\nCID=12345678\nparentCID=ffffffff\n"
+                               "createType=\"vmfsSparse\"\nRW 16384 VMFSSPARSE \"x-delta.vmdk\"\n";
+    Built b = build_cowd(16384, 128);
+    Store delta = {.bad_at = 0}, whole = {.other = &delta};
+    BdrvCheckResult result;
+    uint8_t *after;
+
+    add_cowd_grain(&b, 3, 1);
+    delta.memory = build_memory(&b);
+    whole.memory = image_memory_from(text, sizeof text - 1);
+    assert_fails(repair_store(&whole, &delta, 1, &result), -EIO);
+    after = image_memory_bytes(delta.memory);
+    ck_assert_mem_eq(after, b.bytes, (size_t)b.size);
+    free(after);
+    bdrv_close(whole.memory);
+    bdrv_close(delta.memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -353,6 +463,7 @@ Suite *test_suite(void)
         wrong_entries_of_a_directory_take_no_square_of_time,
         a_line_is_not_made_so_long_that_no_descriptor_has_it,
         a_byte_order_mark_is_no_part_of_a_line,
+        a_header_that_could_not_be_read_is_not_made_anew,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-hostile");
