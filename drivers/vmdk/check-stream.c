@@ -498,7 +498,7 @@ static int64_t front_end(const VmdkStreamCheck *s)
 }
 
 /* New tables go behind the last grain; or behind everything, if there are grains that
- * would not be found again after an interruption, or are damaged and in no table. */
+ * would not be found again after an interruption, or may be grains and in no table. */
 static int rebuild(VmdkStreamCheck *s)
 {
     int64_t end = front_end(s);

@@ -36,6 +36,7 @@ typedef struct VmdkStreamCheck {
     int footer_far;          /* it is too far from the file's end to be found there */
     VmdkStreamGrains walked; /* by index, then sector */
     int out_of_order;
+    int64_t strange; /* where the walk came to what is no block; 0: it did not */
 
     /* Of the tables: */
     uint8_t *gdes;          /* a piece of the directory */
@@ -46,7 +47,7 @@ typedef struct VmdkStreamCheck {
     VmdkStreamGrains right; /* what the tables should be, by index */
     int64_t stale;
     int beside; /* some of them the walk did not come by */
-    int keeps_end; /* a damaged grain may lie behind all of them */
+    int keeps_end; /* grains may lie behind all of them */
     int broken; /* new tables are needed */
 
     VmdkGrainCheck *grains; /* NULL: no grain was looked into yet */

@@ -15,7 +15,8 @@ enum {
     /* Entries of a directory that a repair writes: with the usual grains and tables they
      * are 128 TiB, twice the largest disk that VMware makes.  A capacity is 8 bytes in
      * the header, and could make a file of a few KiB one of 256 MiB. */
-    GDES_MAX = 4 * 1024 * 1024
+    GDES_MAX = 4 * 1024 * 1024,
+    PAD_MAX = 32 * 1024 * 1024 /* of zeros before the first grain: so far is looked for it */
 };
 
 int vmdk_stream_grains_add(VmdkStreamGrains *grains, int64_t index, uint32_t sector)
@@ -267,13 +268,55 @@ int vmdk_stream_read_marker(const VmdkStreamCheck *s, int64_t at,
     return bdrv_pread(s->extent->file, marker, there, at);
 }
 
+static int64_t skip_zeros(const VmdkStreamCheck *s, int64_t at)
+{
+    const int64_t end = bdrv_min(s->size, at + PAD_MAX);
+    uint8_t sector[BDRV_SECTOR_SIZE];
+
+    while (at < end && vmdk_stream_read_marker(s, at, sector) == 0 &&
+           bdrv_is_zero(sector, sizeof sector)) {
+        at += BDRV_SECTOR_SIZE;
+    }
+    return at;
+}
+
+static int begins_block(const VmdkStreamCheck *s, int64_t at)
+{
+    uint8_t marker[BDRV_SECTOR_SIZE];
+    VmdkBlock block;
+
+    return at + VMDK_MARKER_BYTES < s->size && vmdk_stream_read_marker(s, at, marker) == 0 &&
+           vmdk_block_decode(s->extent->file, &s->header, marker, at, &block) == 0 &&
+           block.kind != VMDK_BLOCK_END;
+}
+
+/* Where the tables are lost, what the walk does not come by is lost, too: then overHead alone
+ * is not believed, and behind pad, or behind the descriptor and pad, there may be grains. */
+static int64_t find_first_block(VmdkStreamCheck *s)
+{
+    const int64_t first = vmdk_stream_first_block(s);
+    const int64_t starts[] = {first, (int64_t)text_end(s) * BDRV_SECTOR_SIZE};
+
+    for (int i = 0; i < 2 && (s->broken || s->header.gd_sector == VMDK_GD_AT_END); i++) {
+        const int64_t at = skip_zeros(s, starts[i]);
+
+        if (begins_block(s, at)) {
+            s->header.overhead_sectors = at == first ? s->header.overhead_sectors
+                                                     : (uint64_t)(at / BDRV_SECTOR_SIZE);
+            return at;
+        }
+    }
+    return first;
+}
+
 /* Ends where a block makes no sense, which is only odd if the tables are. */
 static int walk(VmdkStreamCheck *s, int64_t *end)
 {
-    int64_t at = vmdk_stream_first_block(s), last = -1;
+    int64_t at = find_first_block(s), last = -1;
     uint8_t marker[BDRV_SECTOR_SIZE];
     int ret = 1;
 
+    s->strange = 0;
     while (ret == 1 && at + VMDK_MARKER_BYTES < s->size && at / BDRV_SECTOR_SIZE <= UINT32_MAX) {
         VmdkBlock block;
 
@@ -281,6 +324,8 @@ static int walk(VmdkStreamCheck *s, int64_t *end)
         if (ret == 0 && vmdk_block_decode(s->extent->file, &s->header, marker, at, &block) == 0) {
             ret = take_block(s, at, &block, &last);
             at += ret == 1 ? block.bytes : 0;
+        } else {
+            s->strange = at;
         }
     }
     *end = at;
@@ -386,6 +431,23 @@ static void judge_footer(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkH
     if (!directory_fits(s)) {
         broken(s, "the directory is not inside the file");
     }
+}
+
+/* The tables are lost, and the walk has come to something else than an end. */
+static void report_strange(VmdkStreamCheck *s)
+{
+    const int64_t grain = (int64_t)s->header.grain_sectors * BDRV_SECTOR_SIZE;
+    const size_t count = s->walked.count;
+    const int64_t known = count > 0 ? (s->walked.list[count - 1].index + 1) * grain : 0;
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_UNRECOVERABLE,
+        .offset = s->extent->start + known,
+        .bytes = bdrv_max(s->length - known, 0),
+    };
+
+    s->keeps_end = 1;
+    vmdk_found(s->c, &finding, "%s: what is at offset %" PRId64 " is no block of a stream: grains "
+               "behind it are not found", vmdk_check_name(s->extent), s->strange);
 }
 
 /* Did the walk end at the end-of-stream marker, or at a grain of which a part is missing?
@@ -527,5 +589,8 @@ int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head)
     ret = ret < 0 ? ret : judge_end(s, end);
     s->has_tables = directory_fits(s) && !(s->broken && s->footer_end == 0 && !head) &&
                     s->header.gd_sector != VMDK_GD_AT_END;
+    if (ret == 0 && s->broken && !s->has_tables && s->strange != 0) {
+        report_strange(s);
+    }
     return ret < 0 ? ret : 1;
 }

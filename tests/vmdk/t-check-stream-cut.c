@@ -114,6 +114,70 @@ START_TEST(the_end_of_a_grain_that_only_tables_lead_to_is_kept)
 }
 END_TEST
 
+static BuiltStream three_grains(void)
+{
+    BuiltStream b = stream_begin(SECTORS);
+
+    stream_add(&b, 2, 1);
+    stream_add(&b, 7, 1);
+    stream_add(&b, 9, 1);
+    stream_end(&b);
+    return b;
+}
+
+/* Where the footer was lost and the header wrong about where grains begin, none was found, and
+ * a repair cut off all of them as what follows an empty stream. */
+START_TEST(grains_are_found_where_overhead_does_not_lead)
+{
+    static const uint64_t overheads[] = {0, 60, 130};
+    BuiltStream b = three_grains();
+    BlockDriverState *memory, *disk;
+    Findings f;
+
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, overheads[_i]);
+    b.size = b.footer * SECTOR;
+    memory = stream_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    disk = open_memory(memory, 0);
+    assert_pattern(disk, 2 * STREAM_GRAIN, STREAM_GRAIN, 1);
+    assert_pattern(disk, 9 * STREAM_GRAIN, STREAM_GRAIN, 1);
+    assert_ok(bdrv_close(disk));
+    ck_assert_int_eq(f.result.unrecoverable, 0);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
+/* Where the footer was lost and a marker destroyed, a repair cut off all grains behind that,
+ * and did not say so. */
+START_TEST(what_is_behind_a_destroyed_marker_is_told_and_kept)
+{
+    const int first_lost = _i ? 2 : 7;
+    BuiltStream b = three_grains();
+    const int64_t kept = b.grains_end;
+    BlockDriverState *memory, *disk;
+    uint8_t *bytes;
+    Findings f;
+
+    memset(b.bytes + b.entries[first_lost] * SECTOR, 0xff, 12);
+    b.size = b.footer * SECTOR;
+    memory = stream_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_msg(f.result.unrecoverable == 1 && strstr(f.text, "is no block of a stream"),
+                  "%.2000s", f.text);
+    bytes = image_memory_bytes(memory);
+    ck_assert_mem_eq(bytes + SECTOR, b.bytes + SECTOR, (size_t)kept - SECTOR);
+    free(bytes);
+    disk = open_memory(memory, 0);
+    assert_pattern(disk, 2 * STREAM_GRAIN, STREAM_GRAIN, _i ? PATTERN_ZEROS : 1);
+    assert_ok(bdrv_close(disk));
+    check_memory(memory, 0, &f);
+    assert_clean(&f);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* Where grains do not say what they are, the end of one was cut off the file as surplus. */
 START_TEST(the_end_of_a_grain_without_marker_is_kept)
 {
@@ -161,6 +225,9 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, a_grain_without_its_pad_is_found_by_its_entry, 0, can_compress);
     tcase_add_loop_test(tc, the_end_of_a_grain_that_only_tables_lead_to_is_kept, 0,
                         can_compress);
+    tcase_add_loop_test(tc, grains_are_found_where_overhead_does_not_lead, 0, can_compress * 3);
+    tcase_add_loop_test(tc, what_is_behind_a_destroyed_marker_is_told_and_kept, 0,
+                        can_compress * 2);
     tcase_add_loop_test(tc, the_end_of_a_grain_without_marker_is_kept, 0, can_compress);
     return suite;
 }
