@@ -254,7 +254,11 @@ static int has_empty_shape(const Writer *writer, const VmdkHeader *header)
     const int64_t gd_sectors = output->gd_bytes / BDRV_SECTOR_SIZE;
     const int64_t overhead = output->position / BDRV_SECTOR_SIZE;
     const int64_t sectors = bdrv_getlength(output->file) / BDRV_SECTOR_SIZE;
+    const uint64_t text_end = header->descriptor_sector + header->descriptor_sectors;
 
+    if (text_end > (output->layout == VMDK_STREAM_END ? (uint64_t)overhead : header->gd_sector)) {
+        return 0; /* what is written there would go over the descriptor */
+    }
     if (output->layout == VMDK_STREAM_END) { /* GD marker, GD, footer marker, footer, end */
         /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): was read, or we are not here */
         return header->gd_sector == (uint64_t)overhead + 1 &&

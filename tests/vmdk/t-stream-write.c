@@ -280,6 +280,51 @@ START_TEST(what_was_written_can_be_read_when_it_is_complete)
 }
 END_TEST
 
+/* An empty stream whose descriptor lies where its grains would be written. */
+static BlockDriverState *with_descriptor_among_grains(int layout)
+{
+    static const char text[] = "# Disk DescriptorFile\nversion=1\nCID=1234abcd\n"
+                               "parentCID=ffffffff\ncreateType=\"streamOptimized\"\n"
+                               "RW 2048 SPARSE \"x.vmdk\"\n";
+    BlockDriverState *memory = create(MIB, options_for(layout, "")), *made;
+    uint8_t *bytes = image_memory_bytes(memory);
+    const int64_t overhead = (int64_t)bdrv_load_le64(bytes + AT_OVERHEAD);
+    int64_t at = overhead, size = bdrv_getlength(memory);
+
+    if (layout == 0) { /* header, descriptor, directory, and what ends the stream */
+        at = 1;
+        memset(bytes + 2 * SECTOR, 0, SECTOR);
+        memmove(bytes + 3 * SECTOR, bytes + (overhead + 2) * SECTOR, 3 * SECTOR);
+        size = 6 * SECTOR;
+        bdrv_store_le64(bytes + AT_OVERHEAD, 1);
+        bdrv_store_le64(bytes + 4 * SECTOR + AT_GD, 2);
+        bdrv_store_le64(bytes + 4 * SECTOR + AT_OVERHEAD, 1);
+    }
+    bdrv_store_le64(bytes + AT_DESCRIPTOR, (uint64_t)at);
+    bdrv_store_le64(bytes + AT_DESCRIPTOR_SIZE, layout == 0 ? 2 : 1);
+    memset(bytes + at * SECTOR, 0, SECTOR);
+    memcpy(bytes + at * SECTOR, text, sizeof text);
+    made = image_memory_from(bytes, size);
+    free(bytes);
+    bdrv_close(memory);
+    return made;
+}
+
+/* What was written went over the descriptor, and nobody could open the image again. */
+START_TEST(a_stream_is_not_written_over_its_descriptor)
+{
+    BlockDriverState *memory = with_descriptor_among_grains(_i), *disk;
+
+    if (can_write()) {
+        bdrv_close(open_memory(memory, 0));
+        assert_fails_saying(try_open(memory, BDRV_O_RDWR, NULL, NULL, &disk), -EROFS,
+                            "convert it to one that can be written");
+        bdrv_close(open_memory(memory, 0));
+    }
+    bdrv_close(memory);
+}
+END_TEST
+
 /* --------------------------------------------------------------- accidents */
 
 START_TEST(an_unfinished_stream_is_refused_by_name)
@@ -344,7 +389,7 @@ Suite *test_suite(void)
         a_short_grain_at_the_end_of_the_file_can_be_read_in_its_midst,
         grains_of_zeros_are_left_out, what_is_not_in_order_is_refused_and_spoils_nothing,
         a_stream_is_written_once, what_was_written_can_be_read_when_it_is_complete,
-        an_unfinished_stream_is_refused_by_name,
+        a_stream_is_not_written_over_its_descriptor, an_unfinished_stream_is_refused_by_name,
         no_failing_call_makes_a_stream_that_looks_finished, NULL};
     TCase *tcase;
 
