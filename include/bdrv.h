@@ -293,7 +293,9 @@ int bdrv_write_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes);
 int bdrv_discard(BlockDriverState *bs, int64_t offset, int64_t bytes);
 
 /* Sets the disk's length.  New bytes read as zeros.  -ENOTSUP where the format
- * cannot.  Shrinking drops what lies beyond. */
+ * cannot.  Shrinking drops what lies beyond.  If it fails, all that stays is
+ * intact; the length is the old one, or the new one if the error came while the
+ * rest was dropped: bdrv_getlength() tells. */
 int bdrv_truncate(BlockDriverState *bs, int64_t length);
 
 /* ---------------------------------------------------------------- looking */

@@ -277,6 +277,77 @@ START_TEST(fault_that_is_over_is_forgotten)
 }
 END_TEST
 
+/* ---------------------------------------------------------- change of length */
+
+/* The length that the handle tells after a change to wanted, which may have failed; of what
+ * stays, nothing is lost, and it can be written. */
+static int64_t assert_one_length(BlockDriverState *disk, int64_t wanted, int failed,
+                                 const char *when)
+{
+    const int64_t length = bdrv_getlength(disk);
+    ck_assert_msg(length == wanted || (failed && length == DISK), "%s: %lld bytes", when,
+                  (long long)length);
+    ck_assert_msg(pattern_verify(disk, SECTOR, bdrv_min(wanted, DISK) - SECTOR, 1) == 0, "%s: %s", when,
+                  pattern_message());
+    return length;
+}
+
+static int64_t resize_with_fault(const Image *image, int64_t wanted, const FaultPlan *plan)
+{
+    BlockDriverState *storage = image_memory_copy(image->storage);
+    BlockDriverState *fault = fault_insert(storage);
+    BlockDriverState *disk;
+    char when[200];
+    snprintf(when, sizeof(when), "%s to %lld, operations %#x, call %lld, life %d", image->kind->name,
+             (long long)wanted, plan->operations, (long long)plan->call, plan->life);
+    assert_ok(image_try_open_on(image, fault, BDRV_O_RDWR, &disk));
+    fault_arm(fault, plan);
+    int failed = has_failed(bdrv_truncate(disk, wanted), "truncate");
+    fault_disarm(fault);
+    int64_t calls = fault_calls(fault), length = 0;
+    if (!failed || bdrv_getlength(disk) != 0) { /* 0: it could not be opened again */
+        length = assert_one_length(disk, wanted, failed, when);
+        assert_ok(pattern_write(disk, 0, SECTOR, 2));
+    }
+    failed |= has_failed(bdrv_close(disk), "close");
+    assert_ok(bdrv_close(fault));
+    int result = image_try_open_on(image, storage, BDRV_O_RDWR, &disk);
+    assert_promise(result == 0 ? NULL : bdrv_errmsg(), image->kind, plan, "reopening");
+    assert_promise(image_find_damage(disk), image->kind, plan, "after reopening");
+    int64_t now = assert_one_length(disk, wanted, failed, when);
+    ck_assert_msg(length == 0 || now == length, "%s: %lld bytes became %lld", when,
+                  (long long)length, (long long)now);
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_close(storage));
+    return calls;
+}
+
+/* A shrink that failed had changed the descriptor, and the handle went on with the old length:
+ * what was written behind the new one was lost. */
+START_TEST(a_failed_change_of_length_leaves_a_disk_of_one_length)
+{
+    static const int64_t lengths[] = { 131072 + 7 * SECTOR, 2 * DISK };
+    const ImageKind *kind = image_kind((size_t)_i);
+    if ((kind->facts & IMAGE_IN_MEMORY) == 0 || (kind->facts & IMAGE_TRUNCATES) == 0) {
+        return;
+    }
+    Image *image = image_new(kind, DISK);
+    BlockDriverState *disk = image_open(image, BDRV_O_RDWR);
+    image_write(image, disk, 0, DISK, 1);
+    image_close(image, disk);
+    for (size_t i = 0; i < ACCIDENTS; i++) {
+        for (size_t j = 0; j < sizeof(lengths) / sizeof(lengths[0]); j++) {
+            FaultPlan plan = accidents[i];
+            do {
+                plan.call++;
+                ck_assert_int_lt(plan.call, MOST_CALLS);
+            } while (resize_with_fault(image, lengths[j], &plan) >= plan.call);
+        }
+    }
+    image_free(image);
+}
+END_TEST
+
 /* --------------------------------------------------------------- creating */
 
 static int64_t create_with_fault(const ImageKind *kind, const FaultPlan *plan)
@@ -372,6 +443,7 @@ Suite *test_suite(void)
         unreadable_file_is_an_error_and_never_zeros,
         fault_that_is_over_is_forgotten,
         create_succeeds_wholly_or_says_that_it_failed,
+        a_failed_change_of_length_leaves_a_disk_of_one_length,
         file_that_was_cut_short_never_reads_wrong,
         NULL,
     };

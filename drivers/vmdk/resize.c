@@ -149,16 +149,6 @@ static int reopen(Resize *r)
     return ret;
 }
 
-/* The same when not all could be done: error, and message (which is freed), are told. */
-static int reopen_after(Resize *r, int error, char *message)
-{
-    const int opened = reopen(r);
-    const int ret = opened < 0 ? opened : bdrv_error(NULL, error, "%s", message ? message : "");
-
-    free(message);
-    return ret;
-}
-
 static int store(Resize *r, int64_t sectors)
 {
     VmdkDescriptor parsed;
@@ -172,11 +162,31 @@ static int store(Resize *r, int64_t sectors)
     return ret < 0 ? ret : vmdk_descriptor_store(r->image, r->text);
 }
 
-/* The disk as its descriptor has it, which has not changed. */
-static void keep_text(Resize *r)
+/* The disk as its old descriptor has it.  That is written again: whatever the error was, the new
+ * one may be in the file. */
+static int put_back(Resize *r)
 {
-    free(r->text);
+    char *text = r->text;
+    int ret;
+
     r->text = NULL;
+    ret = reopen(r);
+    if (ret == 0 && text) {
+        ret = vmdk_descriptor_put_back(r->image, text);
+    }
+    r->text = text;
+    return ret;
+}
+
+/* Gives up, and tells the error and its message; unless that fails, too. */
+static int failed(Resize *r, int error, int (*give_up)(Resize *r))
+{
+    char *message = strdup(bdrv_errmsg());
+    int ret = give_up(r);
+
+    ret = ret < 0 ? ret : bdrv_error(NULL, error, "%s", message ? message : "");
+    free(message);
+    return ret;
 }
 
 /* -------------------------------------------------------------- the last file */
@@ -398,18 +408,22 @@ static int plan_growth(Resize *r, int64_t length)
     return ret < 0 ? ret : check_extent(last);
 }
 
+/* New files go when nothing can name them. */
+static int give_up_growth(Resize *r)
+{
+    const int ret = put_back(r);
+
+    if (ret == 0) {
+        remove_made(r);
+    }
+    return ret;
+}
+
 static int grow(Resize *r, int64_t length)
 {
-    int ret = grow_parts(r, length);
-    char *message;
+    const int ret = grow_parts(r, length);
 
-    if (ret < 0) {
-        message = strdup(bdrv_errmsg());
-        remove_made(r);
-        keep_text(r);
-        return reopen_after(r, ret, message);
-    }
-    return reopen(r);
+    return ret < 0 ? failed(r, ret, give_up_growth) : reopen(r);
 }
 
 /* -------------------------------------------------------------------- shrink */
@@ -467,24 +481,30 @@ static int plan_shrink(Resize *r, int64_t length)
     return is_last_kept_whole(r) ? 0 : check_extent(&image->extents[r->kept - 1]);
 }
 
+/* The descriptor has the new length: that is what counts, also if the last file could not
+ * follow. */
+static int end_shrink(Resize *r)
+{
+    remove_dropped(r);
+    return reopen(r);
+}
+
 static int shrink(Resize *r, int64_t length)
 {
     int ret = is_last_kept_whole(r) ? 0 : mark_last(r);
-    char *message;
 
     if (ret == 0) {
         ret = set_last(r);
     }
-    if (ret == 0) {
-        ret = store(r, length / BDRV_SECTOR_SIZE);
-    }
     if (ret < 0) {
         return ret;
     }
-    ret = resize_last(r); /* should it fail: the descriptor is what counts, and says the new length */
-    message = ret < 0 ? strdup(bdrv_errmsg()) : NULL;
-    remove_dropped(r);
-    return ret < 0 ? reopen_after(r, ret, message) : reopen(r);
+    ret = store(r, length / BDRV_SECTOR_SIZE);
+    if (ret < 0) {
+        return failed(r, ret, put_back);
+    }
+    ret = resize_last(r);
+    return ret < 0 ? failed(r, ret, end_shrink) : end_shrink(r);
 }
 
 /* ------------------------------------------------------------------- the call */

@@ -47,9 +47,9 @@ static void keep_end(Change *change, size_t length)
     }
 }
 
-static int find_difference(Change *change, size_t length)
+static int find_difference(Change *change, const char *before, size_t length)
 {
-    const int ret = padded(&change->before, change->image->descriptor.text, change->size);
+    const int ret = padded(&change->before, before, change->size);
 
     if (ret < 0) {
         return ret;
@@ -234,21 +234,21 @@ static int store(Change *change, size_t length)
                                               : store_file(change, length);
 }
 
-int vmdk_descriptor_store(Vmdk *image, const char *text)
+static int store_instead(Vmdk *image, const char *before, const char *text)
 {
-    const size_t length = strlen(text);
+    const size_t length = strlen(text), length_before = strlen(before);
     Change change = {.image = image, .file = image->descriptor_file};
     int ret = check_room(image, length);
 
-    change.size = image->descriptor_room > 0   ? (size_t)image->descriptor_room
-                  : length > image->descriptor.text_size ? length
-                                                         : image->descriptor.text_size;
+    change.size = image->descriptor_room > 0 ? (size_t)image->descriptor_room
+                  : length > length_before   ? length
+                                             : length_before;
     change.last = change.size;
     if (ret == 0) {
         ret = padded(&change.after, text, change.size);
     }
     if (ret == 0) {
-        ret = find_difference(&change, length);
+        ret = find_difference(&change, before, length);
     }
     if (ret == 0) {
         ret = store(&change, length);
@@ -256,6 +256,16 @@ int vmdk_descriptor_store(Vmdk *image, const char *text)
     free(change.before);
     free(change.after);
     return ret;
+}
+
+int vmdk_descriptor_store(Vmdk *image, const char *text)
+{
+    return store_instead(image, image->descriptor.text, text);
+}
+
+int vmdk_descriptor_put_back(Vmdk *image, const char *text)
+{
+    return store_instead(image, text, image->descriptor.text);
 }
 
 int vmdk_descriptor_store_whole(Vmdk *image, const char *text)

@@ -380,6 +380,9 @@ int vmdk_cid_set(char **text, const char *digits);
 /* Puts text in the place of the stored descriptor, durably: power loss leaves
  * one or the other.  -ENOSPC: no room for it.  Only the file is changed. */
 int vmdk_descriptor_store(Vmdk *image, const char *text);
+/* The other way round, when that has failed or is not wanted any more: where text may be
+ * stored, what the image has in memory is again. */
+int vmdk_descriptor_put_back(Vmdk *image, const char *text);
 /* The same over a stored descriptor that is damaged, so that nobody knows what
  * changes. */
 int vmdk_descriptor_store_whole(Vmdk *image, const char *text);
