@@ -526,13 +526,12 @@ static int convert(Conversion *c, const BdrvConvertOptions *options)
     if (ret == 0) {
         ret = bdrv_deliver_progress(c, 0);
     }
-    if (ret < 0) {
-        return ret;
+    if (ret == 0) {
+        c->crew = calloc(1, sizeof *c->crew);
+        ret = c->crew ? run(c) : -ENOMEM;
+        free(c->crew);
     }
-    c->crew = calloc(1, sizeof *c->crew);
-    ret = c->crew ? run(c) : -ENOMEM;
-    free(c->crew);
-    if (ret < 0) {
+    if (ret < 0) { /* also before it began: the disk may be one of several that are joined */
         atomic_store(&c->target->abandoned, 1);
     } else if (c->asked.record) {
         bdrv_record_end(c->asked.record);

@@ -70,6 +70,11 @@ for bytes in 100 70000 $((size / 2)) $((size - 6144)) $((size - 1024)) $((size -
     has message "standard input ends at byte $bytes, before"
 done
 
+# Of two sources, of which the second could not be joined, the first went out as a whole image.
+! img-convert -O vmdk -o $options x.raw x.raw - >half.vmdk 2>message || fail "joined"
+has message "inside of one"
+refused 1 '*not completely transferred*' img-info half.vmdk
+
 # Another kind of image.
 quiet img-convert -O vmdk x.raw sparse.vmdk
 ! img-convert -f vmdk - y.raw <sparse.vmdk 2>message || fail "monolithicSparse"
