@@ -422,58 +422,79 @@ static int make_table(Vmdk *image, BlockDriverState *own_file)
 
 /* -------------------------------------------------------------------- image */
 
-static int64_t line_end(const VmdkExtentLine *line)
-{
-    return line->offset_sectors + line->sectors;
-}
-
-/* Different names of one file, of those that are open: two extents on the same
- * bytes. */
-static int check_aliases(const Vmdk *image)
-{
-    const VmdkFiles *files = &image->files;
-
-    for (size_t i = 0; i < files->open_extents; i++) {
-        for (size_t j = 0; j < i; j++) {
-            const VmdkExtent *a = files->open[i], *b = files->open[j];
-
-            if (a->source != b->source && a->file && b->file &&
-                same_file(a->file, b->file) &&
-                (vmdk_line_is_whole_file(a->line) || vmdk_line_is_whole_file(b->line) ||
-                 (a->line->offset_sectors < line_end(b->line) &&
-                  b->line->offset_sectors < line_end(a->line)))) {
-                return bdrv_error(image->bs, -EINVAL, "the extents '%s' and '%s' lie on the "
-                                  "same bytes of one file", b->line->name, a->line->name);
-            }
-        }
-    }
-    return 0;
-}
-
-/* Where an extent is, whatever that is called. */
+/* The bytes of a file that an extent lies on, in sectors, whatever that is called. */
 typedef struct Place {
     BdrvIdentity file;
+    int64_t start, end;
     const VmdkExtent *extent;
 } Place;
 
-static int compare_places(const void *left, const void *right)
+/* 1: *place is where the extent, which is open, is; 0: it has no file, or one that cannot be
+ * told. */
+static int place_of(const VmdkExtent *extent, Place *place)
 {
-    const Place *a = left, *b = right;
+    const VmdkExtentLine *line = extent->line;
+    const int whole = vmdk_line_is_whole_file(line);
 
+    place->extent = extent;
+    place->start = whole ? 0 : line->offset_sectors;
+    place->end = whole ? INT64_MAX : line->offset_sectors + line->sectors;
+    return extent->file && bdrv_identify(extent->file, &place->file) == 0;
+}
+
+static int compare_files(const Place *a, const Place *b)
+{
     if (a->file.device != b->file.device) {
         return a->file.device < b->file.device ? -1 : 1;
     }
     return (a->file.inode > b->file.inode) - (a->file.inode < b->file.inode);
 }
 
-/* 1: *place is where the extent is; 0: it has no file, or one that cannot be told; -errno. */
+static int compare_places(const void *left, const void *right)
+{
+    const Place *a = left, *b = right;
+    const int order = compare_files(a, b);
+
+    return order != 0 ? order : (a->start > b->start) - (a->start < b->start);
+}
+
+/* Different names of one file, of those that are open: two extents on the same
+ * bytes.  Those of one name do not share any, see descriptor.c: so of any that do,
+ * two are neighbours. */
+static int check_aliases(const Vmdk *image)
+{
+    const VmdkFiles *files = &image->files;
+    Place *places = calloc(files->open_extents + 1, sizeof *places);
+    size_t count = 0;
+    int ret = places ? 0 : -ENOMEM;
+
+    for (size_t i = 0; ret == 0 && i < files->open_extents; i++) {
+        count += (size_t)place_of(files->open[i], &places[count]);
+    }
+    if (count > 0) {
+        qsort(places, count, sizeof *places, compare_places);
+    }
+    for (size_t i = 1; ret == 0 && i < count; i++) {
+        const Place *a = &places[i - 1], *b = &places[i];
+
+        if (a->extent->source != b->extent->source && compare_files(a, b) == 0 &&
+            a->end > b->start) {
+            ret = bdrv_error(image->bs, -EINVAL, "the extents '%s' and '%s' lie on the "
+                             "same bytes of one file", a->extent->line->name,
+                             b->extent->line->name);
+        }
+    }
+    free(places);
+    return ret;
+}
+
+/* The same of any extent; or -errno. */
 static int find_place(VmdkExtent *extent, Place *place)
 {
     int ret = extent->source ? vmdk_extent_enter(extent) : -ENOENT, found = 0;
 
     if (ret == 0) {
-        place->extent = extent;
-        found = extent->file && bdrv_identify(extent->file, &place->file) == 0;
+        found = place_of(extent, place);
         vmdk_extent_leave(extent);
     }
     return ret < 0 && extent->source ? ret : found;
@@ -493,7 +514,7 @@ int vmdk_files_check_names(Vmdk *image)
         qsort(places, count, sizeof *places, compare_places);
     }
     for (size_t i = 1; ret >= 0 && i < count; i++) {
-        if (compare_places(&places[i - 1], &places[i]) == 0 &&
+        if (compare_files(&places[i - 1], &places[i]) == 0 &&
             places[i - 1].extent->source != places[i].extent->source) {
             ret = bdrv_error(image->bs, -ENOTSUP, "the length of a disk of which two extents, '%s' "
                              "and '%s', are in the same file cannot be changed",

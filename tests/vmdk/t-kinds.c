@@ -125,6 +125,12 @@ START_TEST(two_extents_on_the_same_bytes_are_refused)
     ck_assert_int_eq(link(path, alias), 0);
     place_describe("d.vmdk", "RW 128 FLAT \"a\" 0\nRW 1 FLAT \"a\" 127\n");
     place_refused("d.vmdk", 0, -EINVAL, "same bytes");
+    place_describe("d.vmdk", "RW 4 FLAT \"a\" 0\nRW 4 FLAT \"alias\" 4\n"
+                             "RW 4 FLAT \"a\" 8\nRW 4 FLAT \"alias\" 12\n");
+    bdrv_close(place_open("d.vmdk", 0, NULL));
+    place_describe("d.vmdk", "RW 4 FLAT \"alias\" 7\nRW 1 FLAT \"a\" 20\n"
+                             "RW 4 FLAT \"a\" 4\nRW 1 FLAT \"a\" 0\n");
+    place_refused("d.vmdk", 0, -EINVAL, "'a' and 'alias'");
     place_describe("d.vmdk", "RW 128 FLAT \"a\" 0\nRW 1 FLAT \"alias\" 127\n");
     place_refused("d.vmdk", 0, -EINVAL, "same bytes");
     free(path);

@@ -434,6 +434,36 @@ START_TEST(a_file_of_a_few_kib_costs_no_gigabyte_and_no_minute)
 }
 END_TEST
 
+/* As many extents as there can be, by turns in two files: each was compared with each. */
+START_TEST(the_extents_of_two_files_are_told_apart_in_time)
+{
+    char *path = host_path(directory, "disk.vmdk"), *one = host_path(directory, "one");
+    char *other = host_path(directory, "other");
+    FILE *text = fopen(path, "w");
+    BlockDriverState *disk;
+
+    ck_assert_ptr_nonnull(text);
+    fprintf(text, "# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\n"
+            "createType=\"custom\"\n");
+    for (int i = 0; i < 65536; i++) {
+        fprintf(text, "RW 1 FLAT \"%s\" %d\n", i % 2 ? "one" : "other", i);
+    }
+    ck_assert_int_eq(fclose(text), 0);
+    host_write_file(one, "", 0);
+    host_write_file(other, "", 0);
+    ck_assert_int_eq(truncate(one, 65536 * SECTOR), 0);
+    ck_assert_int_eq(truncate(other, 65536 * SECTOR), 0);
+    if (!limit_process()) {
+        suite_skipped("limits of the process cannot be set under a sanitizer or without fork");
+    }
+    assert_ok(open_file(path, 0, &disk));
+    bdrv_close(disk);
+    free(path);
+    free(one);
+    free(other);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("vmdk/resources");
@@ -443,6 +473,7 @@ Suite *test_suite(void)
     tcase_set_timeout(tcase, 600);
     tcase_add_loop_test(tcase, a_file_of_a_few_kib_costs_no_gigabyte_and_no_minute, 0,
                         sizeof(worst) / sizeof(worst[0]));
+    tcase_add_test(tcase, the_extents_of_two_files_are_told_apart_in_time);
     suite_add_tcase(suite, tcase);
     return suite;
 }
