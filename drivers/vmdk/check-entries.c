@@ -67,8 +67,15 @@ static int read_run(const VmdkCheckMap *map, int set, int64_t first, int64_t mos
     return bdrv_pread(map->file, to, (size_t)(n * bytes), start);
 }
 
+/* Is there a copy of the table in the other set? */
+static int has_copy(const VmdkCheckMap *map, int set, int64_t table)
+{
+    return map->gd[!set] && map->gd[!set][table] != 0;
+}
+
 /* A table that the host cannot read is as good as missing, if there is a copy.  It is
- * read twice before that is believed: a repair will write over it. */
+ * read twice before that is believed: a repair will write over it.  What there is no copy
+ * of may be there again tomorrow. */
 static int read_set(VmdkCheckMap *map, VmdkTablePiece *piece, int set)
 {
     const int64_t bytes = vmdk_check_table_bytes(map);
@@ -81,6 +88,11 @@ static int read_set(VmdkCheckMap *map, VmdkTablePiece *piece, int set)
         if (ret == -EIO) {
             ret = read_run(map, set, piece->first + done, 1, piece->entries[set] + done * bytes,
                            &count);
+        }
+        if (ret == -EIO && map->c->mend_all && !has_copy(map, set, piece->first + done)) {
+            return bdrv_error_prefix(map->file, ret, "GT %" PRId64 " cannot be read, and must not "
+                                     "be written over, as there is no copy of it",
+                                     piece->first + done);
         }
         if (ret == -EIO) {
             piece->unreadable[set] = 1;

@@ -451,6 +451,21 @@ START_TEST(a_header_that_could_not_be_read_is_not_made_anew)
 }
 END_TEST
 
+/* While the storage was away for a moment, a table of which there is no copy was cleared. */
+START_TEST(a_table_that_could_not_be_read_is_not_cleared)
+{
+    Built b = damage_image(NO_REDUNDANT);
+    Store store = {.bad_at = bdrv_load_le32(build_gde(&b, 0, 1)) * SECTOR};
+    BdrvCheckResult result;
+
+    store.memory = build_memory(&b);
+    assert_fails(repair_store(&store, &store, _i, &result), -EIO);
+    assert_content(store.memory, -1);
+    bdrv_close(store.memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -474,6 +489,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, an_rgd_offset_that_means_nothing_takes_no_room, 0, 2);
     tcase_add_loop_test(tc, an_overhead_that_no_file_has_is_mended, 0, 3);
     tcase_add_loop_test(tc, an_overhead_behind_most_grains_is_what_is_wrong, 0, 2);
+    tcase_add_loop_test(tc, a_table_that_could_not_be_read_is_not_cleared, 4, 5);
     tcase_add_loop_test(tc, a_repair_that_fails_leaves_extents_without_gaps, 0, 80);
     return suite;
 }
