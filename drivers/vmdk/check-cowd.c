@@ -63,10 +63,11 @@ static int check_free_sector(VmdkCheckMap *map, VmdkCowdHeader *header)
     const int64_t used = bdrv_div_up(map->used_end, BDRV_SECTOR_SIZE);
     const int64_t size = bdrv_div_up(bdrv_getlength(map->file), BDRV_SECTOR_SIZE);
     const int low = header->free_sector < used;
+    const int has_number = used <= UINT32_MAX;
     const BdrvFinding finding = {
         .kind = low && !header->unclean_shutdown ? BDRV_FINDING_CORRUPTION
                                                  : BDRV_FINDING_MISMATCH,
-        .repair = "set to the end of what is used",
+        .repair = has_number ? "set to the end of what is used" : NULL,
         .repaired = c->mend_all,
     };
 
@@ -76,9 +77,11 @@ static int check_free_sector(VmdkCheckMap *map, VmdkCowdHeader *header)
     vmdk_found(c, &finding, "%s: freeSector is %" PRIu32 ", but sectors up to %" PRId64
                " are in use and the file has %" PRId64, vmdk_check_name(map->extent),
                header->free_sector, used, size);
+    if (!has_number || !c->mend_all) {
+        return 0;
+    }
     header->free_sector = (uint32_t)used;
-    return c->mend_all ? write_field(c, map->extent, header->free_sector, VMDK_COWD_FREE_OFFSET)
-                       : 0;
+    return write_field(c, map->extent, header->free_sector, VMDK_COWD_FREE_OFFSET);
 }
 
 /* What a repair of leaks cut off the file, freeSector was behind: it goes where the

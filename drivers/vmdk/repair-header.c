@@ -306,8 +306,9 @@ int vmdk_cowd_header_rebuild(VmdkExtent *extent, int64_t sectors, VmdkCowdHeader
             .grain_sectors = (uint32_t)grain,
             .gd_sector = COWD_GD_SECTOR,
             .gd_entries = (uint32_t)bdrv_div_up(sectors, VMDK_COWD_GTES * grain),
-            .free_sector = (uint32_t)bdrv_div_up(bdrv_getlength(extent->file),
-                                                 BDRV_SECTOR_SIZE),
+            .free_sector = (uint32_t)bdrv_min(UINT32_MAX,
+                                              bdrv_div_up(bdrv_getlength(extent->file),
+                                                          BDRV_SECTOR_SIZE)),
             .role = VMDK_COWD_DELTA,
         };
         if (cowd_fits(extent->file, header)) {

@@ -466,6 +466,32 @@ START_TEST(a_table_that_could_not_be_read_is_not_cleared)
 }
 END_TEST
 
+/* ------------------------------------------------------------------- copy on write */
+
+/* freeSector was set to what is left of a number that it cannot hold: others would have put
+ * the next grains over the first. */
+START_TEST(a_free_sector_that_has_no_number_is_not_set_to_another)
+{
+    Built b = build_root(16384, 8);
+    BlockDriverState *memory;
+    uint8_t before[4], after[4];
+    Findings f;
+
+    add_cowd_grain(&b, 3, 1);
+    bdrv_store_le32(build_gte(&b, 0, 5), UINT32_MAX);
+    memory = build_memory(&b);
+    assert_ok(bdrv_truncate(memory, ((INT64_C(1) << 32) + 7) * SECTOR));
+    memcpy(before, b.bytes + AT_COWD_FREE, sizeof before);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    assert_ok(bdrv_pread(memory, after, sizeof after, AT_COWD_FREE));
+    ck_assert_mem_eq(after, before, sizeof after);
+    ck_assert_msg(strstr(f.text, "(nothing can be done)") != NULL, "%s", f.text);
+    ck_assert_int_eq(f.result.corruptions_fixed, 0);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -479,6 +505,7 @@ Suite *test_suite(void)
         a_line_is_not_made_so_long_that_no_descriptor_has_it,
         a_byte_order_mark_is_no_part_of_a_line,
         a_header_that_could_not_be_read_is_not_made_anew,
+        a_free_sector_that_has_no_number_is_not_set_to_another,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-hostile");
