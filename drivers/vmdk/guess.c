@@ -81,9 +81,12 @@ static int add_file(Vmdk *image, const Pattern *pattern, unsigned number)
     int64_t sectors;
     int ret;
 
-    if (!make_name(image, pattern, number, name, sizeof name) ||
-        bdrv_open_child_to_read(image->bs, name, &file) < 0) {
+    if (!make_name(image, pattern, number, name, sizeof name)) {
         return 0;
+    }
+    ret = bdrv_open_child_to_read(image->bs, name, &file);
+    if (ret < 0) { /* without one that is there, the disk would be another one */
+        return ret == -ENOENT ? 0 : ret;
     }
     sectors = read_sectors(file, pattern->kind);
     bdrv_close_child(image->bs, file);

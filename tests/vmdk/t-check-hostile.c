@@ -7,6 +7,9 @@
 #include "build-cowd.h"
 #include "damage.h"
 #include "fault.h"
+#include "place.h"
+
+#include <sys/stat.h>
 
 /* ------------------------------------------------------------- the descriptor */
 
@@ -492,6 +495,31 @@ START_TEST(a_free_sector_that_has_no_number_is_not_set_to_another)
 }
 END_TEST
 
+/* ---------------------------------------------------- a text that is destroyed */
+
+/* What could not be opened was taken for the end of the row, and a descriptor written for the
+ * disk without it. */
+START_TEST(a_file_that_cannot_be_opened_is_not_left_out)
+{
+    BlockDriverState *disk;
+    char *path = host_path(place, "d-s002.vmdk"), *other = host_path(place, "moved");
+
+    assert_ok(place_try_create("d.vmdk", NULL,
+                               "subformat=twoGbMaxExtentSparse,extent_size=640k", 1 << 20));
+    place_write("d.vmdk", "\xc5\xc5\xc5\n", 4);
+    ck_assert_int_eq(rename(path, other), 0);
+    ck_assert_int_eq(mkdir(path, 0777), 0);
+    ck_assert_int_lt(place_try_open("d.vmdk", BDRV_O_CHECK, NULL, &disk), 0);
+    ck_assert_int_eq(remove(path), 0);
+    ck_assert_int_eq(rename(other, path), 0);
+    disk = place_open("d.vmdk", BDRV_O_CHECK, NULL);
+    ck_assert_int_eq(bdrv_getlength(disk), 1 << 20);
+    assert_ok(bdrv_close(disk));
+    free(other);
+    free(path);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -508,6 +536,10 @@ Suite *test_suite(void)
         a_free_sector_that_has_no_number_is_not_set_to_another,
         NULL,
     };
+    const TTest *const in_files[] = {
+        a_file_that_cannot_be_opened_is_not_left_out,
+        NULL,
+    };
     Suite *suite = suite_create("vmdk/check-hostile");
     TCase *tc = suite_add_case(suite, "hostile", tests, 30);
 
@@ -518,5 +550,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, an_overhead_behind_most_grains_is_what_is_wrong, 0, 2);
     tcase_add_loop_test(tc, a_table_that_could_not_be_read_is_not_cleared, 4, 5);
     tcase_add_loop_test(tc, a_repair_that_fails_leaves_extents_without_gaps, 0, 80);
+    tc = suite_add_case(suite, "files", in_files, 30);
+    tcase_add_checked_fixture(tc, place_make, place_remove);
     return suite;
 }
