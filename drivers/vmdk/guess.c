@@ -97,8 +97,19 @@ static int add_file(Vmdk *image, const Pattern *pattern, unsigned number)
     return ret < 0 ? ret : 1;
 }
 
+/* As the parser does it.  Each is a length that the file's header, or the file, may have. */
+static int check_sum(const VmdkDescriptor *d, int64_t *sum)
+{
+    return !bdrv_add(*sum, d->extents[d->extent_count - 1].sectors, sum) ||
+                   (uint64_t)*sum >= VMDK_CAPACITY_SECTORS_END
+               ? -EINVAL
+               : 1;
+}
+
 int vmdk_guess_descriptor(Vmdk *image)
 {
+    int64_t sum = 0;
+
     for (size_t p = 0; p < sizeof patterns / sizeof *patterns; p++) {
         const unsigned most = patterns[p].many ? VMDK_EXTENTS_MAX : 1;
         unsigned number = 1;
@@ -106,6 +117,7 @@ int vmdk_guess_descriptor(Vmdk *image)
 
         while (ret == 1 && number <= most) {
             ret = add_file(image, &patterns[p], number++);
+            ret = ret == 1 ? check_sum(&image->descriptor, &sum) : ret;
         }
         if (ret < 0) {
             return ret;

@@ -497,6 +497,27 @@ END_TEST
 
 /* ---------------------------------------------------- a text that is destroyed */
 
+/* The lengths of all extents that lie beside a destroyed text were added up, whatever they
+ * are. */
+START_TEST(lengths_that_no_disk_has_are_not_guessed)
+{
+    Built b = build_sparse((Shape){.without = NO_DESCRIPTOR | NO_REDUNDANT | NO_TABLES});
+    BlockDriverState *disk;
+    char name[32];
+
+    bdrv_store_le64(b.bytes + AT_CAPACITY, UINT64_C(1) << 52);
+    bdrv_store_le64(b.bytes + AT_GRAIN, 65536);
+    bdrv_store_le32(b.bytes + AT_GTES, 65536);
+    for (int i = 1; i <= 4; i++) {
+        snprintf(name, sizeof name, "d-s%03d.vmdk", i);
+        place_write(name, b.bytes, (4 << 20) + SECTOR);
+    }
+    place_write("d.vmdk", "\xc5\xc5\xc5\n", 4);
+    ck_assert_int_lt(place_try_open("d.vmdk", BDRV_O_CHECK, NULL, &disk), 0);
+    free(b.bytes);
+}
+END_TEST
+
 /* What could not be opened was taken for the end of the row, and a descriptor written for the
  * disk without it. */
 START_TEST(a_file_that_cannot_be_opened_is_not_left_out)
@@ -537,6 +558,7 @@ Suite *test_suite(void)
         NULL,
     };
     const TTest *const in_files[] = {
+        lengths_that_no_disk_has_are_not_guessed,
         a_file_that_cannot_be_opened_is_not_left_out,
         NULL,
     };
