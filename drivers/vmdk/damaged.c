@@ -156,11 +156,16 @@ static int read_embedded(Vmdk *image)
     return ret;
 }
 
-/* The header is what is wrong: its extent will tell. */
+/* The header is what is wrong: its extent will tell.  1: there is no text. */
 static int salvage_behind_header(Vmdk *image)
 {
-    int ret = read_embedded(image);
+    int ret;
 
+    start_again(image);
+    ret = read_embedded(image);
+    if (ret == -EINVAL && !image->descriptor.is_foreign) {
+        return 1;
+    }
     return ret < 0 ? ret : vmdk_extents_open(image, bdrv_file(image->bs));
 }
 
@@ -180,11 +185,10 @@ static int is_named_as_part(const Vmdk *image)
 static int salvage_sparse(Vmdk *image)
 {
     VmdkHeader header;
-    int ret;
+    int ret = salvage_behind_header(image);
 
-    start_again(image);
-    if (salvage_behind_header(image) == 0) {
-        return 0;
+    if (ret != 1) {
+        return ret;
     }
     start_again(image);
     if (vmdk_header_read_front(bdrv_file(image->bs), &header) < 0 ||
@@ -198,18 +202,24 @@ static int salvage_sparse(Vmdk *image)
     return ret;
 }
 
-/* Of a text that makes no sense, the extents may lie beside it. */
+/* Of a text that makes no sense, the extents may lie beside it.  (That of a longer file was not
+ * looked at.) */
 static int salvage_text(Vmdk *image)
 {
+    const int64_t size = bdrv_getlength(bdrv_file(image->bs));
     int ret;
 
     start_again(image);
-    ret = vmdk_guess_descriptor(image);
+    ret = (uint64_t)size > bdrv_limits(image->bs)->descriptor_bytes
+              ? -EINVAL
+              : vmdk_guess_descriptor(image);
     return ret < 0 ? ret : vmdk_extents_open(image, NULL);
 }
 
 static int salvage_by_magic(Vmdk *image, const uint8_t *head, size_t size)
 {
+    int ret;
+
     switch (vmdk_magic(head, size)) {
     case VMDK_MAGIC_SPARSE:
         return salvage_sparse(image);
@@ -217,8 +227,8 @@ static int salvage_by_magic(Vmdk *image, const uint8_t *head, size_t size)
         start_again(image);
         return vmdk_extents_open_alone(image, VMDK_VMFSSPARSE);
     case VMDK_MAGIC_NONE:
-        start_again(image);
-        return salvage_behind_header(image) == 0 ? 0 : salvage_text(image);
+        ret = salvage_behind_header(image);
+        return ret == 1 ? salvage_text(image) : ret;
     case VMDK_MAGIC_UNFINISHED:
     case VMDK_MAGIC_SESPARSE:
     case VMDK_MAGIC_CHANGES:
@@ -241,7 +251,7 @@ int vmdk_image_salvage(Vmdk *image, int error)
     uint8_t head[VMDK_HEADER_BYTES];
     const size_t size = (size_t)bdrv_min(bdrv_getlength(file), (int64_t)sizeof head);
     char *message = NULL;
-    int ret = error == -ENOMEM ? error : note(&message);
+    int ret = image->descriptor.is_foreign ? error : note(&message);
 
     if (ret == 0) {
         ret = bdrv_pread(file, head, size, 0);

@@ -91,6 +91,7 @@ static int take_version(Parser *p, VmdkSlice value)
     uint64_t version;
 
     if (!vmdk_slice_decimal(word, &version) || version < 1 || version > VERSION_MAX) {
+        p->descriptor->is_foreign = vmdk_slice_is_digits(word);
         return fail(p, "version", word, "1, 2 or 3");
     }
     p->descriptor->version = (unsigned)version;
@@ -152,6 +153,7 @@ static int take_option(Parser *p, VmdkSlice key, VmdkSlice value)
     VmdkDescriptor *d = p->descriptor;
 
     if (vmdk_slice_begins(key, "encryption") || vmdk_slice_begins(key, "ddb.encryption")) {
+        d->is_foreign = 1;
         return fail(p, "an option", key, "none about encryption, which is not supported");
     }
     if (vmdk_slice_is(key, "version")) {
@@ -303,6 +305,7 @@ static int take_extent(Parser *p, int access, VmdkSlice rest)
         return ret;
     }
     if (p->descriptor->extent_count == bdrv_limits(p->bs)->extents) {
+        p->descriptor->is_foreign = 1;
         return bdrv_error(p->bs, -EINVAL, "descriptor line %zu: more than %u extents, the limit "
                           "that was set", p->line_number, bdrv_limits(p->bs)->extents);
     }

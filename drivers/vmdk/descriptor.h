@@ -116,6 +116,9 @@ typedef struct VmdkDescriptor {
     int tracks_changes; /* has a changeTrackPath */
     VmdkExtentLine *extents;
     size_t extent_count;
+    /* It is refused for what is no damage: encryption, a version that is not known here, more
+     * than the user's limits allow.  Nothing may take its place. */
+    int is_foreign;
 } VmdkDescriptor;
 
 enum {

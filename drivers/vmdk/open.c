@@ -221,6 +221,7 @@ static int read_descriptor(Vmdk *image, int64_t offset, int64_t size, int *is_te
     int ret;
 
     if ((uint64_t)size > limit) {
+        image->descriptor.is_foreign = 1;
         return bdrv_error(image->bs, -EINVAL, "the descriptor has %" PRId64 " bytes, the limit "
                           "that is set is %zu", size, limit);
     }
@@ -418,8 +419,9 @@ int vmdk_image_open(Vmdk *image, const BdrvOptions *options)
         const int as_extent = bdrv_option_bool(options, "extent");
 
         ret = open_by_magic(image, as_extent);
-        /* What can be salvaged is the image, which was not asked for then. */
-        ret = ret < 0 && checking && !as_extent ? vmdk_image_salvage(image, ret) : ret;
+        /* What can be salvaged is the image, which was not asked for then; and only of what
+         * could be read. */
+        ret = ret == -EINVAL && checking && !as_extent ? vmdk_image_salvage(image, ret) : ret;
     }
     if (ret == 0 && !checking) {
         ret = check_writable(image);

@@ -7,9 +7,6 @@
 #include "build-cowd.h"
 #include "damage.h"
 #include "fault.h"
-#include "place.h"
-
-#include <sys/stat.h>
 
 /* ------------------------------------------------------------- the descriptor */
 
@@ -344,131 +341,6 @@ START_TEST(a_byte_order_mark_is_no_part_of_a_line)
 }
 END_TEST
 
-/* ------------------------------------------------------------------ storage that fails */
-
-/* Files in memory, of which the other may be asked for by any name; one place of it cannot be
- * read so many times. */
-typedef struct Store {
-    BlockDriverState *memory;
-    struct Store *other;
-    int64_t bad_at;
-    int bad_times;
-} Store;
-
-static int store_read(void *opaque, void *buf, size_t bytes, int64_t offset)
-{
-    Store *store = opaque;
-
-    if (store->bad_times > 0 && offset <= store->bad_at &&
-        store->bad_at < offset + (int64_t)bytes) {
-        store->bad_times--;
-        return -EIO;
-    }
-    return bdrv_pread(store->memory, buf, bytes, offset);
-}
-
-static int store_write(void *opaque, const void *buf, size_t bytes, int64_t offset)
-{
-    const Store *store = opaque;
-
-    return bdrv_pwrite(store->memory, buf, bytes, offset);
-}
-
-static int64_t store_length(void *opaque)
-{
-    const Store *store = opaque;
-
-    return bdrv_getlength(store->memory);
-}
-
-static int store_truncate(void *opaque, int64_t length)
-{
-    const Store *store = opaque;
-
-    return bdrv_truncate(store->memory, length);
-}
-
-static int store_other(void *opaque, const char *name, int writable, BdrvIo *io, void **other);
-
-static const BdrvIo store_io = {
-    .struct_size = sizeof store_io,
-    .read = store_read,
-    .write = store_write,
-    .getlength = store_length,
-    .truncate = store_truncate,
-    .open_other = store_other,
-};
-
-static int store_other(void *opaque, const char *name, int writable, BdrvIo *io, void **other)
-{
-    const Store *store = opaque;
-
-    (void)name, (void)writable;
-    if (!store->other) {
-        return -ENOENT;
-    }
-    *io = store_io;
-    *other = store->other;
-    return 0;
-}
-
-/* Checks and repairs what is in store, whose bad place is bad from now on. */
-static int repair_store(Store *store, Store *bad, int times, BdrvCheckResult *result)
-{
-    const BdrvOpenOptions open = {.struct_size = sizeof open,
-                                  .flags = BDRV_O_CHECK | BDRV_O_RDWR};
-    const BdrvCheckOptions options = {.struct_size = sizeof options,
-                                      .flags = BDRV_CHECK_REPAIR_ALL};
-    BlockDriverState *disk;
-    int ret;
-
-    assert_ok(bdrv_open_io(&disk, "store", &store_io, store, "vmdk", &open));
-    bad->bad_times = times;
-    *result = (BdrvCheckResult){.struct_size = sizeof *result};
-    ret = bdrv_check(disk, &options, result);
-    bad->bad_times = 0;
-    bdrv_close(disk);
-    return ret;
-}
-
-/* One failure, and the header was made anew from the first layout that is possible. */
-START_TEST(a_header_that_could_not_be_read_is_not_made_anew)
-{
-    static const char text[] = "version=1\nCID=12345678\nparentCID=ffffffff\n"
-                               "createType=\"vmfsSparse\"\nRW 16384 VMFSSPARSE \"x-delta.vmdk\"\n";
-    Built b = build_cowd(16384, 128);
-    Store delta = {.bad_at = 0}, whole = {.other = &delta};
-    BdrvCheckResult result;
-    uint8_t *after;
-
-    add_cowd_grain(&b, 3, 1);
-    delta.memory = build_memory(&b);
-    whole.memory = image_memory_from(text, sizeof text - 1);
-    assert_fails(repair_store(&whole, &delta, 1, &result), -EIO);
-    after = image_memory_bytes(delta.memory);
-    ck_assert_mem_eq(after, b.bytes, (size_t)b.size);
-    free(after);
-    bdrv_close(whole.memory);
-    bdrv_close(delta.memory);
-    free(b.bytes);
-}
-END_TEST
-
-/* While the storage was away for a moment, a table of which there is no copy was cleared. */
-START_TEST(a_table_that_could_not_be_read_is_not_cleared)
-{
-    Built b = damage_image(NO_REDUNDANT);
-    Store store = {.bad_at = bdrv_load_le32(build_gde(&b, 0, 1)) * SECTOR};
-    BdrvCheckResult result;
-
-    store.memory = build_memory(&b);
-    assert_fails(repair_store(&store, &store, _i, &result), -EIO);
-    assert_content(store.memory, -1);
-    bdrv_close(store.memory);
-    free(b.bytes);
-}
-END_TEST
-
 /* ------------------------------------------------------------------- copy on write */
 
 /* freeSector was set to what is left of a number that it cannot hold: others would have put
@@ -495,52 +367,6 @@ START_TEST(a_free_sector_that_has_no_number_is_not_set_to_another)
 }
 END_TEST
 
-/* ---------------------------------------------------- a text that is destroyed */
-
-/* The lengths of all extents that lie beside a destroyed text were added up, whatever they
- * are. */
-START_TEST(lengths_that_no_disk_has_are_not_guessed)
-{
-    Built b = build_sparse((Shape){.without = NO_DESCRIPTOR | NO_REDUNDANT | NO_TABLES});
-    BlockDriverState *disk;
-    char name[32];
-
-    bdrv_store_le64(b.bytes + AT_CAPACITY, UINT64_C(1) << 52);
-    bdrv_store_le64(b.bytes + AT_GRAIN, 65536);
-    bdrv_store_le32(b.bytes + AT_GTES, 65536);
-    for (int i = 1; i <= 4; i++) {
-        snprintf(name, sizeof name, "d-s%03d.vmdk", i);
-        place_write(name, b.bytes, (4 << 20) + SECTOR);
-    }
-    place_write("d.vmdk", "\xc5\xc5\xc5\n", 4);
-    ck_assert_int_lt(place_try_open("d.vmdk", BDRV_O_CHECK, NULL, &disk), 0);
-    free(b.bytes);
-}
-END_TEST
-
-/* What could not be opened was taken for the end of the row, and a descriptor written for the
- * disk without it. */
-START_TEST(a_file_that_cannot_be_opened_is_not_left_out)
-{
-    BlockDriverState *disk;
-    char *path = host_path(place, "d-s002.vmdk"), *other = host_path(place, "moved");
-
-    assert_ok(place_try_create("d.vmdk", NULL,
-                               "subformat=twoGbMaxExtentSparse,extent_size=640k", 1 << 20));
-    place_write("d.vmdk", "\xc5\xc5\xc5\n", 4);
-    ck_assert_int_eq(rename(path, other), 0);
-    ck_assert_int_eq(mkdir(path, 0777), 0);
-    ck_assert_int_lt(place_try_open("d.vmdk", BDRV_O_CHECK, NULL, &disk), 0);
-    ck_assert_int_eq(remove(path), 0);
-    ck_assert_int_eq(rename(other, path), 0);
-    disk = place_open("d.vmdk", BDRV_O_CHECK, NULL);
-    ck_assert_int_eq(bdrv_getlength(disk), 1 << 20);
-    assert_ok(bdrv_close(disk));
-    free(other);
-    free(path);
-}
-END_TEST
-
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -553,13 +379,7 @@ Suite *test_suite(void)
         wrong_entries_of_a_directory_take_no_square_of_time,
         a_line_is_not_made_so_long_that_no_descriptor_has_it,
         a_byte_order_mark_is_no_part_of_a_line,
-        a_header_that_could_not_be_read_is_not_made_anew,
         a_free_sector_that_has_no_number_is_not_set_to_another,
-        NULL,
-    };
-    const TTest *const in_files[] = {
-        lengths_that_no_disk_has_are_not_guessed,
-        a_file_that_cannot_be_opened_is_not_left_out,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-hostile");
@@ -570,9 +390,6 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, an_rgd_offset_that_means_nothing_takes_no_room, 0, 2);
     tcase_add_loop_test(tc, an_overhead_that_no_file_has_is_mended, 0, 3);
     tcase_add_loop_test(tc, an_overhead_behind_most_grains_is_what_is_wrong, 0, 2);
-    tcase_add_loop_test(tc, a_table_that_could_not_be_read_is_not_cleared, 4, 5);
     tcase_add_loop_test(tc, a_repair_that_fails_leaves_extents_without_gaps, 0, 80);
-    tc = suite_add_case(suite, "files", in_files, 30);
-    tcase_add_checked_fixture(tc, place_make, place_remove);
     return suite;
 }
