@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check-stream.h - the check of a stream in its three parts: header, footer and
- * the walk along the grains (check-walk.c), then the tables (check-stream.c), then
- * what is in the grains (check-grains.c).
+ * check-stream.h - the check of a stream in its parts: header and footer
+ * (check-ends.c), the walk along the grains (check-walk.c), then the tables
+ * (check-stream.c), then what is in the grains (check-grains.c).
  */
 #ifndef VMDK_CHECK_STREAM_H
 #define VMDK_CHECK_STREAM_H
@@ -56,9 +56,17 @@ typedef struct VmdkStreamCheck {
 /* Fills the front.  1: go on; 0: there is nothing to go on with, as reported. */
 int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head);
 
+/* The sector behind what is in front of all blocks: the header, and the descriptor's text. */
+uint64_t vmdk_stream_text_end(const VmdkStreamCheck *s);
+
 /* Where blocks begin, in bytes: overHead, or where the descriptor ends if that cannot be.  Not
  * before the header is known. */
 int64_t vmdk_stream_first_block(const VmdkStreamCheck *s);
+
+/* Fills walked, strange and out_of_order, which were empty; *end: where the first block is that
+ * is an end, a footer or none.  It ends where a block makes no sense, which is only odd if the
+ * tables are.  0 or -errno. */
+int vmdk_stream_walk(VmdkStreamCheck *s, int64_t *end);
 
 /* The sector at byte at, which is inside the file; but the file may end inside the sector: a
  * grain is there nevertheless if only its pad is not. */

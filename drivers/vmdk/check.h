@@ -12,7 +12,8 @@
  *     check-judge.c     what a wrong entry of them should be
  *     check-leaks.c     space that nothing uses
  *     check-map.c       what those three share
- *     check-walk.c check-stream.c check-grains.c   compressed extents, along their markers
+ *     check-ends.c      a stream: its header and its footer
+ *     check-walk.c check-stream.c check-grains.c   the same, along its markers
  *     check-signs.c     a stream whose header does not say that it is one
  *     check-plain.c     extents without tables; missing files
  *     check-link.c      descriptor, CID, parent, change tracking
