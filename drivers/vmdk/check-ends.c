@@ -18,13 +18,20 @@ enum {
 
 /* ------------------------------------------------------------------- footer */
 
-/* The footer whose marker is at the sector: 1, or 0: there is none. */
+/* The footer whose marker is at the sector: 1, 0: there is none, or -errno. */
 static int footer_at(BlockDriverState *file, int64_t sector, VmdkHeader *footer)
 {
     uint8_t bytes[2 * BDRV_SECTOR_SIZE];
+    int ret;
 
-    if (bdrv_pread(file, bytes, sizeof bytes, sector * BDRV_SECTOR_SIZE) < 0 ||
-        bdrv_load_le32(bytes + 8) != 0 || bdrv_load_le32(bytes + 12) != VMDK_BLOCK_FOOTER ||
+    if (sector > bdrv_getlength(file) / BDRV_SECTOR_SIZE - 2) {
+        return 0;
+    }
+    ret = bdrv_pread(file, bytes, sizeof bytes, sector * BDRV_SECTOR_SIZE);
+    if (ret < 0) {
+        return ret;
+    }
+    if (bdrv_load_le32(bytes + 8) != 0 || bdrv_load_le32(bytes + 12) != VMDK_BLOCK_FOOTER ||
         vmdk_magic(bytes + BDRV_SECTOR_SIZE, BDRV_SECTOR_SIZE) != VMDK_MAGIC_SPARSE) {
         return 0;
     }
@@ -32,14 +39,16 @@ static int footer_at(BlockDriverState *file, int64_t sector, VmdkHeader *footer)
     return 1;
 }
 
-/* As header.c finds it, with an end of stream behind it or not: its sector, or 0. */
+/* As header.c finds it, with an end of stream behind it or not: its sector, 0, or -errno. */
 static int64_t find_footer(BlockDriverState *file, VmdkHeader *footer)
 {
     const int64_t last = bdrv_getlength(file) / BDRV_SECTOR_SIZE - (FOOTER_SECTORS - 1);
 
     for (int64_t s = last; s > 0 && s >= last - FOOTER_SLACK_SECTORS; s--) {
-        if (footer_at(file, s, footer)) {
-            return s;
+        const int ret = footer_at(file, s, footer);
+
+        if (ret != 0) {
+            return ret < 0 ? ret : s;
         }
     }
     return 0;
@@ -48,8 +57,9 @@ static int64_t find_footer(BlockDriverState *file, VmdkHeader *footer)
 int vmdk_stream_has_footer(const VmdkExtent *extent, uint32_t flags)
 {
     VmdkHeader footer;
+    const int64_t at = find_footer(extent->file, &footer);
 
-    return find_footer(extent->file, &footer) != 0 && (footer.flags & flags) == flags;
+    return at < 0 ? (int)at : at != 0 && (footer.flags & flags) == flags;
 }
 
 static void broken(VmdkStreamCheck *s, const char *why)
@@ -218,41 +228,47 @@ static int check_head(VmdkStreamCheck *s, const VmdkHeader *head)
     return s->c->mend_all ? vmdk_mend_bytes(s->c, s->extent->file, bytes, sizeof bytes, 0) : 0;
 }
 
-/* Readers follow a footer at the end also if the header itself leads to tables. */
+/* Readers follow a footer at the end also if the header itself leads to tables.  1, 0 or
+ * -errno. */
 static int follows_footer(const VmdkStreamCheck *s, const VmdkHeader *head,
                           const VmdkHeader *footer, int64_t at)
 {
-    return !head || head->gd_sector == VMDK_GD_AT_END ||
-           (at != 0 && footer->gd_sector != VMDK_GD_AT_END &&
-            vmdk_header_has_footer(s->extent->file) == 1);
+    if (!head || head->gd_sector == VMDK_GD_AT_END) {
+        return 1;
+    }
+    return at != 0 && footer->gd_sector != VMDK_GD_AT_END
+               ? vmdk_header_has_footer(s->extent->file)
+               : 0;
 }
 
 /* Whether the tables, or what leads to them, are lost is known before the walk.  head
  * NULL: it is destroyed; the one that is made anew, s->header, wants the footer to be a
- * copy of it, too. */
-static void judge_footer(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkHeader *footer,
+ * copy of it, too.  0 or -errno. */
+static int judge_footer(VmdkStreamCheck *s, const VmdkHeader *head, const VmdkHeader *footer,
                          int64_t at)
 {
-    if (!follows_footer(s, head, footer, at)) {
-        if (!directory_fits(s)) {
-            broken(s, "the directory is not inside the file");
-        }
-        return;
+    const int follows = follows_footer(s, head, footer, at);
+
+    if (follows < 0) {
+        return follows;
     }
-    if (at == 0) {
+    if (follows && at == 0) {
         broken(s, "the footer is missing: the file is not complete, what came behind the last "
                "grain is lost");
-        return;
+        return 0;
     }
-    if (!is_copy(footer, head ? head : &s->header)) {
+    if (follows && !is_copy(footer, head ? head : &s->header)) {
         broken(s, "the footer is out of date: it is no copy of the header");
-        return;
+        return 0;
     }
-    s->header.gd_sector = footer->gd_sector;
-    s->footer_end = (at + FOOTER_SECTORS) * BDRV_SECTOR_SIZE;
+    if (follows) {
+        s->header.gd_sector = footer->gd_sector;
+        s->footer_end = (at + FOOTER_SECTORS) * BDRV_SECTOR_SIZE;
+    }
     if (!directory_fits(s)) {
         broken(s, "the directory is not inside the file");
     }
+    return 0;
 }
 
 /* The tables are lost, and the walk has come to something else than an end. */
@@ -273,14 +289,12 @@ static void report_strange(VmdkStreamCheck *s)
 }
 
 /* Did the walk end at the end-of-stream marker, or at a grain of which a part is missing?
- * Then it is known what the file ends with. */
+ * Then it is known what the file ends with.  1, 0 or -errno. */
 static int is_block_at(const VmdkStreamCheck *s, int64_t at)
 {
-    uint8_t marker[BDRV_SECTOR_SIZE];
     VmdkBlock block;
 
-    return s->can_rebuild && at < s->size && vmdk_stream_read_marker(s, at, marker) == 0 &&
-           vmdk_block_decode(s->extent->file, &s->header, marker, at, &block) == 0;
+    return s->can_rebuild && at < s->size ? vmdk_stream_block_at(s, at, &block) : 0;
 }
 
 /* Of a stream without a footer.  Less than a sector behind its last one is no surplus to be
@@ -295,10 +309,14 @@ static int judge_end(VmdkStreamCheck *s, int64_t walked_end)
         .repair = "zeros are written, as pad and as end-of-stream marker",
         .repaired = s->c->mend_all,
     };
-    int ret = 0;
+    int ret;
 
-    if (s->broken || s->footer_end > 0 || part == 0 || is_block_at(s, walked_end)) {
+    if (s->broken || s->footer_end > 0 || part == 0) {
         return 0;
+    }
+    ret = is_block_at(s, walked_end);
+    if (ret != 0) {
+        return ret < 0 ? ret : 0;
     }
     vmdk_found(s->c, &finding, "%s: the file ends inside a sector that may be of its last grain",
                vmdk_check_name(s->extent));
@@ -311,21 +329,20 @@ static int judge_end(VmdkStreamCheck *s, int64_t walked_end)
     return ret;
 }
 
-/* The footer may be there, with too much behind it: the walk comes by it. */
+/* The footer may be there, with too much behind it: the walk comes by it.  Its sector, 0 or
+ * -errno. */
 static int64_t search_by_walk(VmdkStreamCheck *s, VmdkHeader *footer)
 {
-    int64_t end;
+    int64_t end = 0;
+    int ret = s->can_rebuild ? vmdk_stream_walk(s, &end) : 0;
 
-    if (!s->can_rebuild || vmdk_stream_walk(s, &end) < 0 ||
-        !footer_at(s->extent->file, end / BDRV_SECTOR_SIZE, footer)) {
-        s->walked.count = 0;
-        s->out_of_order = 0;
-        return 0;
+    if (ret == 0 && end > 0) {
+        ret = footer_at(s->extent->file, end / BDRV_SECTOR_SIZE, footer);
     }
     s->walked.count = 0;
     s->out_of_order = 0;
-    s->footer_far = 1;
-    return end / BDRV_SECTOR_SIZE;
+    s->footer_far = ret == 1;
+    return ret == 1 ? end / BDRV_SECTOR_SIZE : ret;
 }
 
 /* Is what the descriptor says no absurd size? */
@@ -386,7 +403,7 @@ int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head)
     VmdkHeader footer = {0};
     int64_t at = find_footer(s->extent->file, &footer), end = 0;
     const int destroyed = !head || !is_sane(head);
-    int ret = take_header(s, head, &footer, at);
+    int ret = at < 0 ? (int)at : take_header(s, head, &footer, at);
 
     if (ret != 1) {
         return ret;
@@ -403,8 +420,10 @@ int vmdk_stream_check_front(VmdkStreamCheck *s, const VmdkHeader *head)
     if (at == 0 && head && head->gd_sector == VMDK_GD_AT_END) {
         at = search_by_walk(s, &footer);
     }
-    judge_footer(s, destroyed ? NULL : head, &footer, at);
-    ret = destroyed && s->c->mend_all ? restore_header(s) : 0;
+    ret = at < 0 ? (int)at : judge_footer(s, destroyed ? NULL : head, &footer, at);
+    if (ret == 0 && destroyed && s->c->mend_all) {
+        ret = restore_header(s);
+    }
     if (ret == 0 && s->can_rebuild) {
         ret = vmdk_stream_walk(s, &end);
     }

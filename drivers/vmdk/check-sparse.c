@@ -473,12 +473,12 @@ static int check_usable(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
     if (ret < 0) {
         return ret;
     }
-    if (ret == 1 && vmdk_stream_has_footer(extent, STREAM_FLAGS)) {
-        return vmdk_check_stream(c, extent, NULL);
-    }
     if (ret == 1) {
-        report_flags(c, extent, header);
-        return 0;
+        ret = vmdk_stream_has_footer(extent, STREAM_FLAGS);
+        if (ret == 0) {
+            report_flags(c, extent, header);
+        }
+        return ret == 1 ? vmdk_check_stream(c, extent, NULL) : ret;
     }
     return header->flags & VMDK_FLAG_COMPRESSED ? vmdk_check_stream(c, extent, header)
                                                 : check_body(c, extent, header);
@@ -505,8 +505,9 @@ int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent)
     if (ret == -EIO) {
         return ret; /* it could be read a moment ago: no reason to write another */
     }
-    if (vmdk_stream_has_footer(extent, VMDK_FLAG_COMPRESSED)) {
-        return vmdk_check_stream(c, extent, NULL);
+    ret = vmdk_stream_has_footer(extent, VMDK_FLAG_COMPRESSED);
+    if (ret != 0) {
+        return ret < 0 ? ret : vmdk_check_stream(c, extent, NULL);
     }
     ret = replace_header(c, extent, bytes, &header);
     return ret == 1 ? check_body(c, extent, &header) : ret;

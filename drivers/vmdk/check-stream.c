@@ -32,13 +32,13 @@ static int64_t grain_bytes(const VmdkStreamCheck *s)
 }
 
 /* Is the grain of that index at the sector?  For those that the walk did not
- * come by. */
+ * come by.  1, 0 or -errno. */
 static int is_grain_at(const VmdkStreamCheck *s, int64_t index, uint32_t sector)
 {
     const int64_t at = (int64_t)sector * BDRV_SECTOR_SIZE;
     const int has_marker = (s->header.flags & VMDK_FLAG_MARKERS) != 0;
-    uint8_t marker[BDRV_SECTOR_SIZE];
     VmdkBlock block;
+    int ret;
 
     if (at < VMDK_HEADER_BYTES || at + VMDK_MARKER_BYTES >= s->size) {
         return 0;
@@ -46,23 +46,25 @@ static int is_grain_at(const VmdkStreamCheck *s, int64_t index, uint32_t sector)
     if (!has_marker) {
         return 1; /* nothing there says what it is */
     }
-    return vmdk_stream_read_marker(s, at, marker) == 0 &&
-           vmdk_block_decode(s->extent->file, &s->header, marker, at, &block) == 0 &&
-           block.kind == VMDK_BLOCK_GRAIN && block.disk_offset == index * grain_bytes(s) &&
-           at + VMDK_MARKER_BYTES + (int64_t)block.packed <= s->size;
+    ret = vmdk_stream_block_at(s, at, &block);
+    return ret != 1 ? ret
+                    : block.kind == VMDK_BLOCK_GRAIN &&
+                          block.disk_offset == index * grain_bytes(s) &&
+                          at + VMDK_MARKER_BYTES + (int64_t)block.packed <= s->size;
 }
 
+/* Of a grain, which has a marker; or -errno. */
 static int64_t block_end(const VmdkStreamCheck *s, uint32_t sector)
 {
     const int64_t at = (int64_t)sector * BDRV_SECTOR_SIZE;
-    uint8_t marker[BDRV_SECTOR_SIZE];
-    VmdkBlock block = {.bytes = BDRV_SECTOR_SIZE};
+    VmdkBlock block;
+    int ret = vmdk_stream_block_at(s, at, &block);
 
-    if (s->header.flags & VMDK_FLAG_MARKERS && at < s->size &&
-        vmdk_stream_read_marker(s, at, marker) == 0) {
-        vmdk_block_decode(s->extent->file, &s->header, marker, at, &block);
+    if (ret == 0) { /* it was one a moment ago */
+        ret = bdrv_error(s->extent->file, -EIO, "the grain at offset %" PRId64 " is gone: the file "
+                         "is being changed", at);
     }
-    return at + block.bytes;
+    return ret < 0 ? ret : at + block.bytes;
 }
 
 /* Walked grains of that index, from *next on, where those before have been. */
@@ -128,16 +130,22 @@ static int choose_walked(VmdkStreamCheck *s, Tally *tally, size_t count, uint32_
 static int judge_entry(VmdkStreamCheck *s, Tally *tally, int64_t index, uint32_t entry)
 {
     const size_t count = count_walked(s, s->next, index);
+    const int is_special = entry == 0 || entry == ENTRY_ZEROED;
+    const int was_met = !is_special && is_walked(s, s->next, count, entry);
     uint32_t right = entry;
-    int ret = 0;
+    int ret = is_special || was_met ? 0 : is_grain_at(s, index, entry);
 
+    if (ret < 0) {
+        return ret;
+    }
     if (entry == ENTRY_ZEROED) {
         right = ENTRY_ZEROED;
-    } else if (entry != 0 && is_walked(s, s->next, count, entry)) {
+    } else if (was_met) {
         s->stale += (int64_t)count - 1;
-    } else if (entry != 0 && is_grain_at(s, index, entry)) {
+    } else if (ret == 1) {
         s->beside = 1;
         s->stale += (int64_t)count;
+        ret = 0;
     } else if (count > 0) {
         ret = choose_walked(s, tally, count, &right);
     } else if (entry != 0) {
@@ -505,7 +513,12 @@ static int rebuild(VmdkStreamCheck *s)
 
     for (size_t i = 0; i < s->right.count; i++) {
         if (s->right.list[i].sector != ENTRY_ZEROED) {
-            end = bdrv_max(end, block_end(s, s->right.list[i].sector));
+            const int64_t behind = block_end(s, s->right.list[i].sector);
+
+            if (behind < 0) {
+                return (int)behind;
+            }
+            end = bdrv_max(end, behind);
         }
     }
     end = s->beside || s->keeps_end ? s->size : end;

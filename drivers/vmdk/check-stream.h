@@ -73,6 +73,9 @@ int vmdk_stream_walk(VmdkStreamCheck *s, int64_t *end);
 int vmdk_stream_read_marker(const VmdkStreamCheck *s, int64_t at,
                             uint8_t marker[BDRV_SECTOR_SIZE]);
 
+/* The block that begins there: 1, 0: none does, or -errno: that cannot be told. */
+int vmdk_stream_block_at(const VmdkStreamCheck *s, int64_t at, VmdkBlock *block);
+
 /* Can it be decompressed?  1, 0, or -errno if that cannot be told.  Not before the length
  * is known. */
 int vmdk_stream_grain_is_sound(VmdkStreamCheck *s, const VmdkStreamGrain *grain);

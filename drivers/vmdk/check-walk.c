@@ -118,30 +118,43 @@ int vmdk_stream_read_marker(const VmdkStreamCheck *s, int64_t at,
     return bdrv_pread(s->extent->file, marker, there, at);
 }
 
+int vmdk_stream_block_at(const VmdkStreamCheck *s, int64_t at, VmdkBlock *block)
+{
+    uint8_t marker[BDRV_SECTOR_SIZE];
+    int ret = vmdk_stream_read_marker(s, at, marker);
+
+    return ret < 0 ? ret
+                   : vmdk_block_decode(s->extent->file, &s->header, marker, at, block) == 0;
+}
+
+/* Where the next sector is that has something; or -errno. */
 static int64_t skip_zeros(const VmdkStreamCheck *s, int64_t at)
 {
     const int64_t end = bdrv_min(s->size, at + PAD_MAX);
     uint8_t sector[BDRV_SECTOR_SIZE];
 
-    while (at < end && vmdk_stream_read_marker(s, at, sector) == 0 &&
-           bdrv_is_zero(sector, sizeof sector)) {
-        at += BDRV_SECTOR_SIZE;
+    for (; at < end; at += BDRV_SECTOR_SIZE) {
+        const int ret = vmdk_stream_read_marker(s, at, sector);
+
+        if (ret < 0 || !bdrv_is_zero(sector, sizeof sector)) {
+            return ret < 0 ? ret : at;
+        }
     }
     return at;
 }
 
+/* 1, 0 or -errno. */
 static int begins_block(const VmdkStreamCheck *s, int64_t at)
 {
-    uint8_t marker[BDRV_SECTOR_SIZE];
     VmdkBlock block;
+    int ret = at + VMDK_MARKER_BYTES < s->size ? vmdk_stream_block_at(s, at, &block) : 0;
 
-    return at + VMDK_MARKER_BYTES < s->size && vmdk_stream_read_marker(s, at, marker) == 0 &&
-           vmdk_block_decode(s->extent->file, &s->header, marker, at, &block) == 0 &&
-           block.kind != VMDK_BLOCK_END;
+    return ret == 1 ? block.kind != VMDK_BLOCK_END : ret;
 }
 
 /* Where the tables are lost, what the walk does not come by is lost, too: then overHead alone
- * is not believed, and behind pad, or behind the descriptor and pad, there may be grains. */
+ * is not believed, and behind pad, or behind the descriptor and pad, there may be grains.  Or
+ * -errno. */
 static int64_t find_first_block(VmdkStreamCheck *s)
 {
     const int64_t first = vmdk_stream_first_block(s);
@@ -149,8 +162,12 @@ static int64_t find_first_block(VmdkStreamCheck *s)
 
     for (int i = 0; i < 2 && (s->broken || s->header.gd_sector == VMDK_GD_AT_END); i++) {
         const int64_t at = skip_zeros(s, starts[i]);
+        const int ret = at < 0 ? (int)at : begins_block(s, at);
 
-        if (begins_block(s, at)) {
+        if (ret < 0) {
+            return ret;
+        }
+        if (ret == 1) {
             s->header.overhead_sectors = at == first ? s->header.overhead_sectors
                                                      : (uint64_t)(at / BDRV_SECTOR_SIZE);
             return at;
@@ -162,15 +179,14 @@ static int64_t find_first_block(VmdkStreamCheck *s)
 int vmdk_stream_walk(VmdkStreamCheck *s, int64_t *end)
 {
     int64_t at = find_first_block(s), last = -1;
-    uint8_t marker[BDRV_SECTOR_SIZE];
-    int ret = 1;
+    int ret = at < 0 ? (int)at : 1;
 
     s->strange = 0;
     while (ret == 1 && at + VMDK_MARKER_BYTES < s->size && at / BDRV_SECTOR_SIZE <= UINT32_MAX) {
         VmdkBlock block;
 
-        ret = vmdk_stream_read_marker(s, at, marker);
-        if (ret == 0 && vmdk_block_decode(s->extent->file, &s->header, marker, at, &block) == 0) {
+        ret = vmdk_stream_block_at(s, at, &block);
+        if (ret == 1) {
             ret = take_block(s, at, &block, &last);
             at += ret == 1 ? block.bytes : 0;
         } else {

@@ -92,7 +92,8 @@ int vmdk_check_descriptor_place(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *he
 int vmdk_check_footer(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header);
 /* head: the header at the file's beginning, decoded; NULL: destroyed. */
 int vmdk_check_stream(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *head);
-/* Does the file end like a stream, whatever its beginning is, and with these flags? */
+/* Does the file end like a stream, whatever its beginning is, and with these flags?  1, 0 or
+ * -errno. */
 int vmdk_stream_has_footer(const VmdkExtent *extent, uint32_t flags);
 
 /* The descriptor and what it says of the parent. */

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * t-check-stream-faults.c - a read of a stream fails once while that is repaired, as
+ * networks do: what was not read must not be taken for what is not there.
+ */
+#include "build-stream.h"
+#include "damage.h"
+#include "fault.h"
+
+enum {
+    MOST_CALLS = 500
+};
+
+/* Grains 2, 7 and 9, the last behind the end-of-stream marker, where only tables lead. */
+static BuiltStream with_grain_behind_the_end(void)
+{
+    BuiltStream b = stream_begin(20 * 128);
+
+    stream_add(&b, 2, 1);
+    stream_add(&b, 7, 1);
+    stream_marker(&b, 0, 0);
+    stream_add(&b, 9, 1);
+    stream_end(&b);
+    bdrv_store_le32(stream_gte(&b, 7), 0);
+    return b;
+}
+
+static BuiltStream with_a_wrong_entry(void)
+{
+    BuiltStream b = stream_begin(20 * 128);
+
+    stream_add(&b, 2, 1);
+    stream_add(&b, 7, 1);
+    stream_add(&b, 9, 1);
+    stream_end(&b);
+    bdrv_store_le32(stream_gte(&b, 7), 0);
+    return b;
+}
+
+static BuiltStream without_footer_and_overhead(void)
+{
+    BuiltStream b = with_a_wrong_entry();
+
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, 60);
+    b.size = b.footer * SECTOR;
+    return b;
+}
+
+static BuiltStream with_a_far_footer(void)
+{
+    BuiltStream b = with_a_wrong_entry();
+
+    b.size += 500 * SECTOR;
+    b.bytes[b.size - 1] = 1;
+    return b;
+}
+
+static BuiltStream without_header(void)
+{
+    BuiltStream b = with_grain_behind_the_end();
+
+    memset(b.bytes, 0, SECTOR);
+    return b;
+}
+
+static BuiltStream (*const damaged[])(void) = {
+    with_grain_behind_the_end, with_a_wrong_entry, without_footer_and_overhead,
+    with_a_far_footer, without_header,
+};
+
+static void repair(BlockDriverState *memory)
+{
+    BdrvCheckOptions options = {.struct_size = sizeof options, .flags = BDRV_CHECK_REPAIR_ALL};
+    BdrvCheckResult result = {.struct_size = sizeof result};
+    BlockDriverState *disk;
+
+    if (try_open(memory, BDRV_O_CHECK | BDRV_O_RDWR, NULL, NULL, &disk) == 0) {
+        bdrv_check(disk, &options, &result);
+        bdrv_close(disk);
+    }
+}
+
+/* A grain was dropped whose marker could not be read, or overwritten; so were all that only
+ * tables lead to where the footer could not be read, and those behind a header whose
+ * beginning could not. */
+START_TEST(no_failing_read_makes_a_repair_drop_a_grain)
+{
+    static const int grains[] = {2, 7, 9};
+    const BuiltStream b = damaged[_i]();
+    FaultPlan plan = {.operations = FAULT_READ, .call = 0};
+    int64_t calls;
+
+    do {
+        BlockDriverState *memory = stream_memory(&b), *fault = fault_insert(memory), *disk;
+
+        plan.call++;
+        fault_arm(fault, &plan);
+        repair(fault);
+        calls = fault_calls(fault);
+        bdrv_close(fault);
+        repair(memory);
+        disk = open_memory(memory, 0);
+        for (int i = 0; i < 3; i++) {
+            ck_assert_msg(pattern_verify(disk, grains[i] * STREAM_GRAIN, STREAM_GRAIN, 1) == 0,
+                          "grain %d is lost when read %lld fails", grains[i],
+                          (long long)plan.call);
+        }
+        assert_ok(bdrv_close(disk));
+        bdrv_close(memory);
+        ck_assert_int_lt(plan.call, MOST_CALLS);
+    } while (calls >= plan.call);
+    free(b.bytes);
+}
+END_TEST
+
+#ifdef BDRV_HAVE_LIBDEFLATE
+static const int can_decompress = 1;
+#else
+static const int can_decompress = 0;
+#endif
+
+Suite *test_suite(void)
+{
+    static const TTest *const none[] = {NULL};
+    Suite *suite = suite_create("vmdk/check-stream-faults");
+    TCase *tc = suite_add_case(suite, "faults", none, 60);
+
+    fault_register();
+    tcase_add_loop_test(tc, no_failing_read_makes_a_repair_drop_a_grain, 0,
+                        can_decompress * (int)(sizeof damaged / sizeof *damaged));
+    return suite;
+}
