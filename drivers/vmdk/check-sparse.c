@@ -502,7 +502,7 @@ int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent)
     if (ret == 0) {
         return check_usable(c, extent, &header);
     }
-    if (ret == -EIO) {
+    if (ret != -EINVAL) {
         return ret; /* it could be read a moment ago: no reason to write another */
     }
     ret = vmdk_stream_has_footer(extent, VMDK_FLAG_COMPRESSED);

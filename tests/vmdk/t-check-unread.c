@@ -19,6 +19,8 @@ typedef struct Store {
     struct Store *other;
     int64_t bad_at;
     int bad_times;
+    int error;     /* that is what is said of it; 0: EIO */
+    int spared;    /* so often it is read before */
 } Store;
 
 static int store_read(void *opaque, void *buf, size_t bytes, int64_t offset)
@@ -26,9 +28,9 @@ static int store_read(void *opaque, void *buf, size_t bytes, int64_t offset)
     Store *store = opaque;
 
     if (store->bad_times > 0 && offset <= store->bad_at &&
-        store->bad_at < offset + (int64_t)bytes) {
+        store->bad_at < offset + (int64_t)bytes && store->spared-- <= 0) {
         store->bad_times--;
-        return -EIO;
+        return store->error ? -store->error : -EIO;
     }
     return bdrv_pread(store->memory, buf, bytes, offset);
 }
@@ -116,6 +118,20 @@ START_TEST(a_header_that_could_not_be_read_is_not_made_anew)
     free(after);
     bdrv_close(whole.memory);
     bdrv_close(delta.memory);
+    free(b.bytes);
+}
+END_TEST
+
+/* Only EIO was known for a failure of the storage. */
+START_TEST(a_header_that_could_not_be_read_is_not_called_destroyed)
+{
+    Built b = damage_image(0);
+    Store store = {.bad_at = 0, .error = _i ? ETIMEDOUT : EIO, .spared = 1};
+    BdrvCheckResult result;
+
+    store.memory = build_memory(&b);
+    assert_fails(repair_store(&store, &store, 1, &result), _i ? -ETIMEDOUT : -EIO);
+    bdrv_close(store.memory);
     free(b.bytes);
 }
 END_TEST
@@ -235,6 +251,7 @@ Suite *test_suite(void)
     TCase *tc = suite_add_case(suite, "storage", tests, 30);
 
     image_register_drivers();
+    tcase_add_loop_test(tc, a_header_that_could_not_be_read_is_not_called_destroyed, 0, 2);
     tcase_add_loop_test(tc, a_text_that_could_not_be_read_is_not_destroyed, 0, 6);
     tcase_add_loop_test(tc, a_table_that_could_not_be_read_is_not_cleared, 4, 5);
     tc = suite_add_case(suite, "files", in_files, 30);
