@@ -116,7 +116,8 @@ static int walk(VmdkCheck *c, VmdkExtent *extent)
             return ret;
         }
         if (ret < 0) {
-            run.bytes = bdrv_min(step - offset % step, extent->length - offset);
+            run.bytes = run.bytes > 0 ? run.bytes
+                                      : bdrv_min(step - offset % step, extent->length - offset);
             note_unreadable(c, extent, &unreadable, offset, run.bytes);
         } else if (extent->cluster_size > 0 && run.state == BDRV_DATA) {
             c->result->allocated_clusters += bdrv_div_up(run.bytes, step);

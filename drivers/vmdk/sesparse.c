@@ -188,7 +188,11 @@ static int sesparse_lookup(void *opaque, int64_t offset, int64_t bytes, BdrvExte
     Entries entries;
     int ret = read_entries(se, offset, bytes, &entries);
 
-    if (ret == 0 && entries.table != 0) {
+    if (ret < 0) {
+        run->bytes = bdrv_min(bytes, entries.count * GRAIN_BYTES - within);
+        return ret;
+    }
+    if (entries.table != 0) {
         ret = decode_gte(se, entries.first, bdrv_load_le64(entries.bytes), run);
     }
     if (ret < 0) {

@@ -96,6 +96,7 @@ struct VmdkExtentOps {
     int (*write)(VmdkExtent *extent, const void *buf, size_t bytes, int64_t offset);
     int (*write_zeroes)(VmdkExtent *extent, int64_t offset, int64_t bytes);
     int (*discard)(VmdkExtent *extent, int64_t offset, int64_t bytes); /* NULL: -ENOTSUP */
+    /* If it fails, run->bytes can be how much of the range is not known for that one reason. */
     int (*is_allocated)(VmdkExtent *extent, int64_t offset, int64_t bytes, BdrvExtent *run);
     /* Makes the range what move says.  NULL: -ENOTSUP. */
     int (*move_range)(VmdkExtent *extent, int64_t offset, int64_t bytes, const VmdkMove *move);

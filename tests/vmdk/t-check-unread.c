@@ -239,12 +239,40 @@ START_TEST(a_file_that_cannot_be_opened_is_not_left_out)
 }
 END_TEST
 
+/* Each grain of a table that cannot be was asked for: a quarter of an hour for a directory of 2 MiB. */
+START_TEST(tables_that_cannot_be_are_told_as_a_whole)
+{
+    enum { GD_SECTOR = 4096, GD_BYTES = 2 * 1024 * 1024 };
+    char *path = host_path(place, "s-sesparse.vmdk");
+    BlockDriverState *disk, *file;
+    uint8_t *garbage = malloc(GD_BYTES);
+    Findings f;
+
+    ck_assert_ptr_nonnull(garbage);
+    memset(garbage, 0xff, GD_BYTES);
+    assert_ok(place_try_create("s.vmdk", NULL, "subformat=seSparse,sesparse_unverified=on",
+                               INT64_C(4) << 40));
+    assert_ok(bdrv_open(&file, path, "raw",
+                        &(BdrvOpenOptions){.struct_size = sizeof(BdrvOpenOptions),
+                                           .flags = BDRV_O_RDWR}));
+    assert_ok(bdrv_pwrite(file, garbage, GD_BYTES, GD_SECTOR * SECTOR));
+    assert_ok(bdrv_close(file));
+    disk = place_open("s.vmdk", BDRV_O_CHECK, NULL);
+    findings_of(disk, 0, &f);
+    ck_assert_int_eq(f.result.unrecoverable, GD_BYTES / 8);
+    assert_ok(bdrv_close(disk));
+    free(garbage);
+    free(path);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {a_header_that_could_not_be_read_is_not_made_anew, NULL};
     const TTest *const in_files[] = {
         lengths_that_no_disk_has_are_not_guessed,
         a_file_that_cannot_be_opened_is_not_left_out,
+        tables_that_cannot_be_are_told_as_a_whole,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-unread");
