@@ -73,6 +73,14 @@ static int open_node(Vmdk *image, VmdkFile *file)
                           file->name);
     }
     ret = open_spelt(image, file);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = vmdk_check_file_size(file->node);
+    if (ret < 0) {
+        bdrv_close_child(image->bs, file->node);
+        file->node = NULL;
+    }
     image->files.open_count += ret == 0;
     return ret;
 }

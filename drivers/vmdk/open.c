@@ -363,6 +363,16 @@ static int open_by_magic(Vmdk *image, int as_extent)
 
 /* -------------------------------------------------------------------- image */
 
+int vmdk_check_file_size(BlockDriverState *file)
+{
+    const int64_t end = INT64_C(1) << 62;
+
+    return bdrv_getlength(file) < end
+               ? 0
+               : bdrv_error(file, -EFBIG, "the file has %" PRId64 " bytes; the limit is 2^62 - 1",
+                            bdrv_getlength(file));
+}
+
 static int take_options(Vmdk *image, const BdrvOptions *options)
 {
     const char *cid = bdrv_option_string(options, "cid");
@@ -410,8 +420,11 @@ static int needs_names(const Vmdk *image)
 int vmdk_image_open(Vmdk *image, const BdrvOptions *options)
 {
     const int checking = (bdrv_open_flags(image->bs) & BDRV_O_CHECK) != 0;
-    int ret = take_options(image, options);
+    int ret = vmdk_check_file_size(bdrv_file(image->bs));
 
+    if (ret == 0) {
+        ret = take_options(image, options);
+    }
     if (ret == 0) {
         ret = bdrv_table_new(&image->table, image->bs);
     }

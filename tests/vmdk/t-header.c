@@ -308,6 +308,23 @@ START_TEST(a_file_shorter_than_its_header_is_refused)
 }
 END_TEST
 
+/* A host can have holes as long as that; where something behind would end, no number tells. */
+START_TEST(a_file_longer_than_any_disk_is_refused)
+{
+    Built b = build_sparse((Shape){0});
+    BlockDriverState *memory = image_memory(INT64_MAX), *disk;
+
+    assert_ok(bdrv_pwrite(memory, b.bytes, (size_t)b.size, 0));
+    assert_fails_saying(try_open(memory, 0, NULL, NULL, &disk), -EFBIG, "the limit is 2^62");
+    assert_fails_saying(try_open(memory, BDRV_O_RDWR | BDRV_O_CHECK, NULL, NULL, &disk), -EFBIG,
+                        "the limit is 2^62");
+    assert_ok(bdrv_truncate(memory, (INT64_C(1) << 62) - 1));
+    bdrv_close(open_memory(memory, BDRV_O_RDWR));
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* An extent of a split disk holds a part of the disk, and nothing says which. */
 START_TEST(an_extent_alone_opens_only_when_asked_for)
 {
@@ -352,6 +369,7 @@ Suite *test_suite(void)
         what_only_a_footer_leads_to_is_not_written,
         a_repair_puts_into_the_header_what_a_footer_said,
         a_file_shorter_than_its_header_is_refused,
+        a_file_longer_than_any_disk_is_refused,
         an_extent_alone_opens_only_when_asked_for,
         room_for_a_descriptor_is_no_descriptor,
         NULL,
