@@ -301,12 +301,25 @@ int bdrv_open_protocol(BlockDriverState **bs, const BlockDriver *driver,
     return ret < 0 ? ret : bdrv_node_open(bs, NULL);
 }
 
-/* Is the file of bs already open further up in the chain?  Then the chain
- * contains itself and would never end. */
-static int check_chain(const BlockDriverState *bs, const BlockDriverState *opener)
+int bdrv_refuse_loop(const BlockDriverState *file, const BlockDriverState *opener)
 {
     BdrvIdentity mine, theirs;
 
+    if (file->driver->identify((BlockDriverState *)file, &mine) < 0) {
+        return 0; /* the depth limit will find it */
+    }
+    for (; opener; opener = opener->opener) {
+        if (opener->file && opener->file->driver->identify(opener->file, &theirs) == 0 &&
+            mine.device == theirs.device && mine.inode == theirs.inode) {
+            return bdrv_error(file, -ELOOP, "the backing chain comes back to '%s'",
+                              opener->filename);
+        }
+    }
+    return 0;
+}
+
+static int check_chain(const BlockDriverState *bs, const BlockDriverState *opener)
+{
     if (!opener) {
         return 0;
     }
@@ -318,17 +331,7 @@ static int check_chain(const BlockDriverState *bs, const BlockDriverState *opene
         return bdrv_error(bs, -ELOOP, "%u images were opened in search of the backing chain",
                           *bs->chain_tries - 1);
     }
-    if (bs->file->driver->identify(bs->file, &mine) < 0) {
-        return 0; /* the depth limit will find it */
-    }
-    for (; opener; opener = opener->opener) {
-        if (opener->file && opener->file->driver->identify(opener->file, &theirs) == 0 &&
-            mine.device == theirs.device && mine.inode == theirs.inode) {
-            return bdrv_error(bs, -ELOOP, "the backing chain comes back to '%s'",
-                              opener->filename);
-        }
-    }
-    return 0;
+    return bdrv_refuse_loop(bs->file, opener);
 }
 
 static int check_access(const BlockDriverState *bs)

@@ -157,6 +157,10 @@ int bdrv_open_format(BlockDriverState **bs, BlockDriverState *file,
                      const char *format, unsigned flags, OpenContext *context,
                      const BlockDriverState *opener);
 
+/* -ELOOP: the file is already open further up in the chain, which opener is the lowest of: the
+ * chain contains itself and would never end. */
+int bdrv_refuse_loop(const BlockDriverState *file, const BlockDriverState *opener);
+
 int bdrv_context_new(OpenContext **context, const BdrvOpenOptions *options);
 /* What a further image is opened with on behalf of one that was opened with
  * context: the same policy, limits and log, none of what was said of that one.

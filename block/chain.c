@@ -30,10 +30,9 @@ unsigned bdrv_backing_flags(const BlockDriverState *bs)
 /* The file of the parent: the one the user named for the image he opened, which
  * nothing confines, or the one the image names. */
 static int open_backing_file(BlockDriverState *bs, const char *name, const char *own,
-                             BlockDriverState **file)
+                             unsigned flags, BlockDriverState **file)
 {
     const BlockDriver *protocol;
-    unsigned flags = bdrv_backing_flags(bs);
     int ret;
 
     if (!own) {
@@ -41,6 +40,22 @@ static int open_backing_file(BlockDriverState *bs, const char *name, const char 
     }
     ret = bdrv_require_driver(&protocol, "file");
     return ret < 0 ? ret : bdrv_open_protocol(file, protocol, own, flags, bs->context);
+}
+
+/* The writer that keeps us from it may be ourselves. */
+static int refuse_busy(BlockDriverState *bs, const char *name, const char *own)
+{
+    BlockDriverState *file;
+    int ret;
+
+    bdrv_error_keep();
+    ret = open_backing_file(bs, name, own, BDRV_O_NO_LOCK, &file);
+    bdrv_error_restore();
+    if (ret == 0) {
+        ret = bdrv_refuse_loop(file, bs);
+        bdrv_close(file);
+    }
+    return ret == -ELOOP ? ret : -EBUSY;
 }
 
 static int open_backing_image(BlockDriverState *bs, BlockDriverState *file,
@@ -64,8 +79,11 @@ static int open_backing(BlockDriverState *bs, const char *name, const char *form
 {
     const char *own = bs->opener ? NULL : bs->context->backing;
     BlockDriverState *file, *backing = NULL;
-    int ret = open_backing_file(bs, name, own, &file);
+    int ret = open_backing_file(bs, name, own, bdrv_backing_flags(bs), &file);
 
+    if (ret == -EBUSY) {
+        ret = refuse_busy(bs, name, own);
+    }
     if (ret == 0) {
         ret = open_backing_image(bs, file, own ? bs->context->backing_format : format,
                                  &backing);

@@ -430,21 +430,6 @@ static int keep_content(BlockDriverState *bs, BlockDriverState *new)
     return ret;
 }
 
-/* Named by the user, so not confined; seen from the image. */
-static int open_new(BlockDriverState *bs, const char *backing, const char *format,
-                    BlockDriverState **new)
-{
-    BdrvOpenOptions options = bdrv_context_options(
-        bs->context, bdrv_backing_flags(bs) & (BDRV_O_NO_LOCK | BDRV_O_UNCHANGED));
-    char path[PATH_MAX];
-    int ret = bdrv_path_join(path, sizeof path, bs->filename, backing);
-
-    if (ret == 0) {
-        ret = bdrv_open_by(new, bdrv_naming_protocol(bs->file), path, format, &options);
-    }
-    return ret < 0 ? bdrv_error_prefix(bs, ret, "cannot open the new backing image") : 0;
-}
-
 /* An image that came to be behind itself could never be opened again. */
 static int refuse_loop(const BlockDriverState *bs, const BlockDriverState *new)
 {
@@ -461,6 +446,39 @@ static int refuse_loop(const BlockDriverState *bs, const BlockDriverState *new)
         }
     }
     return 0;
+}
+
+/* The writer that keeps us from it, or from what it stands on, may be ourselves. */
+static int refuse_busy(BlockDriverState *bs, const char *path, const char *format)
+{
+    BdrvOpenOptions options = bdrv_context_options(bs->context, BDRV_O_NO_LOCK);
+    BlockDriverState *new;
+    int ret;
+
+    bdrv_error_keep();
+    ret = bdrv_open_by(&new, bdrv_naming_protocol(bs->file), path, format, &options);
+    bdrv_error_restore();
+    if (ret == 0) {
+        ret = refuse_loop(bs, new);
+        bdrv_close(new);
+    }
+    return ret == -ELOOP ? ret : -EBUSY;
+}
+
+/* Named by the user, so not confined; seen from the image. */
+static int open_new(BlockDriverState *bs, const char *backing, const char *format,
+                    BlockDriverState **new)
+{
+    BdrvOpenOptions options = bdrv_context_options(
+        bs->context, bdrv_backing_flags(bs) & (BDRV_O_NO_LOCK | BDRV_O_UNCHANGED));
+    char path[PATH_MAX];
+    int ret = bdrv_path_join(path, sizeof path, bs->filename, backing);
+
+    if (ret == 0) {
+        ret = bdrv_open_by(new, bdrv_naming_protocol(bs->file), path, format, &options);
+        ret = ret == -EBUSY ? refuse_busy(bs, path, format) : ret;
+    }
+    return ret < 0 ? bdrv_error_prefix(bs, ret, "cannot open the new backing image") : 0;
 }
 
 static int rebase(BlockDriverState *bs, const char *backing, const char *format,

@@ -454,6 +454,25 @@ START_TEST(what_a_child_does_not_say_its_parent_does)
 }
 END_TEST
 
+/* The first of them was said to be in use by another writer. */
+START_TEST(a_chain_that_comes_back_is_one_also_when_it_is_to_be_written)
+{
+    BlockDriverState *disk;
+
+    create("a.vmdk", NULL, NULL);
+    create("b.vmdk", "a.vmdk", NULL);
+    create("c.vmdk", "b.vmdk", NULL);
+    assert_ok(open_with("b.vmdk", BDRV_O_RDWR | BDRV_O_NO_BACKING, NULL, NULL, &disk));
+    assert_ok(bdrv_amend(disk, "parent_hint=b.vmdk"));
+    assert_ok(bdrv_close(disk));
+    assert_fails_saying(open_with("b.vmdk", BDRV_O_RDWR, NULL, NULL, &disk), -ELOOP, "b.vmdk");
+    assert_ok(open_with("b.vmdk", BDRV_O_RDWR | BDRV_O_NO_BACKING, NULL, NULL, &disk));
+    assert_ok(bdrv_amend(disk, "parent_hint=c.vmdk"));
+    assert_ok(bdrv_close(disk));
+    assert_fails_saying(open_with("b.vmdk", BDRV_O_RDWR, NULL, NULL, &disk), -ELOOP, "b.vmdk");
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -474,6 +493,7 @@ Suite *test_suite(void)
         a_parent_that_is_no_vmdk_is_refused,
         one_cowd_file_has_no_parent,
         what_a_child_does_not_say_its_parent_does,
+        a_chain_that_comes_back_is_one_also_when_it_is_to_be_written,
         NULL,
     };
     Suite *suite = suite_create("vmdk/parent");

@@ -236,6 +236,22 @@ START_TEST(a_parent_without_a_cid_is_refused)
 }
 END_TEST
 
+/* What is open for writing was said to be in use by another writer. */
+START_TEST(an_image_does_not_come_to_stand_on_itself)
+{
+    BlockDriverState *disk;
+
+    create_family(NULL);
+    create_disk("grandchild.vmdk", "child.vmdk", NULL, 0);
+    disk = open_disk("child.vmdk", BDRV_O_RDWR);
+    assert_fails_saying(bdrv_rebase(disk, "child.vmdk", NULL, 0), -ELOOP, "the image itself");
+    assert_fails_saying(bdrv_rebase(disk, "grandchild.vmdk", NULL, 0), -ELOOP,
+                        "the image itself");
+    assert_same(disk);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -245,6 +261,7 @@ Suite *test_suite(void)
         an_image_without_a_parent_gets_one,
         through_a_flat_disk_nothing_would_show,
         a_parent_without_a_cid_is_refused,
+        an_image_does_not_come_to_stand_on_itself,
         NULL,
     };
     Suite *suite = suite_create("vmdk/rebase");
