@@ -32,6 +32,12 @@ static int note(char **problem)
     return 0;
 }
 
+/* What this process has no room for says nothing of the image. */
+static int is_shortage(int error)
+{
+    return error == -ENOMEM || error == -EMFILE || error == -ENFILE;
+}
+
 /* ----------------------------------------- an extent that cannot be opened */
 
 static int unusable(const VmdkExtent *extent)
@@ -95,7 +101,7 @@ static void close_extent(VmdkExtent *extent)
 
 int vmdk_extent_open_damaged(VmdkExtent *extent, int error)
 {
-    int ret = error == -ENOMEM ? error : note(&extent->problem);
+    int ret = is_shortage(error) ? error : note(&extent->problem);
 
     if (ret < 0) {
         return ret;
@@ -274,7 +280,7 @@ int vmdk_image_salvage(Vmdk *image, int error)
 
 int vmdk_parent_damaged(Vmdk *image, int error)
 {
-    return error == -ENOMEM ? error : note(&image->parent_problem);
+    return is_shortage(error) ? error : note(&image->parent_problem);
 }
 
 int vmdk_parent_needed(Vmdk *image, int64_t offset, int64_t bytes)

@@ -79,6 +79,29 @@ START_TEST(a_process_that_may_open_few_files_can_use_all_extents)
 }
 END_TEST
 
+/* Those for which the process had no room were reported as damaged. */
+START_TEST(a_check_with_few_files_finds_no_damage)
+{
+    BdrvCheckResult result = {.struct_size = sizeof result};
+    struct rlimit before, few;
+    BlockDriverState *disk;
+    const int lowest = dup(0);
+
+    create(_i);
+    close(lowest);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = (rlim_t)(lowest + 8);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    disk = place_open("d.vmdk", BDRV_O_CHECK, NULL);
+    assert_ok(bdrv_check(disk, NULL, &result));
+    ck_assert_int_eq(result.corruptions, 0);
+    ck_assert_int_eq(result.unrecoverable, 0);
+    assert_ok(bdrv_close(disk));
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+END_TEST
+
 START_TEST(what_is_written_to_extents_that_were_closed_is_there)
 {
     BlockDriverState *disk;
@@ -377,6 +400,7 @@ Suite *test_suite(void)
     const TTest *const for_kinds[] = {
         what_is_written_to_extents_that_were_closed_is_there,
         a_process_that_may_open_few_files_can_use_all_extents,
+        a_check_with_few_files_finds_no_damage,
         no_more_files_are_open_than_allowed,
         the_map_is_the_same_whether_all_are_open_or_not,
         a_missing_file_fails_the_open_or_the_request_that_needs_it,
