@@ -278,9 +278,10 @@ int vmdk_image_salvage(Vmdk *image, int error)
 
 /* -------------------------------------------------------------------- parent */
 
+/* One that somebody writes to is not damaged. */
 int vmdk_parent_damaged(Vmdk *image, int error)
 {
-    return is_shortage(error) ? error : note(&image->parent_problem);
+    return is_shortage(error) || error == -EBUSY ? error : note(&image->parent_problem);
 }
 
 int vmdk_parent_needed(Vmdk *image, int64_t offset, int64_t bytes)

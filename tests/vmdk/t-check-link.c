@@ -464,6 +464,25 @@ START_TEST(row_18_the_parent_was_written_to)
 }
 END_TEST
 
+/* That somebody else writes to the parent was reported as damage of the image. */
+START_TEST(a_parent_that_is_in_use_is_no_damage)
+{
+    BdrvOpenOptions options = {.struct_size = sizeof options,
+                               .flags = BDRV_O_CHECK | BDRV_O_RDWR};
+    BlockDriverState *writer, *disk;
+
+    begin();
+    create("p.vmdk", NULL, NULL);
+    create("c.vmdk", NULL, "p.vmdk");
+    writer = open_file("p.vmdk", "vmdk", BDRV_O_RDWR);
+    assert_fails_saying(bdrv_open(&disk, at("c.vmdk"), "vmdk", &options), -EBUSY, "p.vmdk");
+    assert_ok(bdrv_close(writer));
+    assert_ok(bdrv_open(&disk, at("c.vmdk"), "vmdk", &options));
+    assert_ok(bdrv_close(disk));
+    end();
+}
+END_TEST
+
 START_TEST(the_parent_is_missing)
 {
     Findings f;
@@ -509,6 +528,7 @@ Suite *test_suite(void)
         row_17_an_interrupted_shrink_of_a_split_disk_is_left,
         no_space_is_cut_off_while_a_length_is_in_doubt,
         row_18_the_parent_was_written_to,
+        a_parent_that_is_in_use_is_no_damage,
         the_parent_is_missing,
         row_29_change_tracking_file_missing,
         NULL,
