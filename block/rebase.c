@@ -58,9 +58,10 @@ static int is_had_already(BlockDriverState *storage, unsigned access)
 static int open_storage_again(BlockDriverState *node, const BdrvOpenOptions *options,
                               BlockDriverState **again)
 {
+    const unsigned locks = BDRV_O_RDWR | BDRV_O_UNCHANGED;
     int had = is_had_already(node, options->flags);
 
-    if (had == 1 || (had == 0 && !(options->flags & BDRV_O_RDWR))) {
+    if (had == 1 || (had == 0 && (options->flags & locks) == (node->flags & locks))) {
         *again = bdrv_node_ref(node);
         return 0;
     }

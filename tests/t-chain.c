@@ -519,6 +519,29 @@ START_TEST(commit_waits_for_no_other_writer)
 }
 END_TEST
 
+/* Its own reader kept the writer of a commit out. */
+START_TEST(commit_into_plain_storage_that_nobody_else_may_write)
+{
+    char *path = path_of("base");
+    BdrvOpenOptions options = {
+        .struct_size = sizeof(options),
+        .flags = BDRV_O_SNAPSHOT | BDRV_O_UNCHANGED,
+        .snapshot_directory = directory,
+    };
+    BdrvOpenOptions write = { .struct_size = sizeof(write), .flags = BDRV_O_RDWR };
+    BlockDriverState *bs;
+    BlockDriverState *other;
+    assert_ok(bdrv_open(&bs, path, "file", &options));
+    assert_ok(pattern_write(bs, 0, LENGTH, 2));
+    assert_ok(bdrv_commit(bs));
+    assert_pattern(bs, 0, LENGTH, 2);
+    assert_fails(bdrv_open(&other, path, "raw", &write), -EBUSY);
+    assert_ok(bdrv_close(bs));
+    assert_base_holds(2);
+    free(path);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const chain_tests[] = {
@@ -546,6 +569,7 @@ Suite *test_suite(void)
         commit_tells_how_far_it_is,
         commit_that_is_stopped_loses_nothing,
         commit_waits_for_no_other_writer,
+        commit_into_plain_storage_that_nobody_else_may_write,
         NULL,
     };
     suite_register(&link_driver, link_driver.name);
