@@ -96,17 +96,27 @@ static int open_again(BlockDriverState *node, unsigned access, BlockDriverState 
     return ret;
 }
 
+static BlockDriverState *storage_of(BlockDriverState *node)
+{
+    return node->file ? node->file : node;
+}
+
+static int is_same_storage(BlockDriverState *one, BlockDriverState *other)
+{
+    BdrvIdentity mine, theirs;
+
+    return one == other || (one->driver->identify(one, &mine) == 0 &&
+                            other->driver->identify(other, &theirs) == 0 &&
+                            mine.device == theirs.device && mine.inode == theirs.inode);
+}
+
 /* The name may have come to mean another file since node was opened.  (Who reads anew after
  * writing does not ask: the driver may have replaced the file itself.) */
 static int open_same(BlockDriverState *node, unsigned access, BlockDriverState **again)
 {
-    BdrvIdentity before, now;
     int ret = open_again(node, access, again);
 
-    if (ret == 0 && node->file != (*again)->file &&
-        (node->file->driver->identify(node->file, &before) < 0 ||
-         (*again)->file->driver->identify((*again)->file, &now) < 0 ||
-         before.device != now.device || before.inode != now.inode)) {
+    if (ret == 0 && !is_same_storage(storage_of(node), storage_of(*again))) {
         bdrv_close(*again);
         *again = NULL;
         ret = bdrv_error(node, -EBUSY, "the name means another file now than when it was "

@@ -542,6 +542,31 @@ START_TEST(commit_into_plain_storage_that_nobody_else_may_write)
 }
 END_TEST
 
+/* It went to the file that had taken the name. */
+START_TEST(commit_goes_to_the_storage_that_was_opened)
+{
+    char *path = path_of("base");
+    char *kept = path_of("kept");
+    BdrvOpenOptions options = {
+        .struct_size = sizeof(options),
+        .flags = BDRV_O_SNAPSHOT,
+        .snapshot_directory = directory,
+    };
+    BlockDriverState *bs;
+    assert_ok(bdrv_open(&bs, path, "file", &options));
+    assert_ok(pattern_write(bs, 0, LENGTH, 2));
+    ck_assert_int_eq(rename(path, kept), 0);
+    write_text("base", "other");
+    assert_fails_saying(bdrv_commit(bs), -EBUSY, "another file");
+    ck_assert_int_eq(rename(kept, path), 0);
+    assert_ok(bdrv_commit(bs));
+    assert_ok(bdrv_close(bs));
+    assert_base_holds(2);
+    free(kept);
+    free(path);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const chain_tests[] = {
@@ -570,6 +595,7 @@ Suite *test_suite(void)
         commit_that_is_stopped_loses_nothing,
         commit_waits_for_no_other_writer,
         commit_into_plain_storage_that_nobody_else_may_write,
+        commit_goes_to_the_storage_that_was_opened,
         NULL,
     };
     suite_register(&link_driver, link_driver.name);
