@@ -215,9 +215,22 @@ static int is_first_of_file(const VmdkNewLines *lines, size_t index)
     return 1;
 }
 
-static int check_existing(const BlockDriverState *file, BlockDriverState *extent,
+/* Whatever they were opened by. */
+static int is_same_file(BlockDriverState *one, BlockDriverState *other)
+{
+    BdrvIdentity mine, theirs;
+
+    return bdrv_identify(one, &mine) == 0 && bdrv_identify(other, &theirs) == 0 &&
+           mine.device == theirs.device && mine.inode == theirs.inode;
+}
+
+static int check_existing(BlockDriverState *file, BlockDriverState *extent,
                           const VmdkExtentLine *line, int64_t sectors)
 {
+    if (is_same_file(file, extent)) {
+        return bdrv_error(file, -EINVAL, "the extent '%s' is the file of the image itself",
+                          line->name);
+    }
     if (!vmdk_kind_is_flat(line->kind)) {
         return bdrv_error(file, -EEXIST, "the file '%s' exists, and only the bytes of flat "
                           "extents can be used as they are", line->name);

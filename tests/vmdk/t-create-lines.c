@@ -279,6 +279,22 @@ START_TEST(tables_and_numbers_that_make_no_sense_are_refused)
 }
 END_TEST
 
+/* The bytes that were to be kept were those of the file in which the new descriptor went. */
+START_TEST(the_image_is_no_extent_of_itself_under_any_name)
+{
+    BlockDriverState *disk;
+
+    place_write_pattern("d.vmdk", 0, DEVICE, 1);
+    assert_fails_saying(try_custom("RW 64 FLAT \"./d.vmdk\" 0", 0), -EINVAL, "image itself");
+    assert_fails_saying(place_try_create("d.vmdk", NULL, "subformat=fullDevice,device=./d.vmdk", 0),
+                        -EINVAL, "image itself");
+    place_describe("look.vmdk", "RW 16384 FLAT \"d.vmdk\" 0\n");
+    disk = place_open("look.vmdk", 0, NULL);
+    assert_pattern(disk, 0, DEVICE, 1);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
 /* ------------------------------------------------------- other names of kinds */
 
 START_TEST(esx_disks_take_their_space_as_their_name_says)
@@ -326,6 +342,7 @@ Suite *test_suite(void)
         the_devices_own_tables_are_not_written,
         a_gpt_is_read_and_both_its_copies_are_copied,
         tables_and_numbers_that_make_no_sense_are_refused,
+        the_image_is_no_extent_of_itself_under_any_name,
         NULL,
     };
     Suite *suite = suite_create("vmdk/create-lines");
