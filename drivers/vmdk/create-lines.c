@@ -275,6 +275,27 @@ static int copy_lines(BlockDriverState *file, BlockDriverState *copy, const Vmdk
     return ret;
 }
 
+/* What is to hold the copy must not be what is copied.  (It is made, or emptied, later.) */
+static int check_copy(BlockDriverState *file, const VmdkNewLines *lines)
+{
+    BlockDriverState *device, *copy;
+    int ret = bdrv_open_child_to_read(file, lines->device, &device);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (bdrv_open_child_to_read(file, lines->copy, &copy) == 0) {
+        if (is_same_file(device, copy)) {
+            ret = bdrv_error(file, -EEXIST, "the file '%s', in which the device's tables would be "
+                             "copied, is the device itself: give the image another name",
+                             lines->copy);
+        }
+        bdrv_close_child(file, copy);
+    }
+    bdrv_close_child(file, device);
+    return ret;
+}
+
 static int make_file(BlockDriverState *file, const BdrvCreateParams *params,
                      const VmdkPlan *plan, const VmdkNewLines *lines, const VmdkExtentLine *line)
 {
@@ -306,7 +327,11 @@ static int provide_file(BlockDriverState *file, const BdrvCreateParams *params,
         return bdrv_error(file, -EINVAL, "the extent '%s' has the name of the image itself",
                           line->name);
     }
-    ret = is_copy ? -ENOENT : bdrv_open_child_to_read(file, line->name, &extent);
+    if (is_copy) {
+        ret = check_copy(file, lines);
+        return ret < 0 ? ret : make_file(file, params, plan, lines, line);
+    }
+    ret = bdrv_open_child_to_read(file, line->name, &extent);
     if (ret == -ENOENT) {
         return make_file(file, params, plan, lines, line);
     }

@@ -295,6 +295,24 @@ START_TEST(the_image_is_no_extent_of_itself_under_any_name)
 }
 END_TEST
 
+/* The device was emptied to hold a copy of its own partition table. */
+START_TEST(the_device_is_not_what_is_copied_to)
+{
+    uint8_t *bytes = mbr_bytes();
+    char *text;
+
+    place_write("d-pt.vmdk", bytes, DEVICE);
+    assert_fails_saying(place_try_create("d.vmdk", NULL, "subformat=partitionedDevice,"
+                                         "partitions=1,device=./d-pt.vmdk", 0), -EEXIST,
+                        "the device itself");
+    text = place_read("d-pt.vmdk");
+    ck_assert_mem_eq(text, bytes, DEVICE);
+    ck_assert(!place_has("d.vmdk"));
+    free(text);
+    free(bytes);
+}
+END_TEST
+
 /* ------------------------------------------------------- other names of kinds */
 
 START_TEST(esx_disks_take_their_space_as_their_name_says)
@@ -343,6 +361,7 @@ Suite *test_suite(void)
         a_gpt_is_read_and_both_its_copies_are_copied,
         tables_and_numbers_that_make_no_sense_are_refused,
         the_image_is_no_extent_of_itself_under_any_name,
+        the_device_is_not_what_is_copied_to,
         NULL,
     };
     Suite *suite = suite_create("vmdk/create-lines");
