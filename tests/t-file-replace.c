@@ -106,6 +106,22 @@ START_TEST(mode_and_lock_are_those_of_the_old_file)
 }
 END_TEST
 
+/* No name was left for the new file beside one whose name is as long as can be. */
+START_TEST(a_file_of_the_longest_name_can_be_replaced)
+{
+    char name[256];
+    memset(name, 'n', 255);
+    name[255] = '\0';
+    assert_ok(bdrv_close(file));
+    free(path);
+    path = host_path(directory, name);
+    host_write_file(path, "old", 3);
+    file = open_file(BDRV_O_RDWR);
+    assert_ok(bdrv_replace(file, "new", 3));
+    assert_content("new");
+}
+END_TEST
+
 START_TEST(a_link_leads_to_the_new_file_too)
 {
     char *name = host_path(directory, "link");
@@ -249,6 +265,7 @@ Suite *test_suite(void)
         the_new_content_is_in_the_file_and_in_the_node,
         the_old_file_stays_as_it_was_for_who_has_it_open,
         mode_and_lock_are_those_of_the_old_file, a_link_leads_to_the_new_file_too,
+        a_file_of_the_longest_name_can_be_replaced,
         what_cannot_be_replaced_is_left_alone, other_threads_use_the_node_meanwhile,
         nothing_is_replaced_or_made_in_another_directory,
         storage_that_cannot_replace_says_so,

@@ -19,7 +19,8 @@
 #include "file.h"
 
 enum {
-    ATTEMPTS = 100 /* to find a name that is not taken */
+    ATTEMPTS = 100, /* to find a name that is not taken */
+    BASE_MAX = 248  /* of 255 bytes that a name may have on most hosts */
 };
 
 /* A new file in the directory, named after base; name has room for it.  A descriptor,
@@ -35,7 +36,7 @@ static int make_file(int directory, const char *base, char *name, size_t size)
         if (getentropy(&number, sizeof number) < 0) {
             return -1;
         }
-        snprintf(name, size, "%s.%06x", base, (unsigned)(number & 0xffffff));
+        snprintf(name, size, "%.*s.%06x", BASE_MAX, base, (unsigned)(number & 0xffffff));
         fd = openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     }
     return fd;
