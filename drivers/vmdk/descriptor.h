@@ -159,6 +159,9 @@ int vmdk_option_set(char **text, const char *key, const char *value);
 int vmdk_option_set_quoted(char **text, const char *key, const char *value);
 /* Drops the lines of an option, if there are any. */
 int vmdk_option_remove(char **text, const char *key);
+/* made, which is spent, and the rest of *text behind it become *text; -ENOMEM also if made has
+ * failed. */
+int vmdk_text_finish(char **text, VmdkText *made, const char *rest);
 /* Puts middle in the place of the bytes [start, end) of *text. */
 int vmdk_text_splice(char **text, size_t start, size_t end, VmdkSlice middle);
 

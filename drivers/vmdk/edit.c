@@ -35,20 +35,25 @@ int vmdk_option_find(const char *text, const char *key, VmdkSlice *value)
     return count > 0;
 }
 
+int vmdk_text_finish(char **text, VmdkText *made, const char *rest)
+{
+    vmdk_text_append(made, whole(rest));
+    if (made->failed) {
+        free(made->bytes);
+        return -ENOMEM;
+    }
+    free(*text);
+    *text = made->bytes;
+    return 0;
+}
+
 int vmdk_text_splice(char **text, size_t start, size_t end, VmdkSlice middle)
 {
     VmdkText made = {0};
 
     vmdk_text_append(&made, (VmdkSlice){*text, start});
     vmdk_text_append(&made, middle);
-    vmdk_text_append(&made, whole(*text + end));
-    if (made.failed) {
-        free(made.bytes);
-        return -ENOMEM;
-    }
-    free(*text);
-    *text = made.bytes;
-    return 0;
+    return vmdk_text_finish(text, &made, *text + end);
 }
 
 /* Where a new header option goes: behind the last one there is. */
@@ -86,28 +91,22 @@ static int add_line(char **text, size_t at, const char *key, const char *rest)
     return ret;
 }
 
-/* All lines of the key: those of one that is there twice must go on saying the same. */
+/* All lines of the key: those of one that is there twice must go on saying the same.  In one
+ * go: there may be a million. */
 static int set_lines(char **text, const char *key, const char *value)
 {
-    size_t at = (size_t)(lines_of(*text).start - *text);
-    int ret = 0;
+    VmdkSlice rest = lines_of(*text), line, found_key, found;
+    const char *copied = *text; /* up to here */
+    VmdkText made = {0};
 
-    while (ret == 0) {
-        VmdkSlice rest = whole(*text + at), line, found_key, found;
-        size_t start;
-
-        if (!vmdk_slice_line(&rest, &line)) {
-            return 0;
+    while (vmdk_slice_line(&rest, &line)) {
+        if (vmdk_slice_option(line, &found_key, &found) && vmdk_slice_is(found_key, key)) {
+            vmdk_text_append(&made, (VmdkSlice){copied, (size_t)(found.start - copied)});
+            vmdk_text_append(&made, whole(value));
+            copied = found.start + found.length;
         }
-        if (!vmdk_slice_option(line, &found_key, &found) || !vmdk_slice_is(found_key, key)) {
-            at = (size_t)(rest.start - *text);
-            continue;
-        }
-        start = (size_t)(found.start - *text);
-        at = (size_t)(rest.start - *text) - found.length + strlen(value);
-        ret = vmdk_text_splice(text, start, start + found.length, whole(value));
     }
-    return ret;
+    return vmdk_text_finish(text, &made, copied);
 }
 
 /* rest: all of the line behind the key, if it is new. */
@@ -144,17 +143,14 @@ int vmdk_option_set_quoted(char **text, const char *key, const char *value)
 int vmdk_option_remove(char **text, const char *key)
 {
     VmdkSlice rest = lines_of(*text), line, found_key, value;
+    const char *copied = *text; /* up to here */
+    VmdkText made = {0};
 
     while (vmdk_slice_line(&rest, &line)) {
         if (vmdk_slice_option(line, &found_key, &value) && vmdk_slice_is(found_key, key)) {
-            size_t start = (size_t)(line.start - *text), end = (size_t)(rest.start - *text);
-            int ret = vmdk_text_splice(text, start, end, whole(""));
-
-            if (ret < 0) {
-                return ret;
-            }
-            rest = lines_of(*text);
+            vmdk_text_append(&made, (VmdkSlice){copied, (size_t)(line.start - copied)});
+            copied = rest.start;
         }
     }
-    return 0;
+    return vmdk_text_finish(text, &made, copied);
 }

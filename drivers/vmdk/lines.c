@@ -43,14 +43,18 @@ int vmdk_lines_set_sectors(char **text, size_t index, int64_t sectors)
 
 int vmdk_lines_cut(char **text, size_t kept)
 {
-    VmdkSlice line;
-    size_t end;
-    int ret = 0;
+    VmdkSlice rest = vmdk_slice_lines(*text, strlen(*text)), line;
+    const char *copied = *text; /* up to here */
+    VmdkText made = {0};
+    size_t seen = 0;
 
-    while (ret == 0 && find_line(*text, kept, &line, &end)) {
-        ret = vmdk_text_splice(text, (size_t)(line.start - *text), end, (VmdkSlice){"", 0});
+    while (vmdk_slice_line(&rest, &line)) {
+        if (vmdk_slice_is_extent(line) && seen++ >= kept) {
+            vmdk_text_append(&made, (VmdkSlice){copied, (size_t)(line.start - copied)});
+            copied = rest.start;
+        }
     }
-    return ret;
+    return vmdk_text_finish(text, &made, copied);
 }
 
 int vmdk_lines_add(char **text, size_t count, const char *line)

@@ -4,7 +4,7 @@
  * made to be slow or large.  Nothing that looks at one, reads of it, checks it, writes
  * one sector to it, repairs it or makes it shorter may take a gigabyte of memory, or of the
  * host's storage, or a minute of processor time; the limits of memory and time are set on
- * the process, so that it would die.
+ * the process, so that it would die.  The same for the longest texts.
  */
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -464,10 +464,70 @@ START_TEST(the_extents_of_two_files_are_told_apart_in_time)
 }
 END_TEST
 
+/* ------------------------------------------------------------------- long texts */
+
+typedef struct LongText {
+    const char *name;
+    const char *line; /* printed with numbers of the line */
+    int lines;
+    int extents; /* not 0: the lines are these */
+} LongText;
+
+/* As long as texts may be, or of as many extents. */
+static const LongText long_texts[] = {
+    { "change tracking", "changeTrackPath=\n", 8 * MIB / 17 - 20, 0 },
+    { "CIDs", "CID=12345678\n", 8 * MIB / 13 - 20, 0 },
+    { "two files", "RW 1 FLAT \"%2$c.img\" %1$d%3$60s\n", 65536, 1 },
+};
+
+static char *make_text(const LongText *text)
+{
+    char *path = host_path(directory, "disk.vmdk"), *a = host_path(directory, "a.img");
+    char *b = host_path(directory, "b.img");
+    FILE *file = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(file);
+    fprintf(file, "version=1\nCID=12345678\nparentCID=ffffffff\ncreateType=\"custom\"\n%s",
+            text->extents ? "" : "RW 1 FLAT \"a.img\" 0\n");
+    for (int i = 0; i < text->lines; i++) {
+        fprintf(file, text->line, i, "ab"[i % 2], "");
+    }
+    ck_assert_int_eq(fclose(file), 0);
+    host_write_file(a, "", 0);
+    host_write_file(b, "", 0);
+    ck_assert_int_eq(truncate(a, 65536 * SECTOR), 0);
+    ck_assert_int_eq(truncate(b, 65536 * SECTOR), 0);
+    free(a);
+    free(b);
+    return path;
+}
+
+/* Each change of a line copied all of them. */
+START_TEST(a_text_of_some_mib_costs_no_minute)
+{
+    char *path = make_text(&long_texts[_i]);
+    BlockDriverState *disk;
+
+    if (!limit_process()) {
+        suite_skipped("limits of the process cannot be set under a sanitizer or without fork");
+    }
+    ck_assert_int_eq(open_file(path, 0, &disk), 0);
+    look_and_read(disk);
+    bdrv_close(disk);
+    write_a_sector(path);
+    check(path, BDRV_CHECK_REPAIR_ALL);
+    ck_assert_int_eq(open_file(path, BDRV_O_RDWR, &disk), 0);
+    bdrv_truncate(disk, SECTOR);
+    bdrv_close(disk);
+    say_cost(long_texts[_i].name);
+    free(path);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("vmdk/resources");
-    TCase *tcase = tcase_create("worst");
+    TCase *tcase = tcase_create("worst"), *texts = tcase_create("texts");
 
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_set_timeout(tcase, 600);
@@ -475,5 +535,10 @@ Suite *test_suite(void)
                         sizeof(worst) / sizeof(worst[0]));
     tcase_add_test(tcase, the_extents_of_two_files_are_told_apart_in_time);
     suite_add_tcase(suite, tcase);
+    tcase_add_checked_fixture(texts, setup, teardown);
+    tcase_set_timeout(texts, 600);
+    tcase_add_loop_test(texts, a_text_of_some_mib_costs_no_minute, 0,
+                        sizeof(long_texts) / sizeof(long_texts[0]));
+    suite_add_tcase(suite, texts);
     return suite;
 }
