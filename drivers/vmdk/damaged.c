@@ -313,6 +313,10 @@ static int refuse(const Vmdk *image, const char *problem)
 
 int vmdk_image_refuse_damaged(const Vmdk *image)
 {
+    if (image->descriptor_in_doubt) {
+        return bdrv_error(image->bs, -EROFS, "a change of its descriptor has failed half-way: the "
+                          "image can only be read until it is opened again");
+    }
     if (!(bdrv_open_flags(image->bs) & BDRV_O_CHECK)) {
         return 0;
     }

@@ -113,15 +113,32 @@ static int point_at(Change *change, int64_t offset)
     return ret;
 }
 
-/* The header names a place in which grains might be put: from now on the image
- * is only to be read.  Opening it again makes it good. */
+/* There is a text where grains will be put, over what is taken for zeros; the header may even
+ * name that place.  From now on the image is only to be read.  Opening it again makes it good. */
 static int give_up(Vmdk *image, int error)
 {
-    free(image->descriptor_problem);
-    image->descriptor_problem = strdup("its descriptor was rewritten only in part; open the "
-                                       "image again");
+    image->descriptor_in_doubt = 1;
     atomic_store(&image->session_begun, 0);
     return error;
+}
+
+static int drop_copy(const Change *change, int64_t size)
+{
+    const int64_t now = bdrv_getlength(change->file);
+    const int ret = now > size ? bdrv_truncate(change->file, size) : 0;
+
+    return ret < 0 ? bdrv_write_zeroes(change->file, size, now - size) : ret;
+}
+
+/* Making the copy has failed. */
+static int drop_after(const Change *change, int64_t size, int error)
+{
+    char *message = strdup(bdrv_errmsg());
+    const int dropped = drop_copy(change, size);
+
+    error = bdrv_error(NULL, error, "%s", message ? message : "");
+    free(message);
+    return dropped < 0 ? give_up(change->image, error) : error;
 }
 
 /* home: where the text belongs. */
@@ -138,8 +155,7 @@ static int store_by_way_of_end(Change *change, int64_t home)
         ret = write_copy(change, end);
     }
     if (ret < 0) {
-        bdrv_truncate(change->file, size);
-        return ret;
+        return drop_after(change, size, ret);
     }
     ret = point_at(change, end);
     if (ret == 0) {
@@ -148,11 +164,10 @@ static int store_by_way_of_end(Change *change, int64_t home)
     if (ret == 0) {
         ret = point_at(change, home);
     }
-    if (ret < 0) {
-        return give_up(change->image, ret);
+    if (ret == 0) {
+        ret = drop_copy(change, size);
     }
-    bdrv_truncate(change->file, size); /* if not, it is space that is lost */
-    return 0;
+    return ret < 0 ? give_up(change->image, ret) : 0;
 }
 
 /* Where it is, unless that is among the grains, where nobody but an accident

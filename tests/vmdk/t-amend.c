@@ -5,6 +5,7 @@
  * power loss.
  */
 #include "changes.h"
+#include "fault.h"
 #include "powercut.h"
 
 enum {
@@ -308,6 +309,51 @@ START_TEST(a_flag_stays_when_another_option_is_refused)
 }
 END_TEST
 
+/* 0: the call was not reached. */
+static int fail_to_amend(int64_t call)
+{
+    const FaultPlan plan = {.operations = FAULT_ALL, .call = call, .life = FAULT_ONCE};
+    char more[600] = "ddb.adapterType = \"ide\"\n#", bytes[65536] = "x", found[65536];
+    Built b;
+    BlockDriverState *memory, *fault, *disk;
+    int64_t failures;
+
+    memset(more + strlen(more), 'c', 500); /* what changes lies on both sides of a sector's end */
+    strcat(more, "\n");
+    b = build_sparse((Shape){.more = more});
+    memory = build_memory(&b);
+    fault = fault_insert(memory);
+    disk = open_memory(fault, BDRV_O_RDWR);
+    fault_arm(fault, &plan);
+    (void)bdrv_amend(disk, "adapter_type=lsilogic");
+    failures = fault_failures(fault);
+    fault_disarm(fault);
+    if (bdrv_pwrite(disk, "x", 1, 0) == 0) {
+        assert_ok(bdrv_pread(disk, found, sizeof found, 0));
+        ck_assert_msg(memcmp(found, bytes, sizeof bytes) == 0, "call %d: %.100s", (int)call,
+                      found + 1);
+    }
+    bdrv_close(disk);
+    disk = open_memory(memory, BDRV_O_RDWR);
+    assert_ok(bdrv_pwrite(disk, "x", 1, 0));
+    assert_ok(bdrv_pread(disk, found, sizeof found, 0));
+    ck_assert_mem_eq(found, bytes, sizeof bytes);
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_close(fault));
+    assert_ok(bdrv_close(memory));
+    free(b.bytes);
+    return failures > 0;
+}
+
+/* The copy of the text that it had left behind the file's end was taken for zeros, and shone
+ * through a grain that was put there. */
+START_TEST(what_a_failed_change_has_left_is_in_no_grain)
+{
+    for (int64_t call = 1; fail_to_amend(call); call++) {
+    }
+}
+END_TEST
+
 /* ------------------------------------------------------------------ power loss */
 
 /* The text inside an extent has several sectors and moves by some bytes: whenever
@@ -409,6 +455,7 @@ Suite *test_suite(void)
         what_is_behind_the_text_does_not_become_a_part_of_it,
         a_text_is_not_written_over_a_table,
         a_flag_stays_when_another_option_is_refused,
+        what_a_failed_change_has_left_is_in_no_grain,
         NULL,
     };
     Suite *suite = suite_create("vmdk/amend");
