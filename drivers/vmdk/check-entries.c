@@ -197,6 +197,10 @@ static int reserve(VmdkSurvey *survey, int64_t grain, uint32_t copy)
     const int64_t end = start + vmdk_check_covered(map, grain);
 
     survey->odd = 1;
+    if (vmdk_check_class(map, grain, copy) == VMDK_ENTRY_CUT) {
+        survey->cut = 1;
+        survey->cut_beside |= start % map->grain != 0;
+    }
     if (vmdk_check_class(map, grain, copy) != VMDK_ENTRY_GRAIN) {
         return 0;
     }

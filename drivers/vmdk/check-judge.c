@@ -528,7 +528,7 @@ int vmdk_judge_begin(VmdkSurvey *survey)
     judge->map = map;
     judge->copies_left = VMDK_CHECK_COPIES_MAX / map->grain;
     judge->may_copy = !map->tables_left && survey->copies <= judge->copies_left;
-    if (map->any_place || map->unaligned) {
+    if (map->any_place || map->unaligned || survey->cut_beside) {
         map->next = bdrv_max(map->next, map->file_size + (survey->cut ? map->grain : 0));
     }
     return map->shared.bytes

@@ -24,6 +24,7 @@ typedef struct VmdkSurvey {
     int64_t zeroed;
     int odd; /* there is something to be judged */
     int cut; /* … such as a grain cut by the file's end */
+    int cut_beside; /* … which begins at no multiple of a grain */
     int64_t copies; /* of grains that a repair would make, at most */
     VmdkJudge *judge;
 } VmdkSurvey;

@@ -178,6 +178,28 @@ START_TEST(a_table_that_was_followed_does_not_fill_the_disk)
 }
 END_TEST
 
+/* The place of a grain that the file's end cuts, and that only the other set has, was given to
+ * a copy as well: its beginning is at no multiple of a grain. */
+START_TEST(no_copy_is_put_where_a_cut_grain_will_end)
+{
+    Built b = damage_image(0);
+    BlockDriverState *memory;
+    Findings f;
+
+    b.size += D_GRAIN;
+    bdrv_store_le32(build_gte(&b, 0, 60), 0xfffffff0);
+    bdrv_store_le32(build_gte(&b, 1, 60), (uint32_t)(b.size / SECTOR) - 3);
+    build_set_gte(&b, 61, bdrv_load_le32(build_gte(&b, 0, 0)));
+    memory = build_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_int_eq(f.result.corruptions_fixed, 2);
+    check_memory(memory, 0, &f);
+    ck_assert_msg(f.result.corruptions == 0, "%s", f.text);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* A table with one bad entry is not where the layout has it, and another is there: all of it
  * was given up. */
 START_TEST(a_table_that_has_nowhere_else_to_be_is_kept)
@@ -375,6 +397,7 @@ Suite *test_suite(void)
         an_rgd_offset_that_means_nothing_is_not_in_overhead,
         a_row_of_tables_ends_with_the_numbers_of_sectors,
         a_table_that_was_followed_does_not_fill_the_disk,
+        no_copy_is_put_where_a_cut_grain_will_end,
         a_table_that_has_nowhere_else_to_be_is_kept,
         wrong_entries_of_a_directory_take_no_square_of_time,
         a_line_is_not_made_so_long_that_no_descriptor_has_it,
