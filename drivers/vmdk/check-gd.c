@@ -61,17 +61,25 @@ static int write_gde(VmdkCheckMap *map, int set, int64_t table, uint32_t sector)
                             set == VMDK_PRIMARY ? BDRV_TABLE_PRIMARY : BDRV_TABLE_REDUNDANT);
 }
 
-/* Copies a table to the file's end, behind what a grain that is cut by it may
- * need.  The entry that will point at it is written behind the next barrier. */
+/* What a grain that is cut by the file's end may need. */
+static int64_t behind_cut_grains(const VmdkCheckMap *map)
+{
+    const int64_t size = bdrv_round_up(map->file_size, BDRV_SECTOR_SIZE);
+    const int64_t part = map->file_size % map->grain;
+
+    return map->any_place ? size + map->grain - BDRV_SECTOR_SIZE
+                          : bdrv_round_up(map->file_size + (part ? map->grain : 0), map->grain);
+}
+
+/* Copies a table to the file's end, behind such a grain.  The entry that will point at it is written behind the next barrier. */
 static int copy_table(VmdkCheckMap *map, uint32_t from, uint32_t *to)
 {
     const int64_t bytes = vmdk_check_table_bytes(map);
-    const int64_t behind = map->file_size + (map->file_size % map->grain ? map->grain : 0);
     uint8_t *buf = malloc((size_t)bytes);
     int64_t start;
     int ret = buf ? vmdk_places_read(map, from, buf) : -ENOMEM;
 
-    map->next = bdrv_max(map->next, bdrv_round_up(behind, map->grain));
+    map->next = bdrv_max(map->next, behind_cut_grains(map));
     start = vmdk_check_take(map, bytes, BDRV_SECTOR_SIZE);
 
     if (ret == 0 && start / BDRV_SECTOR_SIZE > UINT32_MAX) {

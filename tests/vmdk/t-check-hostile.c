@@ -365,6 +365,31 @@ END_TEST
 
 /* ------------------------------------------------------------------- copy on write */
 
+/* Of a file that was cut in the midst of a grain, at a multiple of a grain by chance, the table
+ * that had to be copied was put where the grain goes on. */
+START_TEST(no_table_is_put_where_a_cut_grain_will_end)
+{
+    Built b = build_root(2 * COWD_GTES * 8, 8);
+    BlockDriverState *memory, *disk;
+    Findings f;
+
+    add_cowd_grain(&b, 3, 1);
+    bdrv_store_le32(build_gde(&b, 0, 1), bdrv_load_le32(build_gde(&b, 0, 0)));
+    b.size = 40 * SECTOR;
+    memory = build_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_msg(f.result.unrecoverable == 0, "%s", f.text);
+    disk = open_memory(memory, BDRV_O_RDWR);
+    assert_pattern(disk, 3 * 8 * SECTOR, 3 * SECTOR, 1);
+    assert_pattern(disk, 3 * 8 * SECTOR + 3 * SECTOR, 5 * SECTOR, PATTERN_ZEROS);
+    assert_ok(bdrv_close(disk));
+    check_memory(memory, 0, &f);
+    assert_clean(&f);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* freeSector was set to what is left of a number that it cannot hold: others would have put
  * the next grains over the first. */
 START_TEST(a_free_sector_that_has_no_number_is_not_set_to_another)
@@ -402,6 +427,7 @@ Suite *test_suite(void)
         wrong_entries_of_a_directory_take_no_square_of_time,
         a_line_is_not_made_so_long_that_no_descriptor_has_it,
         a_byte_order_mark_is_no_part_of_a_line,
+        no_table_is_put_where_a_cut_grain_will_end,
         a_free_sector_that_has_no_number_is_not_set_to_another,
         NULL,
     };
