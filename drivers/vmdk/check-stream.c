@@ -142,6 +142,8 @@ static int judge_entry(VmdkStreamCheck *s, Tally *tally, int64_t index, uint32_t
         right = ENTRY_ZEROED;
     } else if (was_met) {
         s->stale += (int64_t)count - 1;
+        /* Without the tables, the last one would be meant. */
+        s->keeps_end |= s->walked.list[s->next + count - 1].sector != entry;
     } else if (ret == 1) {
         s->beside = 1;
         s->stale += (int64_t)count;
@@ -506,7 +508,7 @@ static int64_t front_end(const VmdkStreamCheck *s)
 }
 
 /* New tables go behind the last grain; or behind everything, if there are grains that
- * would not be found again after an interruption, or may be grains and in no table. */
+ * would be lost or others after an interruption, or may be grains and in no table. */
 static int rebuild(VmdkStreamCheck *s)
 {
     int64_t end = front_end(s);

@@ -47,7 +47,8 @@ typedef struct VmdkStreamCheck {
     VmdkStreamGrains right; /* what the tables should be, by index */
     int64_t stale;
     int beside; /* some of them the walk did not come by */
-    int keeps_end; /* grains may lie behind all of them */
+    int keeps_end; /* grains may lie behind all of them, or the old tables are needed until
+                    * there are new ones */
     int broken; /* new tables are needed */
 
     VmdkGrainCheck *grains; /* NULL: no grain was looked into yet */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * t-check-stream-faults.c - a read of a stream fails once while that is repaired, as
- * networks do: what was not read must not be taken for what is not there.
+ * t-check-stream-faults.c - a call fails while a stream is repaired: what was not read must
+ * not be taken for what is not there, and what a repair leaves half-done is no other disk.
  */
 #include "build-stream.h"
 #include "damage.h"
@@ -63,9 +63,26 @@ static BuiltStream without_header(void)
     return b;
 }
 
+/* Of two grains 7 the tables name the first. */
+static BuiltStream with_a_stale_grain(void)
+{
+    BuiltStream b = stream_begin(20 * 128);
+    uint32_t first;
+
+    stream_add(&b, 2, 1);
+    stream_add(&b, 7, 1);
+    first = b.entries[7];
+    stream_add(&b, 7, 2);
+    stream_add(&b, 9, 1);
+    stream_end(&b);
+    bdrv_store_le32(stream_gte(&b, 7), first);
+    bdrv_store_le32(stream_gte(&b, 9), 0);
+    return b;
+}
+
 static BuiltStream (*const damaged[])(void) = {
     with_grain_behind_the_end, with_a_wrong_entry, without_footer_and_overhead,
-    with_a_far_footer, without_header,
+    with_a_far_footer, without_header, with_a_stale_grain,
 };
 
 static void repair(BlockDriverState *memory)
@@ -80,18 +97,14 @@ static void repair(BlockDriverState *memory)
     }
 }
 
-/* A grain was dropped whose marker could not be read, or overwritten; so were all that only
- * tables lead to where the footer could not be read, and those behind a header whose
- * beginning could not. */
-START_TEST(no_failing_read_makes_a_repair_drop_a_grain)
+/* A repair of b, of which a call fails, and one that succeeds. */
+static void repair_twice(const BuiltStream *b, FaultPlan plan)
 {
     static const int grains[] = {2, 7, 9};
-    const BuiltStream b = damaged[_i]();
-    FaultPlan plan = {.operations = FAULT_READ, .call = 0};
     int64_t calls;
 
     do {
-        BlockDriverState *memory = stream_memory(&b), *fault = fault_insert(memory), *disk;
+        BlockDriverState *memory = stream_memory(b), *fault = fault_insert(memory), *disk;
 
         plan.call++;
         fault_arm(fault, &plan);
@@ -102,13 +115,37 @@ START_TEST(no_failing_read_makes_a_repair_drop_a_grain)
         disk = open_memory(memory, 0);
         for (int i = 0; i < 3; i++) {
             ck_assert_msg(pattern_verify(disk, grains[i] * STREAM_GRAIN, STREAM_GRAIN, 1) == 0,
-                          "grain %d is lost when read %lld fails", grains[i],
+                          "grain %d is lost when call %lld fails", grains[i],
                           (long long)plan.call);
         }
         assert_ok(bdrv_close(disk));
         bdrv_close(memory);
         ck_assert_int_lt(plan.call, MOST_CALLS);
     } while (calls >= plan.call);
+}
+
+/* A grain was dropped whose marker could not be read, or overwritten; so were all that only
+ * tables lead to where the footer could not be read, and those behind a header whose
+ * beginning could not. */
+START_TEST(no_failing_read_makes_a_repair_drop_a_grain)
+{
+    const BuiltStream b = damaged[_i]();
+
+    repair_twice(&b, (FaultPlan){.operations = FAULT_READ});
+    free(b.bytes);
+}
+END_TEST
+
+/* Of two grains for one place, a repair that was interrupted and begun again chose the other
+ * one. */
+START_TEST(no_failing_write_makes_a_repair_drop_a_grain)
+{
+    const FaultPlan plan = {.operations = FAULT_WRITE | FAULT_FLUSH | FAULT_TRUNCATE,
+                            .stored_before = SECTOR};
+    const BuiltStream b = damaged[_i]();
+
+    repair_twice(&b, plan);
+    repair_twice(&b, (FaultPlan){.operations = plan.operations, .life = FAULT_FOR_EVER});
     free(b.bytes);
 }
 END_TEST
@@ -127,6 +164,8 @@ Suite *test_suite(void)
 
     fault_register();
     tcase_add_loop_test(tc, no_failing_read_makes_a_repair_drop_a_grain, 0,
+                        can_decompress * (int)(sizeof damaged / sizeof *damaged));
+    tcase_add_loop_test(tc, no_failing_write_makes_a_repair_drop_a_grain, 0,
                         can_decompress * (int)(sizeof damaged / sizeof *damaged));
     return suite;
 }
