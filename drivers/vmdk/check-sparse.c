@@ -94,13 +94,12 @@ static int search_remains(VmdkExtent *extent, VmdkHeader *header, Remains *remai
 
 /* 1: there is a header to go on with; 0: there is none, as reported. */
 static int replace_header(VmdkCheck *c, VmdkExtent *extent, const uint8_t *bytes,
-                          VmdkHeader *header)
+                          const char *why, VmdkHeader *header)
 {
-    char *why = strdup(bdrv_errmsg());
     Remains remains = REMAINS_NOTHING;
-    int ret = why ? 0 : -ENOMEM;
+    int ret = 0;
 
-    if (ret == 0 && !was_sent_as_text(bytes)) {
+    if (!was_sent_as_text(bytes)) {
         ret = search_remains(extent, header, &remains);
     }
     if (ret == 0) {
@@ -109,8 +108,23 @@ static int replace_header(VmdkCheck *c, VmdkExtent *extent, const uint8_t *bytes
     if (ret == 0 && remains == REMAINS_DIRECTORIES && c->mend_all) {
         ret = vmdk_check_write_header(c, extent, header);
     }
-    free(why);
     return ret < 0 ? ret : remains == REMAINS_DIRECTORIES;
+}
+
+/* Is there a footer, and is it no content of the disk?  That can look like one, but where the
+ * descriptor speaks of no stream, the directories of an uncompressed extent say what it is.
+ * 1, 0 or -errno. */
+static int ends_like_stream(VmdkExtent *extent)
+{
+    Remains remains = REMAINS_NOTHING;
+    VmdkHeader header;
+    int ret = vmdk_stream_has_footer(extent, VMDK_FLAG_COMPRESSED);
+
+    if (ret == 1) {
+        ret = search_remains(extent, &header, &remains);
+        return ret < 0 ? ret : remains != REMAINS_DIRECTORIES;
+    }
+    return ret;
 }
 
 /* Do the flags of a header that can be used deny what lies behind it?  Such a header
@@ -484,6 +498,23 @@ static int check_usable(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
                                                 : check_body(c, extent, header);
 }
 
+/* A header that cannot be used: the last message says why. */
+static int check_unusable(VmdkCheck *c, VmdkExtent *extent, const uint8_t *bytes)
+{
+    char *why = strdup(bdrv_errmsg());
+    VmdkHeader header;
+    int ret = why ? ends_like_stream(extent) : -ENOMEM;
+
+    if (ret == 1) {
+        ret = vmdk_check_stream(c, extent, NULL);
+    } else if (ret == 0) {
+        ret = replace_header(c, extent, bytes, why, &header);
+        ret = ret == 1 ? check_body(c, extent, &header) : ret;
+    }
+    free(why);
+    return ret;
+}
+
 int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent)
 {
     uint8_t bytes[VMDK_HEADER_BYTES];
@@ -502,13 +533,6 @@ int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent)
     if (ret == 0) {
         return check_usable(c, extent, &header);
     }
-    if (ret != -EINVAL) {
-        return ret; /* it could be read a moment ago: no reason to write another */
-    }
-    ret = vmdk_stream_has_footer(extent, VMDK_FLAG_COMPRESSED);
-    if (ret != 0) {
-        return ret < 0 ? ret : vmdk_check_stream(c, extent, NULL);
-    }
-    ret = replace_header(c, extent, bytes, &header);
-    return ret == 1 ? check_body(c, extent, &header) : ret;
+    /* It could be read a moment ago: no reason to write another. */
+    return ret != -EINVAL ? ret : check_unusable(c, extent, bytes);
 }

@@ -201,6 +201,32 @@ START_TEST(an_overhead_in_the_descriptor_does_not_cut_that)
 }
 END_TEST
 
+/* What a guest had written to the end of its disk became the header when that was destroyed, and
+ * the disk a stream without grains. */
+START_TEST(a_footer_that_a_guest_has_written_makes_no_stream)
+{
+    Built b = damage_image(0);
+    BuiltStream s = {.bytes = b.bytes, .size = b.size - 3 * SECTOR, .sectors = D_SECTORS};
+    BlockDriverState *memory, *disk;
+    Findings f;
+
+    memset(b.bytes + s.size, 0, 3 * SECTOR);
+    stream_marker(&s, 1, 3);
+    stream_header(&s, s.size, 21);
+    memset(b.bytes, 0, SECTOR);
+    memory = build_memory(&b);
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_msg(f.result.corruptions_fixed == 1, "%.2000s", f.text);
+    disk = open_memory(memory, 0);
+    for (int g = 1; g < D_GRAINS; g++) {
+        assert_pattern(disk, (int64_t)g * D_GRAIN, D_GRAIN, damage_generation(g));
+    }
+    assert_ok(bdrv_close(disk));
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* With an overHead of 0, or in the midst of the descriptor, new tables were written there. */
 START_TEST(new_tables_leave_the_descriptor_alone)
 {
@@ -234,6 +260,7 @@ Suite *test_suite(void)
         one_table_without_markers_is_not_looked_into_twice,
         the_tables_that_readers_follow_are_checked,
         an_overhead_in_the_descriptor_does_not_cut_that,
+        a_footer_that_a_guest_has_written_makes_no_stream,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-stream-header");
