@@ -226,6 +226,7 @@ static int cowd_open(VmdkExtent *extent)
     pthread_mutex_init(&cowd->header_lock, NULL);
     pthread_mutex_init(&cowd->map.lock, NULL);
     vmdk_space_init(&cowd->space, extent->file, BDRV_SECTOR_SIZE);
+    cowd->space.tells_end = 1;
     extent->cluster_size = (int64_t)header.grain_sectors * BDRV_SECTOR_SIZE;
     extent->unclean = header.unclean_shutdown != 0;
     return open_parts(cowd);

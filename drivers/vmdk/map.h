@@ -32,6 +32,7 @@ typedef struct VmdkSpace {
     int64_t used_end;  /* where the last thing in use ends */
     int64_t zero_from; /* beyond it, nothing was ever written */
     int fixed;         /* the file cannot change its length */
+    int tells_end;     /* the end of what is taken is recorded, in 32 bits, too */
     _Atomic int64_t file_size;
 } VmdkSpace;
 

@@ -26,7 +26,7 @@ void vmdk_space_init(VmdkSpace *space, BlockDriverState *file, int64_t unit)
     space->unit = unit;
     space->next = bdrv_round_up(size, unit);
     space->zero_from = size;
-    space->fixed = 0;
+    space->fixed = space->tells_end = 0;
     atomic_init(&space->file_size, size);
 }
 
@@ -77,14 +77,14 @@ static int extend(VmdkSpace *space, int64_t end)
     return ret;
 }
 
-/* How many pieces can begin where an entry can point to, and lie in a file
- * that cannot grow. */
+/* How many pieces can begin where an entry can point to (and end where freeSector can), and
+ * lie in a file that cannot grow. */
 static int64_t pieces_possible(const VmdkSpace *space, int64_t bytes)
 {
     int64_t limit = space->fixed ? atomic_load(&((VmdkSpace *)space)->file_size) - bytes
                                  : end_max - BDRV_SECTOR_SIZE;
 
-    limit = bdrv_min(limit, end_max - BDRV_SECTOR_SIZE);
+    limit = bdrv_min(limit, end_max - BDRV_SECTOR_SIZE - (space->tells_end ? bytes : 0));
     return space->next > limit ? 0 : (limit - space->next) / bytes + 1;
 }
 

@@ -379,6 +379,33 @@ START_TEST(a_small_disk_of_large_grains_is_ours_without_a_product_version)
 }
 END_TEST
 
+/* A table went where its end is no 32-bit number, and freeSector became a sector among the
+ * first ones, where others would have put the next grains. */
+START_TEST(free_sector_can_say_where_what_is_taken_ends)
+{
+    const uint32_t free_sector = 0xfffffff0;
+    Built b = build_root(16384, 8);
+    BlockDriverState *memory, *disk;
+    uint8_t bytes[4];
+
+    add_cowd_grain(&b, 3, 1);
+    bdrv_store_le32(b.bytes + AT_COWD_FREE, free_sector);
+    memory = build_memory(&b);
+    assert_ok(bdrv_truncate(memory, INT64_C(1) << 41));
+    disk = open_memory(memory, BDRV_O_RDWR);
+    assert_ok(pattern_write(disk, 5 * 8 * SECTOR, 512, 1));
+    assert_fails_saying(pattern_write(disk, 0, 512, 1), -ENOSPC, "2 TiB");
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_pread(memory, bytes, sizeof bytes, AT_COWD_FREE));
+    ck_assert_uint_eq(bdrv_load_le32(bytes), free_sector + 8);
+    disk = open_memory(memory, BDRV_O_RDWR);
+    assert_pattern(disk, 5 * 8 * SECTOR, 512, 1);
+    bdrv_close(disk);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -395,6 +422,7 @@ Suite *test_suite(void)
         free_sector_is_found_again_after_a_crash,
         an_entry_of_1_reads_as_zeros,
         a_small_disk_of_large_grains_is_ours_without_a_product_version,
+        free_sector_can_say_where_what_is_taken_ends,
         NULL,
     };
     Suite *suite = suite_create("vmdk/cowd");
