@@ -161,6 +161,11 @@ static int open_for_writing(Cowd *cowd)
                           bdrv_div_up(used_end, BDRV_SECTOR_SIZE), sectors);
     }
     used_end = bdrv_max(use.grains_end, used_end);
+    if (used_end / BDRV_SECTOR_SIZE > UINT32_MAX) {
+        return bdrv_error(file, -EROFS, "COWD header: sectors up to %" PRId64 " are in use, more "
+                          "than freeSector can tell; the image can only be read",
+                          bdrv_div_up(used_end, BDRV_SECTOR_SIZE));
+    }
     vmdk_space_start(&cowd->space, bdrv_max(used_end, bdrv_min(free_offset, bdrv_getlength(file))),
                      used_end);
     return 0;

@@ -406,6 +406,27 @@ START_TEST(free_sector_can_say_where_what_is_taken_ends)
 }
 END_TEST
 
+/* The same of what was there before: freeSector became what is left of its end. */
+START_TEST(what_ends_where_free_sector_cannot_tell_is_not_written)
+{
+    Built b = build_root(16384, 8);
+    BlockDriverState *memory, *disk;
+
+    add_cowd_grain(&b, 3, 1);
+    bdrv_store_le32(build_gte(&b, 0, 5), UINT32_MAX);
+    bdrv_store_le32(b.bytes + AT_COWD_UNCLEAN, 1);
+    memory = build_memory(&b);
+    assert_ok(bdrv_truncate(memory, ((INT64_C(1) << 32) + 7) * SECTOR));
+    assert_fails_saying(try_open(memory, BDRV_O_RDWR, NULL, NULL, &disk), -EROFS,
+                        "can only be read");
+    disk = open_memory(memory, 0);
+    assert_pattern(disk, 3 * 8 * SECTOR, 8 * SECTOR, 1);
+    bdrv_close(disk);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -423,6 +444,7 @@ Suite *test_suite(void)
         an_entry_of_1_reads_as_zeros,
         a_small_disk_of_large_grains_is_ours_without_a_product_version,
         free_sector_can_say_where_what_is_taken_ends,
+        what_ends_where_free_sector_cannot_tell_is_not_written,
         NULL,
     };
     Suite *suite = suite_create("vmdk/cowd");
