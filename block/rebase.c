@@ -96,33 +96,49 @@ static int open_again(BlockDriverState *node, unsigned access, BlockDriverState 
     return ret;
 }
 
-static BlockDriverState *storage_of(BlockDriverState *node)
+/* The file that a node is on; where that cannot be told, it is had again as it is. */
+typedef struct Place {
+    int is_known;
+    BdrvIdentity identity;
+} Place;
+
+static Place place_of(BlockDriverState *node)
 {
-    return node->file ? node->file : node;
+    BlockDriverState *storage = node->file ? node->file : node;
+    Place place = { 0 };
+
+    bdrv_error_keep(); /* of a failure that is under way */
+    place.is_known = storage->driver->identify(storage, &place.identity) == 0;
+    bdrv_error_restore();
+    return place;
 }
 
-static int is_same_storage(BlockDriverState *one, BlockDriverState *other)
+/* open_again(), but the name may have come to mean another file than that at place. */
+static int open_again_at(const Place *place, BlockDriverState *node, unsigned access,
+                         BlockDriverState **again)
 {
-    BdrvIdentity mine, theirs;
-
-    return one == other || (one->driver->identify(one, &mine) == 0 &&
-                            other->driver->identify(other, &theirs) == 0 &&
-                            mine.device == theirs.device && mine.inode == theirs.inode);
-}
-
-/* The name may have come to mean another file since node was opened.  (Who reads anew after
- * writing does not ask: the driver may have replaced the file itself.) */
-static int open_same(BlockDriverState *node, unsigned access, BlockDriverState **again)
-{
+    Place now;
     int ret = open_again(node, access, again);
 
-    if (ret == 0 && !is_same_storage(storage_of(node), storage_of(*again))) {
+    if (ret < 0 || !place->is_known) {
+        return ret;
+    }
+    now = place_of(*again);
+    if (!now.is_known || now.identity.device != place->identity.device ||
+        now.identity.inode != place->identity.inode) {
         bdrv_close(*again);
         *again = NULL;
         ret = bdrv_error(node, -EBUSY, "the name means another file now than when it was "
                          "opened");
     }
     return ret;
+}
+
+static int open_same(BlockDriverState *node, unsigned access, BlockDriverState **again)
+{
+    const Place place = place_of(node);
+
+    return open_again_at(&place, node, access, again);
 }
 
 /* ---------------------------------------------------------------- progress */
@@ -191,8 +207,9 @@ static int commit_runs(BlockDriverState *bs, BlockDriverState *image)
     return ret;
 }
 
-/* Down into the backing image, opened for writing; durable when done. */
-static int commit_down(BlockDriverState *bs)
+/* Down into the backing image, opened for writing; durable when done.  *place becomes where it
+ * is then: its driver may have replaced the file. */
+static int commit_down(BlockDriverState *bs, Place *place)
 {
     int64_t length = bdrv_getlength(bs);
     BlockDriverState *image;
@@ -211,6 +228,7 @@ static int commit_down(BlockDriverState *bs)
     if (ret == 0) {
         ret = commit_runs(bs, image);
     }
+    *place = place_of(image);
     closed = bdrv_close(image);
     return ret < 0 ? ret : closed;
 }
@@ -235,10 +253,10 @@ static int let_backing_go(BlockDriverState *bs)
 
 /* The handle that read the backing image may have cached what it was.  access: 0, or
  * BDRV_O_UNCHANGED. */
-static int refresh_backing(BlockDriverState *bs, unsigned access)
+static int refresh_backing(BlockDriverState *bs, unsigned access, const Place *place)
 {
     BlockDriverState *again;
-    int ret = open_again(bs->backing, access, &again);
+    int ret = open_again_at(place, bs->backing, access, &again);
 
     if (ret == 0) {
         replace_backing(bs, again);
@@ -249,17 +267,18 @@ static int refresh_backing(BlockDriverState *bs, unsigned access)
 static int commit_to_backing(BlockDriverState *bs)
 {
     const unsigned access = bs->backing->flags & BDRV_O_UNCHANGED;
+    Place place = place_of(bs->backing);
     int ret = access ? let_backing_go(bs) : 0;
 
     if (ret < 0) {
         return ret;
     }
-    ret = commit_down(bs);
+    ret = commit_down(bs, &place);
     if (ret == 0) {
-        return refresh_backing(bs, access);
+        return refresh_backing(bs, access, &place);
     }
     bdrv_error_keep();
-    refresh_backing(bs, access); /* unless another writes to it: that may be why we failed */
+    refresh_backing(bs, access, &place); /* unless another writes to it: that may be why we failed */
     bdrv_error_restore();
     return ret;
 }

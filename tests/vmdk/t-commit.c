@@ -334,6 +334,53 @@ START_TEST(a_commit_leaves_the_name_of_the_parent_as_it_is)
 }
 END_TEST
 
+static void exchange(const char *name, const char *other)
+{
+    char *a = host_path(directory, name), *b = host_path(directory, other);
+    char *kept = host_path(directory, "kept");
+
+    ck_assert_int_eq(rename(a, kept), 0);
+    ck_assert_int_eq(rename(b, a), 0);
+    ck_assert_int_eq(rename(kept, b), 0);
+    free(a);
+    free(b);
+    free(kept);
+}
+
+static int exchange_at_the_end(void *opaque, int64_t done, int64_t total)
+{
+    int *exchanged = opaque;
+
+    if (done == total && !*exchanged) {
+        exchange("base.vmdk", "other.vmdk");
+        *exchanged = 1;
+    }
+    return 0;
+}
+
+/* A file that had got the parent's name while the parent was written became the parent. */
+START_TEST(what_takes_the_parents_name_meanwhile_is_not_the_parent)
+{
+    int exchanged = 0;
+    BlockDriverState *disk;
+
+    create_pair(NULL, NULL);
+    create_disk("other.vmdk", NULL, NULL, DISK);
+    change_child();
+    disk = open_disk("child.vmdk", BDRV_O_RDWR);
+    bdrv_set_progress(disk, exchange_at_the_end, &exchanged);
+    assert_fails_saying(bdrv_commit(disk), -EBUSY, "another file");
+    assert_changed(disk);
+    exchange("base.vmdk", "other.vmdk");
+    assert_ok(bdrv_commit(disk));
+    assert_changed(disk);
+    assert_ok(bdrv_close(disk));
+    disk = open_disk("base.vmdk", 0);
+    assert_changed(disk);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
 static Ram *load(const char *name)
 {
     char *path = host_path(directory, name);
@@ -414,6 +461,7 @@ Suite *test_suite(void)
         a_parent_is_nobody_elses_while_a_child_is_open_for_writing,
         two_interrupted_commits_leave_a_child_that_opens,
         a_commit_leaves_the_name_of_the_parent_as_it_is,
+        what_takes_the_parents_name_meanwhile_is_not_the_parent,
         a_parent_in_storage_of_the_callers_is_no_file_of_the_host,
         NULL,
     };
