@@ -166,10 +166,11 @@ int vmdk_parent_open(Vmdk *image)
         /* The user may have named one. */
         int ret = bdrv_open_backing(image->bs, "", "vmdk", accept_parent, image);
 
-        return ret == 0 ? 0
-                        : bdrv_error_prefix(image->bs, -EINVAL, "parentCID is %08" PRIx32
-                                            ", but no parentFileNameHint says where the parent "
-                                            "is: name it when opening", d->parent_cid);
+        return ret == 0 || ret == -EBUSY
+                   ? ret
+                   : bdrv_error_prefix(image->bs, -EINVAL, "parentCID is %08" PRIx32
+                                       ", but no parentFileNameHint says where the parent is: "
+                                       "name it when opening", d->parent_cid);
     }
     return open_hint(image, d->parent_hint);
 }

@@ -381,6 +381,23 @@ START_TEST(what_takes_the_parents_name_meanwhile_is_not_the_parent)
 }
 END_TEST
 
+/* That the user's parent was in use was told as that no parent was named (-EINVAL). */
+START_TEST(a_parent_that_the_user_names_and_that_is_in_use_is_busy)
+{
+    char *base = host_path(directory, "base.vmdk"), *path = host_path(directory, "child.vmdk");
+    BdrvOpenOptions open = {.struct_size = sizeof open, .flags = BDRV_O_RDWR, .backing = base};
+    BlockDriverState *disk, *writer;
+
+    create_pair(NULL, "subformat=vmfsSparse");
+    edit_child("parentFileNameHint", "");
+    writer = open_disk("base.vmdk", BDRV_O_RDWR);
+    assert_fails_saying(bdrv_open(&disk, path, "vmdk", &open), -EBUSY, "another writer");
+    assert_ok(bdrv_close(writer));
+    free(base);
+    free(path);
+}
+END_TEST
+
 static Ram *load(const char *name)
 {
     char *path = host_path(directory, name);
@@ -462,6 +479,7 @@ Suite *test_suite(void)
         two_interrupted_commits_leave_a_child_that_opens,
         a_commit_leaves_the_name_of_the_parent_as_it_is,
         what_takes_the_parents_name_meanwhile_is_not_the_parent,
+        a_parent_that_the_user_names_and_that_is_in_use_is_busy,
         a_parent_in_storage_of_the_callers_is_no_file_of_the_host,
         NULL,
     };
