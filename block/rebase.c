@@ -68,6 +68,21 @@ static int open_storage_again(BlockDriverState *node, const BdrvOpenOptions *opt
     return had < 0 ? had : bdrv_open(again, node->filename, node->driver->name, options);
 }
 
+/* A file that an image names: once more as such, under the same policy as before. */
+static int open_named_again(BlockDriverState *node, const BdrvOpenOptions *options,
+                            BlockDriverState **again)
+{
+    BlockDriverState *file;
+    int ret = bdrv_open_beside(&file, node->file, bdrv_path_basename(node->file->filename),
+                               options->flags);
+
+    if (ret == 0) {
+        ret = bdrv_open_node(again, file, node->driver->name, options);
+        bdrv_close(file);
+    }
+    return ret;
+}
+
 /* A further handle on the image that node is, for writing or for reading anew;
  * node itself stays open. */
 static int open_again(BlockDriverState *node, unsigned access, BlockDriverState **again)
@@ -88,6 +103,8 @@ static int open_again(BlockDriverState *node, unsigned access, BlockDriverState 
         return had;
     }
     ret = had ? bdrv_open_node(again, node->file, node->driver->name, &options)
+          : node->file->role == BDRV_FILE_PARENT
+              ? open_named_again(node, &options, again)
               : bdrv_open_by(again, bdrv_naming_protocol(node->file), node->file->filename,
                              node->driver->name, &options);
     if (ret == 0) {

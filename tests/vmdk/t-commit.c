@@ -398,6 +398,30 @@ START_TEST(a_parent_that_the_user_names_and_that_is_in_use_is_busy)
 }
 END_TEST
 
+/* What the parent itself names was looked at as if the user had opened the parent: one in a
+ * directory of its own, over one beside the child, could be read and not be committed to. */
+START_TEST(a_parent_in_a_directory_of_its_own_may_stand_on_one_beside_the_child)
+{
+    const char *const allowed[] = {directory, NULL};
+    BdrvCreateOptions create = {.struct_size = sizeof create, .backing = "sub/base.vmdk",
+                                .allow_paths = allowed};
+    char *sub = host_path(directory, "sub"), *path = host_path(directory, "child.vmdk");
+    BlockDriverState *disk;
+
+    ck_assert_int_eq(mkdir(sub, 0700), 0);
+    create_disk("ground.vmdk", NULL, NULL, DISK);
+    create_disk("sub/base.vmdk", "../ground.vmdk", NULL, 0);
+    assert_ok(bdrv_create(path, "vmdk", &create));
+    disk = open_disk("child.vmdk", BDRV_O_RDWR);
+    assert_ok(pattern_write(disk, 0, MIB, 2));
+    assert_ok(bdrv_commit(disk));
+    assert_pattern(disk, 0, MIB, 2);
+    assert_ok(bdrv_close(disk));
+    free(sub);
+    free(path);
+}
+END_TEST
+
 static Ram *load(const char *name)
 {
     char *path = host_path(directory, name);
@@ -478,6 +502,7 @@ Suite *test_suite(void)
         a_parent_is_nobody_elses_while_a_child_is_open_for_writing,
         two_interrupted_commits_leave_a_child_that_opens,
         a_commit_leaves_the_name_of_the_parent_as_it_is,
+        a_parent_in_a_directory_of_its_own_may_stand_on_one_beside_the_child,
         what_takes_the_parents_name_meanwhile_is_not_the_parent,
         a_parent_that_the_user_names_and_that_is_in_use_is_busy,
         a_parent_in_storage_of_the_callers_is_no_file_of_the_host,
