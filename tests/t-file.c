@@ -122,13 +122,21 @@ START_TEST(the_end_of_the_longest_file_is_read_and_written)
         suite_skipped("the file system has no files of 2^63 - 1 bytes");
         return;
     }
-    BlockDriverState *bs = open_file(BDRV_O_RDWR);
-    uint8_t bytes[512] = {0};
-    assert_ok(bdrv_pwrite(bs, "end", 3, INT64_MAX - 3));
-    assert_ok(bdrv_pread(bs, bytes, sizeof(bytes), INT64_MAX - 512));
-    ck_assert_mem_eq(bytes + 509, "end", 3);
-    assert_fails(bdrv_pwrite(bs, "end", 3, INT64_MAX - 2), -ERANGE);
-    assert_ok(bdrv_close(bs));
+    static const unsigned caches[] = { 0, BDRV_O_DIRECT };
+    for (int i = 0; i < 2; i++) {
+        BlockDriverState *bs;
+        uint8_t bytes[512] = {0};
+        int ret = try_open(path, BDRV_O_RDWR | caches[i], &bs);
+        if (caches[i] && ret == -ENOTSUP) {
+            return;
+        }
+        assert_ok(ret);
+        assert_ok(bdrv_pwrite(bs, "end", 3, INT64_MAX - 3));
+        assert_ok(bdrv_pread(bs, bytes, sizeof(bytes), INT64_MAX - 512));
+        ck_assert_mem_eq(bytes + 509, "end", 3);
+        assert_fails(bdrv_pwrite(bs, "end", 3, INT64_MAX - 2), -ERANGE);
+        assert_ok(bdrv_close(bs));
+    }
 }
 END_TEST
 

@@ -260,7 +260,7 @@ int bdrv_file_move_direct(BlockDriverState *bs, FileTransfer way, void *buf, siz
 {
     uint8_t *p = buf;
     const int64_t all = (int64_t)bytes;
-    const int64_t head = bdrv_min(bdrv_round_up(offset, DIRECT_UNIT) - offset, all);
+    const int64_t head = bdrv_min(-offset & (DIRECT_UNIT - 1), all);
     const int64_t middle = bdrv_round_down(all - head, DIRECT_UNIT);
     const int64_t tail = all - head - middle;
     int ret = 0;
