@@ -367,7 +367,8 @@ int vmdk_check_file_size(BlockDriverState *file)
 {
     const int64_t end = INT64_C(1) << 62;
 
-    return bdrv_getlength(file) < end
+    /* Of a pipe, nobody knows the length, and nothing is behind it. */
+    return bdrv_getlength(file) < end || bdrv_open_flags(file) & BDRV_O_FORWARD
                ? 0
                : bdrv_error(file, -EFBIG, "the file has %" PRId64 " bytes; the limit is 2^62 - 1",
                             bdrv_getlength(file));

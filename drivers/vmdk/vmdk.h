@@ -312,7 +312,8 @@ struct Vmdk {
 /* ------------------------------------------------------------------ open.c */
 
 /* -EFBIG: the file is so long that what comes behind it, a grain or tables, could end where
- * no int64_t reaches.  To be asked of every file before it is looked into. */
+ * no int64_t reaches; that of a pipe may be unknown.  To be asked of every file before it is
+ * looked into. */
 int vmdk_check_file_size(BlockDriverState *file);
 /* Fills the descriptor and the extent table of an image, opening its files.
  * What failed half-way is left to vmdk_image_free(). */
