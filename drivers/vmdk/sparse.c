@@ -310,6 +310,16 @@ static int open_for_writing(Sparse *sparse)
     return ret;
 }
 
+/* May the descriptor that is in its file be changed, for other extents, although this one is
+ * not to be written? */
+static int keeps_descriptor(const VmdkExtent *extent)
+{
+    const Vmdk *image = extent->image;
+
+    return bdrv_is_writable(image->bs) && image->descriptor_file == extent->file &&
+           image->descriptor_room > 0 && !extent->problem;
+}
+
 static int open_parts(Sparse *sparse)
 {
     VmdkExtent *extent = sparse->extent;
@@ -324,6 +334,10 @@ static int open_parts(Sparse *sparse)
     }
     if (ret == 0 && vmdk_extent_is_writable(extent)) {
         ret = open_for_writing(sparse);
+    } else if (ret == 0 && keeps_descriptor(extent)) {
+        VmdkUse use;
+
+        ret = vmdk_map_scan(&sparse->map, &use);
     }
     return ret < 0 ? ret : open_clusters(sparse);
 }

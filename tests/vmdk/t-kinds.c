@@ -138,6 +138,38 @@ START_TEST(two_extents_on_the_same_bytes_are_refused)
 }
 END_TEST
 
+/* Of an extent that is only read, nobody looked whether the descriptor that is in its file has
+ * room of its own: a new CID, for another extent, wrote zeros over the tables. */
+START_TEST(a_descriptor_that_reaches_into_tables_forbids_writing_other_extents_too)
+{
+    char text[2048];
+    Built b;
+    BlockDriverState *disk;
+
+    snprintf(text, sizeof text, "# Disk DescriptorFile\nversion=1\nCID=12345678\n"
+             "parentCID=ffffffff\ncreateType=\"custom\"\nRDONLY 2048 SPARSE \"d.vmdk\"\n"
+             "RW 128 FLAT \"a\" 0\n#%0600d\nddb.longContentID = \"%032d\"\n", 0, 0);
+    b = build_sparse((Shape){.text = text});
+    build_add_grain(&b, 3, 1);
+    bdrv_store_le64(b.bytes + AT_DESCRIPTOR_SIZE, 30);
+    place_write("d.vmdk", b.bytes, (size_t)b.size);
+    place_write_pattern("a", 0, EXTENT, 1);
+    place_refused("d.vmdk", BDRV_O_RDWR, -EINVAL, "reach into the tables");
+    disk = place_open("d.vmdk", 0, NULL);
+    assert_pattern(disk, 3 * 65536, 65536, 1);
+    assert_ok(bdrv_close(disk));
+    bdrv_store_le64(b.bytes + AT_DESCRIPTOR_SIZE, 20);
+    place_write("d.vmdk", b.bytes, (size_t)b.size);
+    disk = place_open("d.vmdk", BDRV_O_RDWR, NULL);
+    assert_ok(pattern_write(disk, 2048 * SECTOR, 512, 2));
+    assert_ok(bdrv_close(disk));
+    disk = place_open("d.vmdk", 0, NULL);
+    assert_pattern(disk, 3 * 65536, 65536, 1);
+    assert_ok(bdrv_close(disk));
+    free(b.bytes);
+}
+END_TEST
+
 START_TEST(a_descriptor_in_the_place_of_an_extent_is_refused)
 {
     place_write_pattern("a", 0, EXTENT, 1);
@@ -379,6 +411,7 @@ Suite *test_suite(void)
         a_map_tells_each_extent_by_its_kind,
         parts_of_one_file_make_a_disk_in_another_order,
         two_extents_on_the_same_bytes_are_refused,
+        a_descriptor_that_reaches_into_tables_forbids_writing_other_extents_too,
         a_descriptor_in_the_place_of_an_extent_is_refused,
         copying_into_a_later_extent_takes_the_parents_bytes_of_that_place,
         an_embedded_descriptor_may_name_further_extents,
