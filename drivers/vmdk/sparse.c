@@ -283,6 +283,16 @@ static int open_clusters(Sparse *sparse)
     return bdrv_clusters_new(&sparse->clusters, &config);
 }
 
+/* May its file be changed at all? */
+static int check_changeable(Sparse *sparse, VmdkUse *use)
+{
+    if (sparse->header.needs_footer) { /* which is none when anything comes behind it */
+        return bdrv_error(sparse->extent->file, -EROFS, "sparse header: only a footer says where "
+                          "the tables are; the image can only be read before a repair");
+    }
+    return vmdk_map_scan(&sparse->map, use);
+}
+
 /* Finds where the next grain goes, and that it will disturb nothing there. */
 static int open_for_writing(Sparse *sparse)
 {
@@ -290,13 +300,7 @@ static int open_for_writing(Sparse *sparse)
     const int64_t size = bdrv_getlength(file), grain = sparse->map.grain;
     const int64_t first = sectors_to_bytes(sparse->header.overhead_sectors, INT64_MAX - grain);
     VmdkUse use;
-    int ret;
-
-    if (sparse->header.needs_footer) { /* which is none when grains come behind it */
-        return bdrv_error(file, -EROFS, "sparse header: only a footer says where the tables are; "
-                          "the image can only be read before a repair");
-    }
-    ret = vmdk_map_scan(&sparse->map, &use);
+    int ret = check_changeable(sparse, &use);
     if (ret == 0 && first > bdrv_round_up(size, grain) + grain) {
         ret = bdrv_error(file, -EROFS, "sparse header: overHead is %" PRIu64 " sectors, more than "
                          "the file has; the image can only be read",
@@ -337,7 +341,7 @@ static int open_parts(Sparse *sparse)
     } else if (ret == 0 && keeps_descriptor(extent)) {
         VmdkUse use;
 
-        ret = vmdk_map_scan(&sparse->map, &use);
+        ret = check_changeable(sparse, &use);
     }
     return ret < 0 ? ret : open_clusters(sparse);
 }

@@ -138,19 +138,48 @@ START_TEST(two_extents_on_the_same_bytes_are_refused)
 }
 END_TEST
 
-/* Of an extent that is only read, nobody looked whether the descriptor that is in its file has
- * room of its own: a new CID, for another extent, wrote zeros over the tables. */
-START_TEST(a_descriptor_that_reaches_into_tables_forbids_writing_other_extents_too)
+/* A new CID for the one extent that can be written changes the file of the other at two
+ * places. */
+static Built build_beside_another(void)
 {
     char text[2048];
     Built b;
-    BlockDriverState *disk;
 
     snprintf(text, sizeof text, "# Disk DescriptorFile\nversion=1\nCID=12345678\n"
              "parentCID=ffffffff\ncreateType=\"custom\"\nRDONLY 2048 SPARSE \"d.vmdk\"\n"
              "RW 128 FLAT \"a\" 0\n#%0600d\nddb.longContentID = \"%032d\"\n", 0, 0);
     b = build_sparse((Shape){.text = text});
     build_add_grain(&b, 3, 1);
+    return b;
+}
+
+/* The text grew behind the footer for a while, which was none then. */
+START_TEST(a_descriptor_before_a_footer_forbids_writing_other_extents_too)
+{
+    Built b = build_beside_another();
+    BlockDriverState *disk;
+
+    bdrv_store_le64(b.bytes + b.size, 1);
+    bdrv_store_le32(b.bytes + b.size + 12, 3);
+    memcpy(b.bytes + b.size + SECTOR, b.bytes, SECTOR);
+    bdrv_store_le64(b.bytes + AT_GD, UINT64_MAX);
+    place_write("d.vmdk", b.bytes, (size_t)b.size + 3 * SECTOR);
+    place_write_pattern("a", 0, EXTENT, 1);
+    place_refused("d.vmdk", BDRV_O_RDWR, -EROFS, "only a footer says where");
+    disk = place_open("d.vmdk", 0, NULL);
+    assert_pattern(disk, 3 * 65536, 65536, 1);
+    assert_ok(bdrv_close(disk));
+    free(b.bytes);
+}
+END_TEST
+
+/* Of an extent that is only read, nobody looked whether the descriptor that is in its file has
+ * room of its own: a new CID, for another extent, wrote zeros over the tables. */
+START_TEST(a_descriptor_that_reaches_into_tables_forbids_writing_other_extents_too)
+{
+    Built b = build_beside_another();
+    BlockDriverState *disk;
+
     bdrv_store_le64(b.bytes + AT_DESCRIPTOR_SIZE, 30);
     place_write("d.vmdk", b.bytes, (size_t)b.size);
     place_write_pattern("a", 0, EXTENT, 1);
@@ -411,6 +440,7 @@ Suite *test_suite(void)
         a_map_tells_each_extent_by_its_kind,
         parts_of_one_file_make_a_disk_in_another_order,
         two_extents_on_the_same_bytes_are_refused,
+        a_descriptor_before_a_footer_forbids_writing_other_extents_too,
         a_descriptor_that_reaches_into_tables_forbids_writing_other_extents_too,
         a_descriptor_in_the_place_of_an_extent_is_refused,
         copying_into_a_later_extent_takes_the_parents_bytes_of_that_place,
