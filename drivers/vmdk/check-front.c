@@ -181,11 +181,18 @@ void vmdk_check_note_room(const VmdkExtent *extent, const VmdkHeader *header)
     }
 }
 
+/* The sector of the first directory. */
+static uint64_t first_directory(const VmdkExtent *extent, const VmdkHeader *header)
+{
+    const uint64_t rgd = redundant_sector(extent, header);
+
+    return rgd != 0 && rgd < header->gd_sector ? rgd : header->gd_sector;
+}
+
 /* Room for the descriptor that reaches into the tables would be filled one day. */
 static int check_descriptor_room(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
 {
-    const uint64_t rgd = redundant_sector(extent, header);
-    const uint64_t tables = rgd != 0 && rgd < header->gd_sector ? rgd : header->gd_sector;
+    const uint64_t tables = first_directory(extent, header);
     const BdrvFinding finding = {
         .kind = BDRV_FINDING_CORRUPTION,
         .repair = "set to what is before the tables",
@@ -203,12 +210,52 @@ static int check_descriptor_room(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *h
     return c->mend_all ? vmdk_check_write_header(c, extent, header) : 0;
 }
 
+/* Is there a text where the header has the descriptor?  1, 0 or -errno. */
+static int has_text(const VmdkExtent *extent, const VmdkHeader *header)
+{
+    uint8_t bytes[BDRV_SECTOR_SIZE];
+    int ret = bdrv_pread(extent->file, bytes, sizeof bytes,
+                         (int64_t)header->descriptor_sector * BDRV_SECTOR_SIZE);
+
+    return ret < 0 ? ret : vmdk_descriptor_probe(bytes, sizeof bytes);
+}
+
+/* An extent of a split disk needs no room for a descriptor, and what is there, among tables
+ * and grains, is not to be given up for it. */
+static int check_vain_room(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
+{
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_CORRUPTION,
+        .repair = "set to none",
+        .repaired = c->mend_all,
+    };
+    int ret;
+
+    if (header->descriptor_sectors == 0 ||
+        header->descriptor_sector < first_directory(extent, header) ||
+        c->image->descriptor_file == extent->file) {
+        return 0;
+    }
+    ret = has_text(extent, header);
+    if (ret != 0) {
+        return ret < 0 ? ret : 0;
+    }
+    vmdk_found(c, &finding, "%s: descriptorOffset is sector %" PRIu64 ", behind the directory, and "
+               "no descriptor is there", vmdk_check_name(extent), header->descriptor_sector);
+    header->descriptor_sector = 0;
+    header->descriptor_sectors = 0;
+    return c->mend_all ? vmdk_check_write_header(c, extent, header) : 0;
+}
+
 int vmdk_check_front(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
 {
     int ret = check_overhead(c, extent, header);
 
     if (ret == 0) {
         ret = vmdk_check_descriptor_place(c, extent, header);
+    }
+    if (ret == 0) {
+        ret = check_vain_room(c, extent, header);
     }
     return ret < 0 ? ret : check_descriptor_room(c, extent, header);
 }

@@ -50,6 +50,29 @@ START_TEST(a_new_descriptor_goes_into_the_mended_room)
 }
 END_TEST
 
+/* One bit of descriptorOffset was wrong in an extent of a split disk, which has room for a
+ * descriptor and none: grains that were there then were given up. */
+START_TEST(room_for_no_descriptor_takes_no_grain)
+{
+    Built b = damage_image(NO_DESCRIPTOR);
+    BlockDriverState *memory, *disk;
+    Findings f;
+
+    bdrv_store_le64(b.bytes + AT_DESCRIPTOR, bdrv_load_le32(build_gte(&b, 0, 5)) + 1);
+    bdrv_store_le64(b.bytes + AT_DESCRIPTOR_SIZE, 20);
+    memory = build_memory(&b);
+    assert_ok(try_open(memory, BDRV_O_CHECK | BDRV_O_RDWR, "extent=on", NULL, &disk));
+    findings_of(disk, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_int_eq(f.result.unrecoverable, 0);
+    findings_of(disk, 0, &f);
+    assert_clean(&f);
+    assert_pattern(disk, 5 * D_GRAIN, D_GRAIN, 6);
+    assert_ok(bdrv_close(disk));
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 enum {
     T_TABLES = 400, /* entries of a directory that begins with a text */
     T_GRAIN = 128
@@ -418,6 +441,7 @@ Suite *test_suite(void)
 {
     const TTest *const tests[] = {
         a_new_descriptor_goes_into_the_mended_room,
+        room_for_no_descriptor_takes_no_grain,
         no_directory_is_found_in_the_descriptor,
         an_rgd_offset_that_means_nothing_is_not_in_overhead,
         a_row_of_tables_ends_with_the_numbers_of_sectors,
