@@ -13,8 +13,7 @@
 enum {
     AT_NEWLINES = 73,
     VERSION_ZEROED = 2,
-    STREAM_FLAGS = VMDK_FLAG_COMPRESSED | VMDK_FLAG_MARKERS,
-    GDES_LOOKED_AT = 256 /* of hostile directories each could lead to a table */
+    STREAM_FLAGS = VMDK_FLAG_COMPRESSED | VMDK_FLAG_MARKERS
 };
 
 /* ------------------------------------------------------------------- header */
@@ -148,124 +147,6 @@ static void report_flags(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeade
     vmdk_found(c, &finding, "%s: the header is unusable: its flags are 0x%" PRIx32 ", but grains "
                "are compressed and have markers, which are 0x30000", vmdk_check_name(extent),
                header->flags);
-}
-
-/* ----------------------------------------------------- places of directories */
-
-/* Could the table at that sector be one?  Nearly all of its entries are zeros or
- * sectors of the file.  bytes is room for it. */
-static int is_table_at(const VmdkExtent *extent, const VmdkHeader *header, uint32_t sector,
-                       uint8_t *bytes)
-{
-    const int64_t start = (int64_t)sector * BDRV_SECTOR_SIZE, size = bdrv_getlength(extent->file);
-    const int64_t length = vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
-    int64_t strange = 0;
-
-    if (start < VMDK_HEADER_BYTES || start + length > size ||
-        bdrv_pread(extent->file, bytes, (size_t)length, start) < 0) {
-        return 0;
-    }
-    for (int64_t i = 0; i < header->gtes_per_gt; i++) {
-        strange += (int64_t)bdrv_load_le32(bytes + i * 4) * BDRV_SECTOR_SIZE >= size;
-    }
-    return strange * 8 < header->gtes_per_gt;
-}
-
-/* Do most GDEs of the primary directory, wherever it is, lead to tables?  The first
- * ones in use tell. */
-static int leads_to_tables(const VmdkExtent *extent, const VmdkHeader *header)
-{
-    const int64_t gd = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE;
-    const int64_t tables = vmdk_header_tables(header);
-    uint8_t *table = malloc((size_t)vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE);
-    int64_t good = 0, used = 0;
-    uint8_t bytes[BDRV_SECTOR_SIZE];
-
-    for (int64_t i = 0; table && i < tables && used < GDES_LOOKED_AT; i++) {
-        const int64_t at = i * 4 % BDRV_SECTOR_SIZE;
-        uint32_t entry;
-
-        if (at == 0 && bdrv_pread(extent->file, bytes,
-                                  (size_t)bdrv_min(BDRV_SECTOR_SIZE, (tables - i) * 4),
-                                  gd + i * 4) < 0) {
-            used = 0;
-            break;
-        }
-        entry = bdrv_load_le32(bytes + at);
-        used += entry != 0;
-        good += entry != 0 && is_table_at(extent, header, entry, table);
-    }
-    free(table);
-    return used > 0 && good * 2 >= used;
-}
-
-/* Can what was worked out take the place of what the header says?  With only one
- * directory left, it may be taken for the only one there ever was. */
-static int is_better(const VmdkHeader *usual, const VmdkHeader *header, int fits, int good)
-{
-    return usual->grain_sectors == header->grain_sectors &&
-           usual->gtes_per_gt == header->gtes_per_gt &&
-           ((usual->flags & VMDK_FLAG_REDUNDANT) == (header->flags & VMDK_FLAG_REDUNDANT) ||
-            (!fits && !good)) &&
-           (usual->gd_sector != header->gd_sector || !fits);
-}
-
-static void report_in_text(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeader *header)
-{
-    const BdrvFinding finding = {
-        .kind = BDRV_FINDING_UNRECOVERABLE,
-        .offset = extent->start,
-        .bytes = extent->length,
-    };
-
-    vmdk_found(c, &finding, "%s: gdOffset is sector %" PRIu64 ", where the descriptor is, and "
-               "there is no other directory", vmdk_check_name(extent), header->gd_sector);
-}
-
-/* A header that can be used may still say wrong things of where tables are.  1: and
- * where they are, nobody knows. */
-static int check_places(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
-{
-    const int fits = !(header->flags & VMDK_FLAG_REDUNDANT) ||
-                     (vmdk_header_redundant_fits(header, bdrv_getlength(extent->file)) &&
-                      !vmdk_check_is_in_text(extent, header, header->rgd_sector));
-    VmdkHeader usual;
-    BdrvFinding finding = {.kind = BDRV_FINDING_CORRUPTION, .repaired = c->mend_all};
-    int good = vmdk_header_is_usual(extent->file, header), found;
-
-    good = good == 0 ? leads_to_tables(extent, header) : good;
-    good = good > 0 ? !vmdk_check_is_in_text(extent, header, header->gd_sector) : good;
-    if (good < 0 || (fits && good)) {
-        return good < 0 ? good : 0;
-    }
-    found = vmdk_header_rebuild(extent, (int64_t)header->capacity_sectors, &usual);
-    if (found < 0) {
-        return found;
-    }
-    if (found && is_better(&usual, header, fits, good)) {
-        finding.repair = "set to where they are";
-        vmdk_found(c, &finding, "%s: gdOffset is sector %" PRIu64 " and rgdOffset %" PRIu64
-                   ", but the directories are at %" PRIu64 " and %" PRIu64,
-                   vmdk_check_name(extent), header->gd_sector, header->rgd_sector,
-                   usual.gd_sector, usual.rgd_sector);
-        header->gd_sector = usual.gd_sector;
-        header->rgd_sector = usual.rgd_sector;
-        header->flags &= ~(uint32_t)VMDK_FLAG_REDUNDANT;
-        header->flags |= usual.flags & VMDK_FLAG_REDUNDANT;
-    } else if (vmdk_check_is_in_text(extent, header, header->gd_sector)) {
-        report_in_text(c, extent, header);
-        return 1;
-    } else if (!fits) {
-        finding.repair = "the redundant directory is given up";
-        vmdk_found(c, &finding, "%s: rgdOffset is sector %" PRIu64 ", where the redundant "
-                   "directory %s", vmdk_check_name(extent), header->rgd_sector,
-                   vmdk_check_is_in_text(extent, header, header->rgd_sector)
-                       ? "cannot be: the descriptor is"
-                       : "is not inside the file");
-        header->flags &= ~(uint32_t)VMDK_FLAG_REDUNDANT;
-        header->rgd_sector = 0;
-    }
-    return finding.repair && c->mend_all ? vmdk_check_write_header(c, extent, header) : 0;
 }
 
 /* ------------------------------------------------------------------ capacity */
@@ -458,7 +339,7 @@ static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
     int ret = vmdk_check_footer(c, extent, header);
 
     if (ret == 0) {
-        ret = check_places(c, extent, header);
+        ret = vmdk_check_offsets(c, extent, header);
     }
     if (ret == 0) {
         ret = vmdk_check_front(c, extent, header);

@@ -4,6 +4,7 @@
  *
  *     check.c           one image: its extents, then its descriptor; counting
  *     check-sparse.c    hosted sparse: header, capacity, unclean flag
+ *     check-offsets.c   are the directories where the header says?
  *     check-front.c     overHead and the descriptor's room
  *     check-cowd.c      copy-on-write extents, and freeSector
  *     check-places.c    the directories: is every GT where it can be?
@@ -74,6 +75,9 @@ const char *vmdk_unallocated_reads(const VmdkExtent *extent);
 int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent);
 int vmdk_check_cowd(VmdkCheck *c, VmdkExtent *extent);
 int vmdk_check_plain(VmdkCheck *c, VmdkExtent *extent);
+/* Mends *header, which can be used, where it is wrong about the directories, and it in the
+ * file.  1: where they are, nobody knows, as reported. */
+int vmdk_check_offsets(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header);
 /* Mends *header, which can be used, where it is wrong about overHead and the descriptor, and
  * it in the file. */
 int vmdk_check_front(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header);

@@ -147,6 +147,45 @@ START_TEST(an_rgd_offset_that_means_nothing_is_not_in_overhead)
 }
 END_TEST
 
+/* ------------------------------------------------------------------- directories */
+
+/* One bit of rgdOffset was wrong, and entries of a directory were written into the grain that
+ * is there. */
+START_TEST(a_redundant_directory_is_not_made_of_a_grain)
+{
+    Built b = damage_image(0);
+
+    bdrv_store_le64(b.bytes + AT_RGD, bdrv_load_le32(build_gte(&b, 0, 5)));
+    damage_mended(&b, BDRV_FINDING_CORRUPTION, "the directories are at", -1);
+}
+END_TEST
+
+/* The same of gdOffset, where the directories are not laid out as VMware does it. */
+START_TEST(a_directory_is_not_made_of_a_grain)
+{
+    Built b = late_directory();
+    BlockDriverState *memory;
+
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, bdrv_load_le32(build_gte(&b, 0, 511)));
+    bdrv_store_le64(b.bytes + AT_GD, bdrv_load_le32(build_gte(&b, 0, 5)));
+    memory = build_memory(&b);
+    assert_hopeless(memory, BDRV_FINDING_UNRECOVERABLE, "gdOffset is");
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
+START_TEST(the_redundant_directory_counts_if_the_other_is_not_found)
+{
+    Built b = damage_image(0);
+
+    memset(b.bytes + b.gd[0] * SECTOR, 0, SECTOR);
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, bdrv_load_le32(build_gte(&b, 1, 511)));
+    bdrv_store_le64(b.bytes + AT_GD, bdrv_load_le32(build_gte(&b, 1, 5)));
+    damage_mended(&b, BDRV_FINDING_CORRUPTION, "gdOffset is", -1);
+}
+END_TEST
+
 /* ----------------------------------------------------------------------- tables */
 
 /* Of two tables, one at the last sector that an entry can name, the other where the numbers
@@ -444,6 +483,9 @@ Suite *test_suite(void)
         room_for_no_descriptor_takes_no_grain,
         no_directory_is_found_in_the_descriptor,
         an_rgd_offset_that_means_nothing_is_not_in_overhead,
+        a_redundant_directory_is_not_made_of_a_grain,
+        a_directory_is_not_made_of_a_grain,
+        the_redundant_directory_counts_if_the_other_is_not_found,
         a_row_of_tables_ends_with_the_numbers_of_sectors,
         a_table_that_was_followed_does_not_fill_the_disk,
         no_copy_is_put_where_a_cut_grain_will_end,

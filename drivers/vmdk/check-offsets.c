@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check-offsets.c - gdOffset and rgdOffset of a header that can be used: are the directories
+ * there?  What is mistaken for one is written into, and what it does not lead to is given
+ * up: so this is asked before anything else.
+ */
+#include "check.h"
+
+#include <stdlib.h>
+
+enum {
+    GDES_LOOKED_AT = 256 /* of hostile directories each could lead to a table */
+};
+
+/* Could the table at that sector be one?  Nearly all of its entries are zeros or
+ * sectors of the file.  bytes is room for it. */
+static int is_table_at(const VmdkExtent *extent, const VmdkHeader *header, uint32_t sector,
+                       uint8_t *bytes)
+{
+    const int64_t start = (int64_t)sector * BDRV_SECTOR_SIZE, size = bdrv_getlength(extent->file);
+    const int64_t length = vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
+    int64_t strange = 0;
+
+    if (start < VMDK_HEADER_BYTES || start + length > size ||
+        bdrv_pread(extent->file, bytes, (size_t)length, start) < 0) {
+        return 0;
+    }
+    for (int64_t i = 0; i < header->gtes_per_gt; i++) {
+        strange += (int64_t)bdrv_load_le32(bytes + i * 4) * BDRV_SECTOR_SIZE >= size;
+    }
+    return strange * 8 < header->gtes_per_gt;
+}
+
+/* Do most GDEs of the primary directory, wherever it is, lead to tables?  The first
+ * ones in use tell. */
+static int leads_to_tables(const VmdkExtent *extent, const VmdkHeader *header)
+{
+    const int64_t gd = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE;
+    const int64_t tables = vmdk_header_tables(header);
+    uint8_t *table = malloc((size_t)vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE);
+    int64_t good = 0, used = 0;
+    uint8_t bytes[BDRV_SECTOR_SIZE];
+
+    for (int64_t i = 0; table && i < tables && used < GDES_LOOKED_AT; i++) {
+        const int64_t at = i * 4 % BDRV_SECTOR_SIZE;
+        uint32_t entry;
+
+        if (at == 0 && bdrv_pread(extent->file, bytes,
+                                  (size_t)bdrv_min(BDRV_SECTOR_SIZE, (tables - i) * 4),
+                                  gd + i * 4) < 0) {
+            used = 0;
+            break;
+        }
+        entry = bdrv_load_le32(bytes + at);
+        used += entry != 0;
+        good += entry != 0 && is_table_at(extent, header, entry, table);
+    }
+    free(table);
+    return used > 0 && good * 2 >= used;
+}
+
+/* Can what was worked out take the place of what the header says?  With only one
+ * directory left, it may be taken for the only one there ever was. */
+static int is_better(const VmdkHeader *usual, const VmdkHeader *header, int fits, int good)
+{
+    return usual->grain_sectors == header->grain_sectors &&
+           usual->gtes_per_gt == header->gtes_per_gt &&
+           ((usual->flags & VMDK_FLAG_REDUNDANT) == (header->flags & VMDK_FLAG_REDUNDANT) ||
+            (!fits && !good)) &&
+           (usual->gd_sector != header->gd_sector || !fits);
+}
+
+/* Is there a directory at that sector?  1, 0 or -errno. */
+static int is_directory(const VmdkExtent *extent, const VmdkHeader *header, uint64_t sector)
+{
+    VmdkHeader other = *header;
+    int ret;
+
+    other.gd_sector = sector;
+    ret = vmdk_header_is_usual(extent->file, &other);
+    return ret == 0 ? leads_to_tables(extent, &other) : ret;
+}
+
+/* Into what is mistaken for a directory, entries would be written: over a grain.  Before the
+ * first grain there are only tables.  1, 0 or -errno. */
+static int may_be_directory(const VmdkExtent *extent, const VmdkHeader *header, uint64_t sector)
+{
+    return sector + (uint64_t)vmdk_header_gd_sectors(header) <= header->overhead_sectors
+               ? 1
+               : is_directory(extent, header, sector);
+}
+
+/* Has no table an entry? */
+static int is_blank(const VmdkExtent *extent, const VmdkHeader *header, uint64_t sector)
+{
+    const int64_t size = vmdk_header_gd_sectors(header) * BDRV_SECTOR_SIZE;
+    uint8_t bytes[8 * BDRV_SECTOR_SIZE];
+    int blank = 1;
+
+    for (int64_t at = 0; blank && at < size; at += (int64_t)sizeof bytes) {
+        const size_t now = (size_t)bdrv_min(size - at, (int64_t)sizeof bytes);
+
+        blank = bdrv_pread(extent->file, bytes, now, (int64_t)sector * BDRV_SECTOR_SIZE + at) == 0 &&
+                bdrv_is_zero(bytes, now);
+    }
+    return blank;
+}
+
+/* What is known of the places in a header. */
+typedef struct Places {
+    int has_redundant;
+    int fits;       /* there is no redundant directory, or it can be where it should */
+    const char *why; /* … or not */
+    int spare;      /* there is one, and it can stand for the other */
+    int good;       /* the primary one is where it should be */
+    int lost;       /* it cannot be there, or would have to be made of something else */
+} Places;
+
+static int judge_redundant(const VmdkExtent *extent, const VmdkHeader *header, Places *places)
+{
+    int may_be;
+
+    places->fits = 1;
+    if (!(header->flags & VMDK_FLAG_REDUNDANT)) {
+        return 0;
+    }
+    places->has_redundant = 1;
+    places->fits = 0;
+    if (!vmdk_header_redundant_fits(header, bdrv_getlength(extent->file))) {
+        places->why = "is not inside the file";
+        return 0;
+    }
+    if (vmdk_check_is_in_text(extent, header, header->rgd_sector)) {
+        places->why = "cannot be: the descriptor is";
+        return 0;
+    }
+    may_be = may_be_directory(extent, header, header->rgd_sector);
+    places->why = "is not";
+    places->fits = may_be == 1 || (may_be == 0 && is_blank(extent, header, header->gd_sector) &&
+                                   is_blank(extent, header, header->rgd_sector));
+    return may_be < 0 ? may_be : 0;
+}
+
+static int judge_places(const VmdkExtent *extent, const VmdkHeader *header, Places *places)
+{
+    int ret = judge_redundant(extent, header, places);
+
+    if (ret == 0) {
+        ret = is_directory(extent, header, header->gd_sector);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    places->good = ret && !vmdk_check_is_in_text(extent, header, header->gd_sector);
+    ret = places->good ? 1 : may_be_directory(extent, header, header->gd_sector);
+    places->lost = vmdk_check_is_in_text(extent, header, header->gd_sector) ||
+                   (ret == 0 && (!is_blank(extent, header, header->gd_sector) ||
+                                 (places->has_redundant && places->fits &&
+                                  !is_blank(extent, header, header->rgd_sector))));
+    if (ret >= 0 && places->lost && places->has_redundant && places->fits) {
+        ret = is_directory(extent, header, header->rgd_sector);
+        places->spare = ret == 1;
+    }
+    return ret < 0 ? ret : 0;
+}
+
+static void report_lost(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeader *header)
+{
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_UNRECOVERABLE,
+        .offset = extent->start,
+        .bytes = extent->length,
+    };
+
+    vmdk_found(c, &finding, "%s: gdOffset is sector %" PRIu64 ", where %s, and there is no other "
+               "directory", vmdk_check_name(extent), header->gd_sector,
+               vmdk_check_is_in_text(extent, header, header->gd_sector) ? "the descriptor is"
+                                                                        : "no directory is");
+}
+
+/* The header is to say what *usual does. */
+static void move_to_usual(VmdkCheck *c, const VmdkExtent *extent, VmdkHeader *header,
+                          const VmdkHeader *usual)
+{
+    const BdrvFinding finding = {.kind = BDRV_FINDING_CORRUPTION,
+                                 .repair = "set to where they are",
+                                 .repaired = c->mend_all};
+
+    vmdk_found(c, &finding, "%s: gdOffset is sector %" PRIu64 " and rgdOffset %" PRIu64
+               ", but the directories are at %" PRIu64 " and %" PRIu64,
+               vmdk_check_name(extent), header->gd_sector, header->rgd_sector,
+               usual->gd_sector, usual->rgd_sector);
+    header->gd_sector = usual->gd_sector;
+    header->rgd_sector = usual->rgd_sector;
+    header->flags &= ~(uint32_t)VMDK_FLAG_REDUNDANT;
+    header->flags |= usual->flags & VMDK_FLAG_REDUNDANT;
+}
+
+/* Of the two directories, one is not where the header says.  It is given up. */
+static void keep_one(VmdkCheck *c, const VmdkExtent *extent, VmdkHeader *header,
+                     const Places *places)
+{
+    const BdrvFinding finding = {
+        .kind = BDRV_FINDING_CORRUPTION,
+        .repair = places->lost ? "the redundant directory takes its place"
+                               : "the redundant directory is given up",
+        .repaired = c->mend_all,
+    };
+
+    if (places->lost) {
+        vmdk_found(c, &finding, "%s: gdOffset is sector %" PRIu64 ", where no directory is, but at "
+                   "rgdOffset %" PRIu64 " there is", vmdk_check_name(extent), header->gd_sector,
+                   header->rgd_sector);
+        header->gd_sector = header->rgd_sector;
+    } else {
+        vmdk_found(c, &finding, "%s: rgdOffset is sector %" PRIu64 ", where the redundant directory "
+                   "%s", vmdk_check_name(extent), header->rgd_sector, places->why);
+    }
+    header->flags &= ~(uint32_t)VMDK_FLAG_REDUNDANT;
+    header->rgd_sector = 0;
+}
+
+int vmdk_check_offsets(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
+{
+    Places places = {.fits = 0};
+    VmdkHeader usual;
+    int found, ret = judge_places(extent, header, &places);
+
+    if (ret < 0 || (places.fits && places.good)) {
+        return ret;
+    }
+    found = vmdk_header_rebuild(extent, (int64_t)header->capacity_sectors, &usual);
+    if (found < 0) {
+        return found;
+    }
+    if (found && is_better(&usual, header, places.fits, places.good)) {
+        move_to_usual(c, extent, header, &usual);
+    } else if (places.lost && !places.spare) {
+        report_lost(c, extent, header);
+        return 1;
+    } else if (places.lost || !places.fits) {
+        keep_one(c, extent, header, &places);
+    } else {
+        return 0;
+    }
+    return c->mend_all ? vmdk_check_write_header(c, extent, header) : 0;
+}
