@@ -291,14 +291,53 @@ static int cowd_fits(BlockDriverState *file, const VmdkCowdHeader *h)
     return 1;
 }
 
+/* Reads the table, and counts the grains that it has. */
+static int count_cowd_grains(BlockDriverState *file, uint32_t sector, int64_t *grains)
+{
+    uint8_t bytes[VMDK_COWD_GTES * ENTRY_BYTES];
+    int ret = bdrv_pread(file, bytes, sizeof bytes, (int64_t)sector * BDRV_SECTOR_SIZE);
+
+    for (int64_t i = 0; ret == 0 && i < VMDK_COWD_GTES; i++) {
+        *grains += bdrv_load_le32(bytes + i * ENTRY_BYTES) > ENTRY_ZEROED;
+    }
+    return ret;
+}
+
+/* Has the file as many sectors as directory, tables and grains of that size need?  That is no
+ * chance.  1, 0 or -errno. */
+static int cowd_is_exact(BlockDriverState *file, const VmdkCowdHeader *h)
+{
+    const int64_t gt_sectors = VMDK_COWD_GTES * ENTRY_BYTES / BDRV_SECTOR_SIZE;
+    const int64_t size = bdrv_div_up(bdrv_getlength(file), BDRV_SECTOR_SIZE);
+    int64_t used = h->gd_sector + bdrv_div_up((int64_t)h->gd_entries * ENTRY_BYTES,
+                                              BDRV_SECTOR_SIZE);
+    int64_t grains = 0;
+    uint8_t gde[ENTRY_BYTES];
+    int ret = 0;
+
+    for (int64_t t = 0; ret == 0 && t < h->gd_entries && used <= size; t++) {
+        ret = bdrv_pread(file, gde, sizeof gde,
+                         (int64_t)h->gd_sector * BDRV_SECTOR_SIZE + t * ENTRY_BYTES);
+        if (ret == 0 && bdrv_load_le32(gde) != 0) {
+            used += gt_sectors;
+            ret = count_cowd_grains(file, bdrv_load_le32(gde), &grains);
+        }
+    }
+    return ret < 0 ? ret : used + grains * h->grain_sectors == size;
+}
+
 /* What the other sectors of the header keep is lost with it; of what is known,
- * it is nothing that an ESX extent needs. */
+ * it is nothing that an ESX extent needs.  The smallest grains are ESX's, if those that are
+ * there do not tell. */
 int vmdk_cowd_header_rebuild(VmdkExtent *extent, int64_t sectors, VmdkCowdHeader *header)
 {
+    VmdkCowdHeader first = {0};
+    int ret = 0, found = 0;
+
     if (sectors <= 0 || sectors > UINT32_MAX) {
         return 0;
     }
-    for (int64_t grain = 1; grain <= VMDK_COWD_GRAIN_SECTORS_MAX; grain *= 2) {
+    for (int64_t grain = 1; ret == 0 && grain <= VMDK_COWD_GRAIN_SECTORS_MAX; grain *= 2) {
         *header = (VmdkCowdHeader){
             .version = 1,
             .flags = FLAGS_COWD,
@@ -312,8 +351,13 @@ int vmdk_cowd_header_rebuild(VmdkExtent *extent, int64_t sectors, VmdkCowdHeader
             .role = VMDK_COWD_DELTA,
         };
         if (cowd_fits(extent->file, header)) {
-            return 1;
+            first = found ? first : *header;
+            found = 1;
+            ret = cowd_is_exact(extent->file, header);
         }
     }
-    return 0;
+    if (ret == 0 && found) {
+        *header = first;
+    }
+    return ret != 0 ? ret : found;
 }

@@ -239,6 +239,37 @@ START_TEST(a_file_that_cannot_be_opened_is_not_left_out)
 }
 END_TEST
 
+/* Of a lost copy-on-write header the first size of grains was taken that the directory allows,
+ * not the one that the grains have: they read as something else, and the rest of the last was cut
+ * off. */
+START_TEST(the_size_of_grains_is_told_by_the_grains)
+{
+    enum { CAPACITY = 40000 };
+    const int64_t grain = _i, bytes = grain * SECTOR;
+    const int64_t used[] = {0, 2, CAPACITY / 2 / grain, CAPACITY / grain - 1};
+    Built b = build_cowd(CAPACITY, grain);
+    BlockDriverState *disk;
+    Findings f;
+
+    for (int i = 3; i >= 0; i--) {
+        add_cowd_grain(&b, used[i], (unsigned)i + 1);
+    }
+    bdrv_store_le32(b.bytes + AT_COWD_GRAIN, 3);
+    place_describe("d.vmdk", "RW 40000 VMFSSPARSE \"d-delta.vmdk\"\n");
+    place_write("d-delta.vmdk", b.bytes, (size_t)b.size);
+    disk = place_open("d.vmdk", BDRV_O_CHECK | BDRV_O_RDWR, NULL);
+    findings_of(disk, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_int_eq(f.result.corruptions_fixed, 1);
+    assert_ok(bdrv_close(disk));
+    disk = place_open("d.vmdk", BDRV_O_RDWR, NULL);
+    for (int i = 0; i < 4; i++) {
+        assert_pattern(disk, used[i] * bytes, bytes, (unsigned)i + 1);
+    }
+    assert_ok(bdrv_close(disk));
+    free(b.bytes);
+}
+END_TEST
+
 /* Each grain of a table that cannot be was asked for: a quarter of an hour for a directory of 2 MiB. */
 START_TEST(tables_that_cannot_be_are_told_as_a_whole)
 {
@@ -284,6 +315,9 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, a_table_that_could_not_be_read_is_not_cleared, 4, 5);
     tc = suite_add_case(suite, "files", in_files, 30);
     tcase_add_checked_fixture(tc, place_make, place_remove);
+    for (int grain = 1; grain <= 128; grain *= 2) {
+        tcase_add_loop_test(tc, the_size_of_grains_is_told_by_the_grains, grain, grain + 1);
+    }
     tcase_add_loop_test(tc, a_text_that_is_not_supported_is_not_destroyed, 0, 3);
     return suite;
 }
