@@ -93,10 +93,14 @@ static int grow_file(VmdkExtent *extent, int64_t end)
 /* A device keeps its length; the rest of it is just not used. */
 static int flat_resize(VmdkExtent *extent, int64_t length)
 {
-    const int64_t end = flat_offset(extent) + length;
-    int ret = length > extent->length ? grow_file(extent, end)
-                                      : bdrv_truncate(extent->file, end);
+    int64_t end;
+    int ret;
 
+    if (!bdrv_add(flat_offset(extent), length, &end)) {
+        return bdrv_error(extent->file, -EFBIG, "no file has %" PRId64 " bytes behind offset %" PRId64,
+                          length, flat_offset(extent));
+    }
+    ret = length > extent->length ? grow_file(extent, end) : bdrv_truncate(extent->file, end);
     if (ret == -ENOTSUP && length < extent->length) {
         ret = 0;
     }

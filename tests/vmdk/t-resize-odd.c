@@ -6,6 +6,8 @@
 #include "changes.h"
 #include "fault.h"
 
+#include <unistd.h>
+
 enum {
     MIB = 1024 * 1024
 };
@@ -183,6 +185,28 @@ START_TEST(what_is_written_after_a_failure_to_shorten_is_in_its_place)
 }
 END_TEST
 
+/* Where the extent would end was added up without a look at the sum. */
+START_TEST(an_extent_does_not_grow_beyond_the_end_of_any_file)
+{
+    const int64_t offset = INT64_C(1) << 61;
+    char *path = host_path(directory, "d.img"), line[64];
+    BlockDriverState *disk;
+
+    host_write_file(path, "", 0);
+    if (truncate(path, offset + SECTOR) < 0) {
+        suite_skipped("no file of 2 EiB here: TMPDIR=/dev/shm has some");
+    } else {
+        snprintf(line, sizeof line, "RW 1 FLAT \"d.img\" %lld\n", (long long)(offset / SECTOR));
+        describe("a.vmdk", "custom", line);
+        disk = open_disk("a.vmdk", BDRV_O_RDWR);
+        assert_fails(bdrv_truncate(disk, INT64_MAX - 4095), -EFBIG);
+        ck_assert_int_eq(bdrv_getlength(disk), SECTOR);
+        assert_ok(bdrv_close(disk));
+    }
+    free(path);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -191,6 +215,7 @@ Suite *test_suite(void)
         no_file_is_made_for_extents_beyond_the_limit,
         a_file_that_another_extent_has_under_another_name_stays,
         what_is_written_after_a_failure_to_shorten_is_in_its_place,
+        an_extent_does_not_grow_beyond_the_end_of_any_file,
         NULL,
     };
     Suite *suite = suite_create("vmdk/resize-odd");
