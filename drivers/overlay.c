@@ -45,25 +45,48 @@ typedef struct OverlayState {
 
 /* --------------------------------------------------------------------- map */
 
+/* Its address stands for a leaf of nothing but ENTRY_ZERO: a guest that discards all of a large
+ * disk must not cost its map's memory. */
+static const int64_t zero_leaf = ENTRY_ZERO;
+
+static int is_zero_leaf(const int64_t *leaf)
+{
+    return leaf == &zero_leaf;
+}
+
+static void free_leaf(int64_t *leaf)
+{
+    if (!is_zero_leaf(leaf)) {
+        free(leaf);
+    }
+}
+
 static int64_t entry_at(const OverlayState *state, int64_t offset)
 {
     const int64_t *leaf = state->root[offset / LEAF_BYTES];
 
+    if (is_zero_leaf(leaf)) {
+        return ENTRY_ZERO;
+    }
     return leaf ? leaf[offset % LEAF_BYTES / CLUSTER_SIZE] : ENTRY_ABSENT;
 }
 
-static int set_entry(BlockDriverState *bs, int64_t offset, int64_t entry)
+/* A leaf whose entries can be set, in the place of one that stands for many. */
+static int own_leaf(BlockDriverState *bs, int64_t **leaf)
 {
-    OverlayState *state = bdrv_state(bs);
-    int64_t **leaf = &state->root[offset / LEAF_BYTES];
+    const int was_zero = is_zero_leaf(*leaf);
 
-    if (!*leaf) {
-        *leaf = calloc(LEAF_ENTRIES, sizeof **leaf);
+    if (*leaf && !was_zero) {
+        return 0;
     }
+    *leaf = calloc(LEAF_ENTRIES, sizeof **leaf);
     if (!*leaf) {
+        *leaf = was_zero ? (int64_t *)(uintptr_t)&zero_leaf : NULL;
         return bdrv_error(bs, -ENOMEM, "no memory for the map of the snapshot");
     }
-    (*leaf)[offset % LEAF_BYTES / CLUSTER_SIZE] = entry;
+    for (int i = 0; was_zero && i < LEAF_ENTRIES; i++) {
+        (*leaf)[i] = ENTRY_ZERO;
+    }
     return 0;
 }
 
@@ -74,6 +97,40 @@ static int64_t expected_entry(int64_t first, int64_t clusters)
     return first > 0 ? first + clusters : first;
 }
 
+/* One that has become all zeros.  Looked for when its end does: who clears a large part of a
+ * disk does so from its beginning on. */
+static void share_zero_leaf(int64_t **leaf)
+{
+    for (int i = 0; i < LEAF_ENTRIES; i++) {
+        if ((*leaf)[i] != ENTRY_ZERO) {
+            return;
+        }
+    }
+    free(*leaf);
+    *leaf = (int64_t *)(uintptr_t)&zero_leaf;
+}
+
+/* The entries of the clusters from offset on, all in one leaf. */
+static int set_entries(BlockDriverState *bs, int64_t offset, int64_t clusters, int64_t entry)
+{
+    OverlayState *state = bdrv_state(bs);
+    int64_t **leaf = &state->root[offset / LEAF_BYTES];
+    const int64_t first = offset % LEAF_BYTES / CLUSTER_SIZE;
+    int ret;
+
+    if (entry == ENTRY_ZERO && is_zero_leaf(*leaf)) {
+        return 0;
+    }
+    ret = own_leaf(bs, leaf);
+    for (int64_t i = 0; ret == 0 && i < clusters; i++) {
+        (*leaf)[first + i] = expected_entry(entry, i);
+    }
+    if (ret == 0 && entry == ENTRY_ZERO && first + clusters == LEAF_ENTRIES) {
+        share_zero_leaf(leaf);
+    }
+    return ret;
+}
+
 /* The bytes of the run that begins at offset: clusters in the same state, and in
  * neighbouring slots. */
 static int64_t run_length(const OverlayState *state, int64_t offset, int64_t bytes)
@@ -82,7 +139,8 @@ static int64_t run_length(const OverlayState *state, int64_t offset, int64_t byt
     int64_t at = bdrv_round_down(offset, CLUSTER_SIZE), end = offset + bytes;
 
     while (at < end && entry_at(state, at) == expected_entry(first, clusters)) {
-        int whole_leaf = first == ENTRY_ABSENT && !state->root[at / LEAF_BYTES];
+        const int64_t *leaf = state->root[at / LEAF_BYTES];
+        int whole_leaf = first == ENTRY_ABSENT ? !leaf : is_zero_leaf(leaf);
 
         at = whole_leaf ? bdrv_round_down(at, LEAF_BYTES) + LEAF_BYTES : at + CLUSTER_SIZE;
         clusters++;
@@ -111,9 +169,11 @@ static int overlay_is_allocated(BlockDriverState *bs, int64_t offset, int64_t by
     return 0;
 }
 
+/* Who clears a large disk asks anew behind each piece of it: the rest need not be gone through
+ * each time. */
 static int overlay_lookup(void *opaque, int64_t offset, int64_t bytes, BdrvExtent *extent)
 {
-    return overlay_is_allocated(opaque, offset, bytes, extent);
+    return overlay_is_allocated(opaque, offset, bdrv_min(bytes, LEAF_BYTES), extent);
 }
 
 static int overlay_reserve(void *opaque, int64_t *clusters, int64_t *file_offset,
@@ -132,11 +192,15 @@ static int overlay_reserve(void *opaque, int64_t *clusters, int64_t *file_offset
 static int enter_run(BlockDriverState *bs, int64_t offset, int64_t clusters, int64_t entry)
 {
     OverlayState *state = bdrv_state(bs);
+    int64_t now;
     int ret = 0;
 
     pthread_rwlock_wrlock(&state->lock);
-    for (int64_t i = 0; ret == 0 && i < clusters; i++) {
-        ret = set_entry(bs, offset + i * CLUSTER_SIZE, expected_entry(entry, i));
+    for (int64_t done = 0; ret == 0 && done < clusters; done += now) {
+        const int64_t at = offset + done * CLUSTER_SIZE;
+
+        now = bdrv_min(clusters - done, LEAF_ENTRIES - at % LEAF_BYTES / CLUSTER_SIZE);
+        ret = set_entries(bs, at, now, expected_entry(entry, done));
     }
     pthread_rwlock_unlock(&state->lock);
     return ret;
@@ -164,7 +228,7 @@ static const BdrvClusterOps overlay_ops = {
 static void release(OverlayState *state)
 {
     for (size_t i = 0; i < state->leaves; i++) {
-        free(state->root[i]);
+        free_leaf(state->root[i]);
     }
     free(state->root);
     bdrv_clusters_free(state->clusters);

@@ -4,6 +4,7 @@
  * the overlay tells truthfully what it holds, and leaves nothing behind.
  */
 #include <dirent.h>
+#include <sys/resource.h>
 
 #include "host.h"
 #include "image.h"
@@ -149,6 +150,43 @@ START_TEST(a_sparse_disk_of_many_terabytes_has_a_snapshot)
 }
 END_TEST
 
+static long memory_used(void)
+{
+    struct rusage usage;
+    ck_assert_int_eq(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_maxrss;
+}
+
+/* A guest that discarded all of a disk of 16 TiB took 2 GiB of its host's memory. */
+START_TEST(zeros_over_all_of_a_large_disk_cost_no_memory)
+{
+    BdrvOpenOptions options = { .struct_size = sizeof(options), .flags = BDRV_O_SNAPSHOT };
+    const int64_t length = INT64_C(16) << 40, middle = length / 2 + CLUSTER;
+    long before;
+    BlockDriverState *bs;
+    BdrvExtent extent;
+    assert_ok(bdrv_truncate(image, length));
+    assert_ok(bdrv_open_node(&bs, image, "raw", &options));
+    before = memory_used();
+    assert_ok(bdrv_discard(bs, 0, length));
+    ck_assert_int_lt(memory_used() - before, 100 * KIB);
+    assert_ok(bdrv_is_allocated(bs, 0, length, &extent));
+    ck_assert_int_eq(extent.state, BDRV_ZERO);
+    ck_assert_int_eq(extent.bytes, length);
+    assert_pattern(bs, 0, LENGTH, PATTERN_ZEROS);
+    assert_ok(pattern_write(bs, middle, 1000, 2));
+    assert_pattern(bs, middle, 1000, 2);
+    assert_pattern(bs, middle + 1000, MIB, PATTERN_ZEROS);
+    assert_ok(bdrv_is_allocated(bs, 0, length, &extent));
+    ck_assert_int_eq(extent.state, BDRV_ZERO);
+    ck_assert_int_eq(extent.bytes, middle);
+    assert_ok(bdrv_is_allocated(bs, middle + CLUSTER, length - middle - CLUSTER, &extent));
+    ck_assert_int_eq(extent.state, BDRV_ZERO);
+    ck_assert_int_eq(extent.bytes, length - middle - CLUSTER);
+    assert_ok(bdrv_close(bs));
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -156,7 +194,8 @@ Suite *test_suite(void)
         what_it_holds_is_told_cluster_by_cluster, runs_end_where_slots_are_not_neighbours,
         zeros_and_discards_hide_the_image, the_temporary_file_has_no_name_and_takes_none,
         a_directory_that_is_not_there_is_named,
-        a_sparse_disk_of_many_terabytes_has_a_snapshot, NULL
+        a_sparse_disk_of_many_terabytes_has_a_snapshot,
+        zeros_over_all_of_a_large_disk_cost_no_memory, NULL
     };
     Suite *suite = suite_create("overlay");
     tcase_add_checked_fixture(suite_add_case(suite, "overlay", tests, 30), setup, teardown);
