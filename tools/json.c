@@ -30,8 +30,7 @@ static void json_text(FILE *out, const char *text)
         } else if (byte == '"' || byte == '\\') {
             fprintf(out, "\\%c", byte);
         } else if (print_is_control(text, length)) {
-            /* Of two bytes the second is the character's number, U+0080 to U+009F. */
-            fprintf(out, "\\u%04x", (unsigned char)text[length - 1]);
+            fprintf(out, "\\u%04lx", print_character(text, length));
         } else {
             fwrite(text, 1, length, out);
         }

@@ -46,12 +46,34 @@ size_t print_utf8_length(const char *text)
     return length;
 }
 
+unsigned long print_character(const char *text, size_t length)
+{
+    static const unsigned char first_mask[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
+    unsigned long character = (unsigned char)text[0] & first_mask[length];
+
+    for (size_t i = 1; i < length; i++) {
+        character = character << 6 | ((unsigned char)text[i] & 0x3f);
+    }
+    return character;
+}
+
 int print_is_control(const char *text, size_t length)
 {
-    unsigned char first = (unsigned char)text[0];
+    static const struct {
+        unsigned long first, last;
+    } ranges[] = {
+        {0x0000, 0x001f}, {0x007f, 0x009f},                 /* a terminal obeys them */
+        {0x061c, 0x061c}, {0x200e, 0x200f},                 /* … turn what follows round */
+        {0x2028, 0x202e}, {0x2066, 0x2069},                 /* … and end lines */
+    };
+    const unsigned long character = print_character(text, length);
 
-    return (length == 1 && (first < 0x20 || first == 0x7f)) ||
-           (length == 2 && first == 0xc2 && (unsigned char)text[1] < 0xa0);
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+        if (character >= ranges[i].first && character <= ranges[i].last) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 void print_text(FILE *out, const char *text)
@@ -62,8 +84,8 @@ void print_text(FILE *out, const char *text)
         if (length == 0 || print_is_control(text, length)) {
             fprintf(out, "\\x%02x", (unsigned char)*text);
             length = 1;
-            /* The second byte of a control character follows as itself: alone
-             * it is no UTF-8, and is printed the same way. */
+            /* The other bytes of a control character follow as themselves: alone
+             * they are no UTF-8, and are printed the same way. */
         } else {
             fwrite(text, 1, length, out);
         }

@@ -403,8 +403,11 @@ void print_text(FILE *out, const char *text);
 /* The length of the UTF-8 character at text, 1 to 4; 0 if it is none. */
 size_t print_utf8_length(const char *text);
 
-/* Is the character at text, of that length, U+0000 to U+001F or U+007F to U+009F?  (A
- * terminal obeys the latter too, in their two bytes.) */
+/* The number of the character at text, of that length, which is not 0. */
+unsigned long print_character(const char *text, size_t length);
+
+/* Does that character drive a terminal (U+0000 to U+001F, U+007F to U+009F), or make a line look
+ * like another (U+202E and the like, which turn text round; U+2028)?  None has more than 16 bits. */
 int print_is_control(const char *text, size_t length);
 
 enum { PRINT_SIZE_MAX = 32 };

@@ -21,6 +21,13 @@ has output 'a b\x1b[31m\xff: \xc2\x9b2J'"$(printf '\302\240')"
 quiet img-info --output=json keys.vmdk
 has output '"a-b\u001b[31m'"$(printf '\357\277\275')"'": "\u009b2J'"$(printf '\302\240')"'"'
 
+# A name could be shown as another by characters that turn the order of text round.
+img-create -q "$(printf 'a\342\200\256war.exe')" 1M
+quiet img-info "$(printf 'a\342\200\256war.exe')"
+has output 'a\xe2\x80\xaewar.exe'
+quiet img-info --output=json "$(printf 'a\342\200\256war.exe')"
+has output '"a\u202ewar.exe"'
+
 need python3
 img-info --output=json -- "$name" >json
 python3 - <<'END'
