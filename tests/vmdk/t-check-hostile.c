@@ -315,7 +315,7 @@ START_TEST(wrong_entries_of_a_directory_take_no_square_of_time)
     bdrv_store_le64(b.bytes + AT_GRAIN, 1);
     bdrv_store_le32(b.bytes + AT_GTES, 128);
     bdrv_store_le64(b.bytes + AT_RGD, 1);
-    bdrv_store_le64(b.bytes + AT_GD, (uint64_t)(1 + set));
+    bdrv_store_le64(b.bytes + AT_GD, (uint64_t)(1 + 3 * set));
     bdrv_store_le64(b.bytes + AT_OVERHEAD, (uint64_t)(1 + 4 * set));
     memset(b.bytes + SECTOR, 0, (size_t)(b.size - SECTOR));
     b.size = SECTOR;
@@ -323,7 +323,7 @@ START_TEST(wrong_entries_of_a_directory_take_no_square_of_time)
     assert_ok(bdrv_truncate(memory, (1 + 4 * set) * SECTOR));
     for (int64_t i = 0; i < MANY; i++) {
         store_entry(memory, 1, i, (uint32_t)(1 + gd_sectors + i));
-        store_entry(memory, 1 + set, i, i % 2 ? UINT32_MAX : (uint32_t)(1 + 2 * set + 2 * i));
+        store_entry(memory, 1 + 3 * set, i, i % 2 ? UINT32_MAX : (uint32_t)(1 + set + 2 * i));
     }
     assert_ok(try_open(memory, BDRV_O_CHECK, "extent=on", NULL, &disk));
     findings_of(disk, 0, &f);
