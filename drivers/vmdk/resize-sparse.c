@@ -127,24 +127,70 @@ static int find_table(const Resize *r, int64_t table, int64_t *offset)
     return ret;
 }
 
+/* Where a GT is now, of that size; 0: nowhere. */
+static int place_of(const Resize *r, int64_t table, int64_t size, int64_t *offset)
+{
+    *offset = 0;
+    if (table >= r->old_tables) {
+        return 0;
+    }
+    if (r->copy_sector != 0) {
+        *offset = r->copy_sector * BDRV_SECTOR_SIZE + table * size;
+        return 0;
+    }
+    return find_table(r, table, offset);
+}
+
+static int is_hole(const Resize *r, int64_t offset, int64_t size)
+{
+    BdrvExtent run;
+
+    return bdrv_is_allocated(r->file, offset, size, &run) == 0 && run.state == BDRV_ZERO &&
+           run.bytes >= size;
+}
+
+/* How many of the tables from one on, up to count, are nowhere or holes: of a large disk most, and
+ * what a header claims can be gigabytes of them. */
+static int count_empty(const Resize *r, int64_t table, int64_t count, int64_t *empty)
+{
+    const int64_t size = vmdk_header_gt_sectors(&r->header) * BDRV_SECTOR_SIZE;
+    int64_t offset;
+    int ret = 0;
+
+    for (*empty = 0; table + *empty < count; ++*empty) {
+        ret = place_of(r, table + *empty, size, &offset);
+        if (ret < 0 || (offset != 0 && !is_hole(r, offset, size))) {
+            break;
+        }
+    }
+    return ret;
+}
+
 /* One GT as it is now, from wherever it is. */
 static int read_table(const Resize *r, int64_t table, uint8_t *bytes, int64_t size)
 {
-    int64_t offset = 0;
-    int ret = 0;
+    int64_t offset;
+    const int ret = place_of(r, table, size, &offset);
 
-    if (table < r->old_tables && r->copy_sector != 0) {
-        return bdrv_pread(r->file, bytes, (size_t)size,
-                          r->copy_sector * BDRV_SECTOR_SIZE + table * size);
-    }
-    if (table < r->old_tables) {
-        ret = find_table(r, table, &offset);
+    if (ret == 0 && offset != 0 && r->copy_sector != 0) {
+        return bdrv_pread(r->file, bytes, (size_t)size, offset);
     }
     if (ret < 0 || offset == 0) {
         memset(bytes, 0, (size_t)size);
         return ret;
     }
     return bdrv_table_read(r->map->extent->image->table, r->file, bytes, (size_t)size, offset);
+}
+
+static int copy_tables(const Resize *r, int64_t first, int64_t count, int64_t to)
+{
+    const int64_t size = vmdk_header_gt_sectors(&r->header) * BDRV_SECTOR_SIZE;
+    int ret = 0;
+
+    for (int64_t i = 0; ret == 0 && i < count; i++) {
+        ret = read_table(r, first + i, r->buf + i * size, size);
+    }
+    return ret < 0 ? ret : bdrv_pwrite(r->file, r->buf, (size_t)(count * size), to);
 }
 
 static int write_tables(const Resize *r, int64_t first_sector)
@@ -154,13 +200,14 @@ static int write_tables(const Resize *r, int64_t first_sector)
     int ret = 0;
 
     for (int64_t done = 0, now; ret == 0 && done < count; done += now) {
-        now = bdrv_min(count - done, CHUNK_BYTES / size);
-        for (int64_t i = 0; ret == 0 && i < now; i++) {
-            ret = read_table(r, done + i, r->buf + i * size, size);
-        }
-        if (ret == 0) {
-            ret = bdrv_pwrite(r->file, r->buf, (size_t)(now * size),
-                              first_sector * BDRV_SECTOR_SIZE + done * size);
+        const int64_t to = first_sector * BDRV_SECTOR_SIZE + done * size;
+
+        ret = count_empty(r, done, count, &now);
+        if (ret == 0 && now > 0) {
+            ret = bdrv_write_zeroes(r->file, to, now * size);
+        } else if (ret == 0) {
+            now = bdrv_min(count - done, CHUNK_BYTES / size);
+            ret = copy_tables(r, done, now, to);
         }
     }
     return ret;

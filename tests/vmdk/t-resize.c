@@ -83,6 +83,34 @@ START_TEST(what_was_cut_off_does_not_come_back)
 }
 END_TEST
 
+/* All tables of the new layout were written out, twice: of a disk of a few KiB that claims to be
+ * large, gigabytes. */
+START_TEST(empty_tables_stay_holes)
+{
+    const int64_t old = INT64_C(500) << 30, new = INT64_C(900) << 30, offset = INT64_C(300) << 30;
+    char *path = host_path(directory, "a.vmdk");
+    BlockDriverState *disk;
+    struct stat st;
+
+    create_disk("a.vmdk", NULL, "grain_size=8k", old);
+    disk = open_disk("a.vmdk", BDRV_O_RDWR);
+    assert_ok(pattern_write(disk, offset, MIB, 1));
+    assert_ok(bdrv_truncate(disk, new));
+    assert_ok(pattern_write(disk, new - MIB, MIB, 2));
+    assert_ok(bdrv_close(disk));
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_gt(st.st_size, 800 * MIB);
+    ck_assert_int_lt(st.st_blocks, 64 * MIB / 512);
+    assert_sound("a.vmdk", 0);
+    disk = open_disk("a.vmdk", 0);
+    assert_pattern(disk, offset - MIB, MIB, PATTERN_ZEROS);
+    assert_pattern(disk, offset, MIB, 1);
+    assert_pattern(disk, new - MIB, MIB, 2);
+    assert_ok(bdrv_close(disk));
+    free(path);
+}
+END_TEST
+
 START_TEST(the_files_become_shorter_too)
 {
     BlockDriverState *disk;
@@ -427,6 +455,7 @@ END_TEST
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
+        empty_tables_stay_holes,
         the_files_become_shorter_too,
         a_partial_grain_at_the_end_of_the_file_can_grow,
         tables_stay_where_vmware_computes_them,
