@@ -253,7 +253,7 @@ static int choose_extent_sectors(const BlockDriverState *file, const BdrvOptions
  * the new one.  It goes when the first of these could be opened, and nothing before. */
 static int retire_old(BlockDriverState *file)
 {
-    int ret = bdrv_getlength(file) == 0 ? 0 : bdrv_truncate(file, 0);
+    int ret = bdrv_truncate(file, 0); /* a file that is to be replaced calls itself empty already */
 
     return ret == -ENOTSUP ? 0 : ret; /* storage of a fixed length */
 }
