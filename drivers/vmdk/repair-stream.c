@@ -94,8 +94,12 @@ static int append_end(Rebuild *r)
     if (ret == 0) {
         ret = append(r, r->gd, r->gd_bytes);
     }
-    /* What the footer leads to must be there before it is, and nothing of a former end
-     * behind it. */
+    /* What the footer leads to must be there before it is, and nothing of a former end behind
+     * it; but a former directory tells that there are no more grains: it goes when the new one
+     * is there. */
+    if (ret == 0) {
+        ret = bdrv_flush_children(r->c->image->bs);
+    }
     if (ret == 0) {
         ret = bdrv_truncate(r->file, r->at);
     }

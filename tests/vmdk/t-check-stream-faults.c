@@ -6,6 +6,7 @@
 #include "build-stream.h"
 #include "damage.h"
 #include "fault.h"
+#include "powercut.h"
 
 enum {
     MOST_CALLS = 500
@@ -150,6 +151,60 @@ START_TEST(no_failing_write_makes_a_repair_drop_a_grain)
 }
 END_TEST
 
+/* Without its footer, whose directory says that there are no more grains; there is a table too
+ * many before it. */
+static BuiltStream with_a_late_directory(void)
+{
+    BuiltStream b = stream_begin(20 * 128);
+
+    stream_add(&b, 2, 1);
+    stream_add(&b, 7, 1);
+    stream_marker(&b, 4, 1);
+    b.size += 4 * SECTOR;
+    stream_end(&b);
+    b.size = b.footer * SECTOR;
+    return b;
+}
+
+static void assert_reads(void *opaque, Volume *volume, size_t cut, const char *where)
+{
+    int64_t size;
+    uint8_t *bytes = volume_bytes(volume, "image", &size), last[SECTOR];
+    BlockDriverState *memory = image_memory_from(bytes, size), *disk;
+
+    (void)opaque;
+    (void)cut;
+    ck_assert_msg(try_open(memory, 0, NULL, NULL, &disk) == 0, "%s: %s", where, bdrv_errmsg());
+    ck_assert_msg(pattern_verify(disk, 7 * STREAM_GRAIN, STREAM_GRAIN, 1) == 0, "%s", where);
+    ck_assert_msg(bdrv_pread(disk, last, sizeof last, 19 * STREAM_GRAIN) == 0, "%s: %s", where,
+                  bdrv_errmsg());
+    assert_ok(bdrv_close(disk));
+    bdrv_close(memory);
+    free(bytes);
+}
+
+/* The file was cut before the new tables were durable: after a loss of power there was
+ * nothing that told that the stream was complete, and it did not open. */
+START_TEST(no_loss_of_power_takes_the_directory_that_tells_the_end)
+{
+    const BuiltStream b = with_a_late_directory();
+    uint32_t seed = suite_seed();
+    Volume *volume = volume_new();
+    BlockDriverState *file = volume_create(volume, "image");
+    Powercut powercut;
+
+    assert_ok(bdrv_pwrite(file, b.bytes, (size_t)b.size, 0));
+    powercut_begin(&powercut, volume);
+    repair(file);
+    powercut_end(&powercut);
+    powercut_try_all(&powercut, 200, &seed, assert_reads, NULL);
+    powercut_free(&powercut);
+    assert_ok(bdrv_close(file));
+    volume_free(volume);
+    free(b.bytes);
+}
+END_TEST
+
 #ifdef BDRV_HAVE_LIBDEFLATE
 static const int can_decompress = 1;
 #else
@@ -163,9 +218,12 @@ Suite *test_suite(void)
     TCase *tc = suite_add_case(suite, "faults", none, 60);
 
     fault_register();
+    volume_register();
     tcase_add_loop_test(tc, no_failing_read_makes_a_repair_drop_a_grain, 0,
                         can_decompress * (int)(sizeof damaged / sizeof *damaged));
     tcase_add_loop_test(tc, no_failing_write_makes_a_repair_drop_a_grain, 0,
                         can_decompress * (int)(sizeof damaged / sizeof *damaged));
+    tcase_add_loop_test(tc, no_loss_of_power_takes_the_directory_that_tells_the_end, 0,
+                        can_decompress);
     return suite;
 }
