@@ -23,7 +23,9 @@ sanitizers=address,undefined
 ends=-fno-sanitize-recover=all # … at the first finding of either
 targets=${TARGETS:-open descriptor stream check write change}
 slice=${FUZZ_SLICE:-60} # seconds of one turn of a long run
-timeout=60 # seconds: no input may cost a minute, even here, where all is slower
+# Seconds.  (What an image may cost vmdk/t-resources holds.  Here one is opened, checked and repaired
+# some dozen times, under sanitizers, and a directory of 2^26 tables is allowed.)
+timeout=300
 
 build() {
     # shellcheck disable=SC2086 # several words are wanted
