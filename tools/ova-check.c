@@ -336,12 +336,13 @@ static int ask_disk(Package *p, Part *part)
 static int shift_of(const char *units)
 {
     const char *power = strstr(units, "2^");
+    int shift;
 
     if (*units == '\0' || strcmp(units, "byte") == 0) {
         return 0;
     }
-    return strncmp(units, "byte", 4) == 0 && power != NULL && number_of(power + 2) <= 40
-               ? number_of(power + 2) : -1;
+    shift = strncmp(units, "byte", 4) == 0 && power != NULL ? number_of(power + 2) : -1;
+    return shift <= 40 ? shift : -1;
 }
 
 /* In units that may be larger than what the disk is a multiple of. */

@@ -157,9 +157,9 @@ static DetailLevel *detail_level(DetailPrinter *printer)
 /* "create-type" as "create type".  It may be text of an image, too. */
 static void print_key(const char *key)
 {
-    char *text = strdup(key);
+    char *text = strdup(key), *at = text != NULL ? strchr(text, '-') : NULL;
 
-    for (char *at = text; at != NULL && (at = strchr(at, '-')) != NULL;) {
+    for (; at != NULL; at = strchr(at, '-')) {
         *at = ' ';
     }
     print_text(stdout, text != NULL ? text : key);
