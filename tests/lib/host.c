@@ -87,6 +87,7 @@ uint8_t *host_read_file(const char *path, size_t *size)
     uint8_t *bytes = malloc(*size + 1);
     ck_assert_ptr_nonnull(bytes);
     ck_assert_uint_eq(fread(bytes, 1, *size, file), *size);
+    bytes[*size] = '\0';
     fclose(file);
     return bytes;
 }

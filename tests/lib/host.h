@@ -29,7 +29,7 @@ int host_exists(const char *path);
 /* Makes the file with these bytes, replacing what is there. */
 void host_write_file(const char *path, const void *bytes, size_t size);
 
-/* All bytes of a file, *size of them, to be freed by the caller. */
+/* All bytes of a file, *size of them, to be freed by the caller; a NUL follows. */
 uint8_t *host_read_file(const char *path, size_t *size);
 
 /* Exchanges two names in a thread of its own, as fast as it can. */
