@@ -281,11 +281,21 @@ static int refresh_backing(BlockDriverState *bs, unsigned access, const Place *p
     return ret;
 }
 
+/* How the backing image is to be open but for a commit.  A snapshot does not ask for more than
+ * its user did. */
+static unsigned access_to_backing(const BlockDriverState *bs)
+{
+    const unsigned flags = bs->context->flags & BDRV_O_SNAPSHOT ? bs->context->flags
+                                                                : bdrv_backing_flags(bs);
+
+    return flags & BDRV_O_UNCHANGED;
+}
+
 static int commit_to_backing(BlockDriverState *bs)
 {
-    const unsigned access = bs->backing->flags & BDRV_O_UNCHANGED;
+    const unsigned access = access_to_backing(bs);
     Place place = place_of(bs->backing);
-    int ret = access ? let_backing_go(bs) : 0;
+    int ret = bs->backing->flags & BDRV_O_UNCHANGED ? let_backing_go(bs) : 0;
 
     if (ret < 0) {
         return ret;
@@ -295,7 +305,7 @@ static int commit_to_backing(BlockDriverState *bs)
         return refresh_backing(bs, access, &place);
     }
     bdrv_error_keep();
-    refresh_backing(bs, access, &place); /* unless another writes to it: that may be why we failed */
+    refresh_backing(bs, access, &place); /* unless another writes to it: the next commit tries again */
     bdrv_error_restore();
     return ret;
 }

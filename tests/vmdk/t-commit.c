@@ -422,6 +422,49 @@ START_TEST(a_parent_in_a_directory_of_its_own_may_stand_on_one_beside_the_child)
 }
 END_TEST
 
+/* Opens the parent for writing when a commit asks for it, in the moment in which nobody has it
+ * locked. */
+typedef struct Intruder {
+    int armed;
+    BlockDriverState *writer;
+} Intruder;
+
+static int intrude(void *opaque, const BdrvNamedFile *file)
+{
+    Intruder *intruder = opaque;
+
+    if (intruder->armed && file->writable) {
+        intruder->armed = 0;
+        intruder->writer = open_disk("base.vmdk", BDRV_O_RDWR);
+    }
+    return BDRV_OPEN_AS_USUAL;
+}
+
+/* A commit that lost the parent to another writer in between left the handle without its lock
+ * for good: the next one did not take it again. */
+START_TEST(a_parent_that_was_lost_meanwhile_is_locked_by_the_next_commit)
+{
+    Intruder intruder = {0};
+    BdrvOpenOptions open = {.struct_size = sizeof open, .flags = BDRV_O_RDWR,
+                            .may_open = intrude, .may_open_opaque = &intruder};
+    char *path = host_path(directory, "child.vmdk");
+    BlockDriverState *disk;
+
+    create_pair(NULL, NULL);
+    change_child();
+    assert_ok(bdrv_open(&disk, path, "vmdk", &open));
+    intruder.armed = 1;
+    assert_fails(bdrv_commit(disk), -EBUSY);
+    ck_assert_ptr_nonnull(intruder.writer);
+    assert_ok(bdrv_close(intruder.writer));
+    assert_changed(disk);
+    assert_ok(bdrv_commit(disk));
+    assert_fails(open_base_to_write(), -EBUSY);
+    assert_ok(bdrv_close(disk));
+    free(path);
+}
+END_TEST
+
 static Ram *load(const char *name)
 {
     char *path = host_path(directory, name);
@@ -500,6 +543,7 @@ Suite *test_suite(void)
         what_is_refused_disowns_no_children,
         without_a_parent_it_is_refused,
         a_parent_is_nobody_elses_while_a_child_is_open_for_writing,
+        a_parent_that_was_lost_meanwhile_is_locked_by_the_next_commit,
         two_interrupted_commits_leave_a_child_that_opens,
         a_commit_leaves_the_name_of_the_parent_as_it_is,
         a_parent_in_a_directory_of_its_own_may_stand_on_one_beside_the_child,
