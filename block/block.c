@@ -310,7 +310,7 @@ int bdrv_refuse_loop(const BlockDriverState *file, const BlockDriverState *opene
     }
     for (; opener; opener = opener->opener) {
         if (opener->file && opener->file->driver->identify(opener->file, &theirs) == 0 &&
-            mine.device == theirs.device && mine.inode == theirs.inode) {
+            bdrv_is_same_identity(&mine, &theirs)) {
             return bdrv_error(file, -ELOOP, "the backing chain comes back to '%s'",
                               opener->filename);
         }

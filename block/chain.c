@@ -134,7 +134,7 @@ static int is_same(BlockDriverState *node, void *opaque)
     BdrvIdentity identity;
 
     return node->driver->identify(node, &identity) == 0 &&
-           identity.device == wanted->device && identity.inode == wanted->inode;
+           bdrv_is_same_identity(&identity, wanted);
 }
 
 int bdrv_chain_has(BlockDriverState *bs, const BdrvIdentity *identity)

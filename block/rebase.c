@@ -141,8 +141,7 @@ static int open_again_at(const Place *place, BlockDriverState *node, unsigned ac
         return ret;
     }
     now = place_of(*again);
-    if (!now.is_known || now.identity.device != place->identity.device ||
-        now.identity.inode != place->identity.inode) {
+    if (!now.is_known || !bdrv_is_same_identity(&now.identity, &place->identity)) {
         bdrv_close(*again);
         *again = NULL;
         ret = bdrv_error(node, -EBUSY, "the name means another file now than when it was "
@@ -497,7 +496,7 @@ static int refuse_loop(const BlockDriverState *bs, const BlockDriverState *new)
     }
     for (; new; new = new->backing) {
         if (new->file && new->file->driver->identify(new->file, &theirs) == 0 &&
-            mine.device == theirs.device && mine.inode == theirs.inode) {
+            bdrv_is_same_identity(&mine, &theirs)) {
             return bdrv_error(bs, -ELOOP, "the new backing image is, or stands on, the "
                               "image itself");
         }

@@ -90,6 +90,11 @@ typedef struct BdrvIdentity {
     uint64_t inode;
 } BdrvIdentity;
 
+static inline int bdrv_is_same_identity(const BdrvIdentity *one, const BdrvIdentity *other)
+{
+    return one->device == other->device && one->inode == other->inode;
+}
+
 /* Collects bdrv_get_details(); see bdrv_detail_number() and its sisters. */
 typedef struct BdrvDetails BdrvDetails;
 

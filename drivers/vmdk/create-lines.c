@@ -215,19 +215,10 @@ static int is_first_of_file(const VmdkNewLines *lines, size_t index)
     return 1;
 }
 
-/* Whatever they were opened by. */
-static int is_same_file(BlockDriverState *one, BlockDriverState *other)
-{
-    BdrvIdentity mine, theirs;
-
-    return bdrv_identify(one, &mine) == 0 && bdrv_identify(other, &theirs) == 0 &&
-           mine.device == theirs.device && mine.inode == theirs.inode;
-}
-
 static int check_existing(BlockDriverState *file, BlockDriverState *extent,
                           const VmdkExtentLine *line, int64_t sectors)
 {
-    if (is_same_file(file, extent)) {
+    if (vmdk_is_same_file(file, extent)) {
         return bdrv_error(file, -EINVAL, "the extent '%s' is the file of the image itself",
                           line->name);
     }
@@ -285,7 +276,7 @@ static int check_copy(BlockDriverState *file, const VmdkNewLines *lines)
         return ret;
     }
     if (bdrv_open_child_to_read(file, lines->copy, &copy) == 0) {
-        if (is_same_file(device, copy)) {
+        if (vmdk_is_same_file(device, copy)) {
             ret = bdrv_error(file, -EEXIST, "the file '%s', in which the device's tables would be "
                              "copied, is the device itself: give the image another name",
                              lines->copy);

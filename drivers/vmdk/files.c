@@ -111,18 +111,18 @@ static int close_file(Vmdk *image, VmdkFile *file)
     return bdrv_close_child(image->bs, node);
 }
 
-static int same_file(BlockDriverState *a, BlockDriverState *b)
+int vmdk_is_same_file(BlockDriverState *one, BlockDriverState *other)
 {
-    BdrvIdentity one, other;
+    BdrvIdentity mine, theirs;
 
-    return bdrv_identify(a, &one) == 0 && bdrv_identify(b, &other) == 0 &&
-           one.device == other.device && one.inode == other.inode;
+    return bdrv_identify(one, &mine) == 0 && bdrv_identify(other, &theirs) == 0 &&
+           bdrv_is_same_identity(&mine, &theirs);
 }
 
 /* The file that the image was opened by under another name. */
 static int check_not_own(const VmdkExtent *extent)
 {
-    if (extent->source->name && same_file(extent->file, bdrv_file(extent->image->bs))) {
+    if (extent->source->name && vmdk_is_same_file(extent->file, bdrv_file(extent->image->bs))) {
         return bdrv_error(extent->image->bs, -EINVAL, "the extent '%s' is the file that names "
                           "it", extent->line->name);
     }

@@ -261,6 +261,8 @@ int vmdk_extent_look(VmdkExtent *extent, VmdkExtentFacts *facts);
  * which file, and opens as many as may be open.  own_file: what the first extent
  * is in, whatever its line says; NULL: nothing. */
 int vmdk_files_open(Vmdk *image, BlockDriverState *own_file);
+/* Whatever they were opened by. */
+int vmdk_is_same_file(BlockDriverState *one, BlockDriverState *other);
 /* -ENOTSUP: one file is there under two names, so that what is done to the one as a whole (made
  * shorter, removed) is done to the other. */
 int vmdk_files_check_names(Vmdk *image);

@@ -50,21 +50,30 @@ static int open_descriptors(void)
 
 /* ----------------------------------------------------------------- one thread */
 
-/* A disk of more extents than the process may open files could not be opened, or not be
- * read to its end, although others could have been closed. */
-START_TEST(a_process_that_may_open_few_files_can_use_all_extents)
+/* Eight more than are open; what was allowed before. */
+static struct rlimit allow_few_files(void)
 {
-    static const char *const options[] = { "open_files=1000", "open_files=10" };
-    struct rlimit before, few;
-    BlockDriverState *disk;
     const int lowest = dup(0);
+    struct rlimit before, few;
 
-    create(_i);
     close(lowest);
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
     few = before;
     few.rlim_cur = (rlim_t)(lowest + 8);
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    return before;
+}
+
+/* A disk of more extents than the process may open files could not be opened, or not be
+ * read to its end, although others could have been closed. */
+START_TEST(a_process_that_may_open_few_files_can_use_all_extents)
+{
+    static const char *const options[] = { "open_files=1000", "open_files=10" };
+    struct rlimit before;
+    BlockDriverState *disk;
+
+    create(_i);
+    before = allow_few_files();
     for (int o = 0; o < 2; o++) {
         disk = place_open("d.vmdk", BDRV_O_RDWR, options[o]);
         for (int i = 0; i < EXTENTS; i++) {
@@ -83,16 +92,11 @@ END_TEST
 START_TEST(a_check_with_few_files_finds_no_damage)
 {
     BdrvCheckResult result = {.struct_size = sizeof result};
-    struct rlimit before, few;
+    struct rlimit before;
     BlockDriverState *disk;
-    const int lowest = dup(0);
 
     create(_i);
-    close(lowest);
-    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
-    few = before;
-    few.rlim_cur = (rlim_t)(lowest + 8);
-    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    before = allow_few_files();
     disk = place_open("d.vmdk", BDRV_O_CHECK, NULL);
     assert_ok(bdrv_check(disk, NULL, &result));
     ck_assert_int_eq(result.corruptions, 0);
