@@ -284,3 +284,8 @@ int bdrv_identify(BlockDriverState *file, BdrvIdentity *identity)
     ret = file->driver->identify(file, identity);
     return bdrv_call_end(file, ret, "cannot tell which file it is");
 }
+
+int bdrv_is_same_identity(const BdrvIdentity *one, const BdrvIdentity *other)
+{
+    return one->device == other->device && one->inode == other->inode;
+}

@@ -90,11 +90,6 @@ typedef struct BdrvIdentity {
     uint64_t inode;
 } BdrvIdentity;
 
-static inline int bdrv_is_same_identity(const BdrvIdentity *one, const BdrvIdentity *other)
-{
-    return one->device == other->device && one->inode == other->inode;
-}
-
 /* Collects bdrv_get_details(); see bdrv_detail_number() and its sisters. */
 typedef struct BdrvDetails BdrvDetails;
 
@@ -370,6 +365,9 @@ int bdrv_close_child(BlockDriverState *bs, BlockDriverState *child);
 /* Which file is it?  Two nodes of equal identity are on the same one.  -ENOTSUP:
  * cannot be told. */
 int bdrv_identify(BlockDriverState *file, BdrvIdentity *identity);
+
+/* 1 if both tell of the same file, else 0. */
+int bdrv_is_same_identity(const BdrvIdentity *one, const BdrvIdentity *other);
 
 /* The callbacks share_range and copy_range of a writable node; which are both a
  * BdrvMoveRangeFn, for a driver that does the same for either. */
