@@ -10,6 +10,7 @@
 #include "check.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     ENTRY_BYTES = 4,
@@ -37,53 +38,93 @@ static uint64_t redundant_sector(const VmdkExtent *extent, const VmdkHeader *hea
 
 /* Where grains are said to begin, as far as the file has such sectors. */
 typedef struct Starts {
+    int64_t front;  /* no grain begins before that sector */
+    int64_t tables_end; /* in VMware's layout */
     int64_t count;
-    int64_t before; /* of these: those that begin before overHead, and behind the front */
-    int64_t first;  /* the least of all of them that are behind the front */
+    int64_t before; /* of these: those that begin before overHead */
+    int64_t witnesses; /* … and also behind tables_end, as two tables say, not one */
+    int64_t first;  /* the least of all of them */
 } Starts;
 
-static void count_starts(Starts *starts, const VmdkHeader *header, int64_t front,
-                         const uint8_t *bytes, int64_t end)
-{
-    for (int64_t i = 0; i < header->gtes_per_gt; i++) {
-        const int64_t start = bdrv_load_le32(bytes + i * ENTRY_BYTES);
+/* Of one directory, the table that was read last. */
+typedef struct OneTable {
+    int64_t gd;    /* where the directory is in the file; 0: there is none */
+    int64_t start; /* … and the table */
+    uint8_t *bytes; /* NULL: it is not to be had, or the same as before */
+    uint8_t *room;
+    uint8_t gdes[BDRV_SECTOR_SIZE];
+} OneTable;
 
-        if (start > ENTRY_ZEROED && start >= front && start < end) {
+/* What cannot be read says nothing. */
+static void load_table(const VmdkExtent *extent, const VmdkHeader *header, int64_t t,
+                       OneTable *table)
+{
+    const int64_t bytes = vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
+    const int64_t at = t * ENTRY_BYTES % BDRV_SECTOR_SIZE, last = table->start;
+    const int64_t left = (vmdk_header_tables(header) - t) * ENTRY_BYTES;
+
+    if (at == 0 && bdrv_pread(extent->file, table->gdes, (size_t)bdrv_min(BDRV_SECTOR_SIZE, left),
+                              table->gd + t * ENTRY_BYTES) < 0) {
+        memset(table->gdes, 0, sizeof table->gdes);
+    }
+    table->bytes = NULL;
+    table->start = (int64_t)bdrv_load_le32(table->gdes + at) * BDRV_SECTOR_SIZE;
+    if (table->start != 0 && table->start != last &&
+        table->start + bytes <= bdrv_getlength(extent->file) &&
+        bdrv_pread(extent->file, table->room, (size_t)bytes, table->start) == 0) {
+        table->bytes = table->room;
+    }
+}
+
+/* An entry that the copy denies is as likely wrong as overHead is. */
+static void count_starts(Starts *starts, const VmdkHeader *header, int64_t end,
+                         const OneTable *table, const OneTable *copy)
+{
+    for (int64_t i = 0; i < header->gtes_per_gt * ENTRY_BYTES; i += ENTRY_BYTES) {
+        const uint32_t entry = bdrv_load_le32(table->bytes + i);
+        const int64_t start = entry;
+
+        if (start > ENTRY_ZEROED && start >= starts->front && start < end &&
+            (!copy->bytes || bdrv_load_le32(copy->bytes + i) == entry)) {
+            const int is_before = (uint64_t)start < header->overhead_sectors;
+
             starts->count++;
-            starts->before += (uint64_t)start < header->overhead_sectors;
+            starts->before += is_before;
+            starts->witnesses += is_before && copy->bytes && start >= starts->tables_end &&
+                                 start % (int64_t)header->grain_sectors == 0;
             starts->first = bdrv_min(starts->first, start);
         }
     }
 }
 
 /* By the tables of the primary directory, each that is there read once in a row. */
-static int find_starts(const VmdkExtent *extent, const VmdkHeader *header, int64_t front,
-                       Starts *starts)
+static int find_starts(const VmdkExtent *extent, const VmdkHeader *header, Starts *starts)
 {
-    const int64_t size = bdrv_getlength(extent->file), tables = vmdk_header_tables(header);
-    const int64_t bytes = vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
-    const int64_t gd = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE;
-    uint8_t gdes[BDRV_SECTOR_SIZE], *table = malloc((size_t)bytes);
-    int64_t last = 0;
-    int ret = table ? 0 : -ENOMEM;
+    const int64_t end = bdrv_getlength(extent->file) / BDRV_SECTOR_SIZE;
+    const size_t bytes = (size_t)vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
+    OneTable table = {.gd = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE};
+    OneTable copy = {.gd = (int64_t)redundant_sector(extent, header) * BDRV_SECTOR_SIZE};
+    int ret = 0;
 
-    for (int64_t t = 0; ret == 0 && t < tables; t++) {
-        const int64_t at = t * ENTRY_BYTES % BDRV_SECTOR_SIZE;
-        int64_t start;
-
-        if (at == 0) {
-            ret = bdrv_pread(extent->file, gdes,
-                             (size_t)bdrv_min(BDRV_SECTOR_SIZE, (tables - t) * ENTRY_BYTES),
-                             gd + t * ENTRY_BYTES);
+    table.room = malloc(bytes);
+    copy.room = malloc(bytes);
+    if (!table.room || !copy.room) {
+        ret = -ENOMEM;
+    }
+    for (int64_t t = 0; ret == 0 && t < vmdk_header_tables(header); t++) {
+        load_table(extent, header, t, &table);
+        if (copy.gd != 0) {
+            load_table(extent, header, t, &copy);
         }
-        start = ret < 0 ? 0 : (int64_t)bdrv_load_le32(gdes + at) * BDRV_SECTOR_SIZE;
-        if (start != 0 && start != last && start + bytes <= size) {
-            ret = bdrv_pread(extent->file, table, (size_t)bytes, start);
-            count_starts(starts, header, front, table, ret < 0 ? 0 : size / BDRV_SECTOR_SIZE);
-            last = start;
+        if (copy.start == table.start) {
+            copy.bytes = NULL; /* no second opinion */
+        }
+        if (table.bytes) {
+            count_starts(starts, header, end, &table, &copy);
         }
     }
-    free(table);
+    free(table.room);
+    free(copy.room);
     return ret;
 }
 
@@ -104,14 +145,23 @@ static int64_t usual_overhead(const VmdkExtent *extent, const VmdkHeader *header
     return bdrv_round_up(gd_end, (int64_t)header->grain_sectors);
 }
 
-/* An overHead that cannot be: more than the file has, or than most grains allow.  What
+/* Do grains deny overHead?  Most of them, or any that two tables have where a grain can be.
+ * That of VMware's layout is a multiple of the grain's size: another one is no better than
+ * the entry that denies it. */
+static int is_denied(const VmdkHeader *header, const Starts *starts)
+{
+    return starts->witnesses > 0 || starts->before * 2 > starts->count ||
+           (starts->before > 0 && header->overhead_sectors % header->grain_sectors != 0);
+}
+
+/* An overHead that cannot be: more than the file has, or than grains allow.  What
  * VMware's layout gives is what it should be, unless a grain is before that. */
 static int check_overhead(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
 {
     const int64_t file_sectors = bdrv_getlength(extent->file) / BDRV_SECTOR_SIZE;
     const int64_t usual = bdrv_min(usual_overhead(extent, header), file_sectors);
     const int is_outside = header->overhead_sectors > (uint64_t)file_sectors;
-    Starts starts = {.first = usual};
+    Starts starts = {.front = front_sectors(header), .tables_end = usual, .first = usual};
     const BdrvFinding finding = {
         .kind = BDRV_FINDING_CORRUPTION,
         .repair = "set to where the tables end, or the first grain begins",
@@ -122,13 +172,13 @@ static int check_overhead(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
     if (!is_outside && header->overhead_sectors <= (uint64_t)usual) {
         return 0;
     }
-    ret = find_starts(extent, header, front_sectors(header), &starts);
-    if (ret < 0 || (!is_outside && starts.before * 2 <= starts.count)) {
+    ret = find_starts(extent, header, &starts);
+    if (ret < 0 || (!is_outside && !is_denied(header, &starts))) {
         return ret;
     }
     vmdk_found(c, &finding, "%s: overHead is %" PRIu64 " sectors, more than %s; the tables end, or "
                "the first grain begins, at sector %" PRId64, vmdk_check_name(extent),
-               header->overhead_sectors, is_outside ? "the file has" : "most grains allow",
+               header->overhead_sectors, is_outside ? "the file has" : "grains allow",
                starts.first);
     header->overhead_sectors = (uint64_t)starts.first;
     return c->mend_all ? vmdk_check_write_header(c, extent, header) : 0;

@@ -90,6 +90,32 @@ static int may_be_directory(const VmdkExtent *extent, const VmdkHeader *header, 
                : is_directory(extent, header, sector);
 }
 
+/* Is what would be the redundant directory in the primary one, or in a table of that?  1, 0 or
+ * -errno. */
+static int is_in_primary(const VmdkExtent *extent, const VmdkHeader *header)
+{
+    const uint64_t start = header->rgd_sector, gd = header->gd_sector;
+    const uint64_t sectors = (uint64_t)vmdk_header_gd_sectors(header);
+    const uint64_t gt_sectors = (uint64_t)vmdk_header_gt_sectors(header);
+    const int64_t tables = vmdk_header_tables(header);
+    uint8_t bytes[8 * BDRV_SECTOR_SIZE];
+    int within = start < gd + sectors && gd < start + sectors, ret = 0;
+
+    for (int64_t i = 0; ret == 0 && !within && i < tables; i++) {
+        const int64_t at = i * 4 % (int64_t)sizeof bytes;
+        uint32_t entry;
+
+        if (at == 0) {
+            ret = bdrv_pread(extent->file, bytes,
+                             (size_t)bdrv_min((int64_t)sizeof bytes, (tables - i) * 4),
+                             (int64_t)gd * BDRV_SECTOR_SIZE + i * 4);
+        }
+        entry = ret < 0 ? 0 : bdrv_load_le32(bytes + at);
+        within = entry != 0 && start < entry + gt_sectors && entry < start + sectors;
+    }
+    return ret < 0 ? ret : within;
+}
+
 /* Has no table an entry? */
 static int is_blank(const VmdkExtent *extent, const VmdkHeader *header, uint64_t sector)
 {
@@ -141,6 +167,25 @@ static int judge_redundant(const VmdkExtent *extent, const VmdkHeader *header, P
     return may_be < 0 ? may_be : 0;
 }
 
+/* The primary directory is where it should be, so what is in its tables is no other one, unless
+ * it is laid out as one: then the wrong entry is in the primary. */
+static int judge_overlap(const VmdkExtent *extent, const VmdkHeader *header, Places *places)
+{
+    VmdkHeader other = *header;
+    int ret = is_in_primary(extent, header);
+
+    other.gd_sector = header->rgd_sector;
+    if (ret == 1 && other.gd_sector != header->gd_sector) {
+        ret = vmdk_header_is_usual(extent->file, &other);
+        ret = ret < 0 ? ret : !ret;
+    }
+    if (ret == 1) {
+        places->fits = 0;
+        places->why = "cannot be: the primary one and its tables are";
+    }
+    return ret < 0 ? ret : 0;
+}
+
 static int judge_places(const VmdkExtent *extent, const VmdkHeader *header, Places *places)
 {
     int ret = judge_redundant(extent, header, places);
@@ -152,6 +197,12 @@ static int judge_places(const VmdkExtent *extent, const VmdkHeader *header, Plac
         return ret;
     }
     places->good = ret && !vmdk_check_is_in_text(extent, header, header->gd_sector);
+    if (places->good && places->has_redundant && places->fits) {
+        ret = judge_overlap(extent, header, places);
+        if (ret < 0) {
+            return ret;
+        }
+    }
     ret = places->good ? 1 : may_be_directory(extent, header, header->gd_sector);
     places->lost = vmdk_check_is_in_text(extent, header, header->gd_sector) ||
                    (ret == 0 && (!is_blank(extent, header, header->gd_sector) ||
@@ -220,16 +271,36 @@ static void keep_one(VmdkCheck *c, const VmdkExtent *extent, VmdkHeader *header,
     header->rgd_sector = 0;
 }
 
+/* A capacity that is larger than the line says may be wrong, and there are no tables for the
+ * rest. */
+static uint64_t certain_sectors(const VmdkExtent *extent, const VmdkHeader *header)
+{
+    const uint64_t line = (uint64_t)extent->line->sectors;
+
+    return line != 0 && line < header->capacity_sectors ? line : header->capacity_sectors;
+}
+
+/* Works out the header for its capacity, or else for the line.  1: found; 0: not; or -errno. */
+static int find_usual(VmdkExtent *extent, const VmdkHeader *header, VmdkHeader *usual)
+{
+    const int64_t capacity = (int64_t)header->capacity_sectors, line = extent->line->sectors;
+    int ret = vmdk_header_rebuild(extent, capacity, usual);
+
+    return ret == 0 && line != capacity ? vmdk_header_rebuild(extent, line, usual) : ret;
+}
+
 int vmdk_check_offsets(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
 {
+    VmdkHeader usual, certain = *header;
     Places places = {.fits = 0};
-    VmdkHeader usual;
-    int found, ret = judge_places(extent, header, &places);
+    int found, ret;
 
+    certain.capacity_sectors = certain_sectors(extent, header);
+    ret = judge_places(extent, &certain, &places);
     if (ret < 0 || (places.fits && places.good)) {
         return ret;
     }
-    found = vmdk_header_rebuild(extent, (int64_t)header->capacity_sectors, &usual);
+    found = find_usual(extent, header, &usual);
     if (found < 0) {
         return found;
     }

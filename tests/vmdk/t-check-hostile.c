@@ -100,92 +100,6 @@ START_TEST(no_directory_is_found_in_the_descriptor)
 }
 END_TEST
 
-/* --------------------------------------------------------------------- overHead */
-
-/* The directory alone, at the end of the file: nothing tells where tables end. */
-static Built late_directory(void)
-{
-    Built b = damage_image(NO_REDUNDANT);
-
-    memcpy(b.bytes + b.size, build_gde(&b, 0, 0), (size_t)b.tables * 4);
-    memset(build_gde(&b, 0, 0), 0, (size_t)b.tables * 4);
-    b.gd[0] = b.size / SECTOR;
-    bdrv_store_le64(b.bytes + AT_GD, (uint64_t)b.gd[0]);
-    b.size += D_GRAIN;
-    return b;
-}
-
-/* As a negative number of sectors it was multiplied. */
-START_TEST(an_overhead_that_no_file_has_is_mended)
-{
-    static const uint64_t wrong[] = {UINT64_C(1) << 63, UINT64_MAX, UINT64_C(1) << 40};
-    Built b = late_directory();
-
-    bdrv_store_le64(b.bytes + AT_OVERHEAD, wrong[_i]);
-    damage_mended(&b, BDRV_FINDING_CORRUPTION, "overHead is", -1);
-}
-END_TEST
-
-/* One bit of overHead was wrong, and the repair cleared the entries of all grains before. */
-START_TEST(an_overhead_behind_most_grains_is_what_is_wrong)
-{
-    Built b = damage_image(_i ? NO_REDUNDANT : 0);
-
-    bdrv_store_le64(b.bytes + AT_OVERHEAD, bdrv_load_le64(b.bytes + AT_OVERHEAD) + 128);
-    damage_mended(&b, BDRV_FINDING_CORRUPTION, "overHead is", -1);
-}
-END_TEST
-
-/* An rgdOffset without a meaning made overHead one that grains are before. */
-START_TEST(an_rgd_offset_that_means_nothing_is_not_in_overhead)
-{
-    Built b = damage_image(NO_REDUNDANT);
-
-    bdrv_store_le64(b.bytes + AT_OVERHEAD, UINT64_C(1) << 40);
-    bdrv_store_le64(b.bytes + AT_RGD, (uint64_t)(b.size / SECTOR) - 32);
-    damage_mended(&b, BDRV_FINDING_CORRUPTION, "overHead is", -1);
-}
-END_TEST
-
-/* ------------------------------------------------------------------- directories */
-
-/* One bit of rgdOffset was wrong, and entries of a directory were written into the grain that
- * is there. */
-START_TEST(a_redundant_directory_is_not_made_of_a_grain)
-{
-    Built b = damage_image(0);
-
-    bdrv_store_le64(b.bytes + AT_RGD, bdrv_load_le32(build_gte(&b, 0, 5)));
-    damage_mended(&b, BDRV_FINDING_CORRUPTION, "the directories are at", -1);
-}
-END_TEST
-
-/* The same of gdOffset, where the directories are not laid out as VMware does it. */
-START_TEST(a_directory_is_not_made_of_a_grain)
-{
-    Built b = late_directory();
-    BlockDriverState *memory;
-
-    bdrv_store_le64(b.bytes + AT_OVERHEAD, bdrv_load_le32(build_gte(&b, 0, 511)));
-    bdrv_store_le64(b.bytes + AT_GD, bdrv_load_le32(build_gte(&b, 0, 5)));
-    memory = build_memory(&b);
-    assert_hopeless(memory, BDRV_FINDING_UNRECOVERABLE, "gdOffset is");
-    bdrv_close(memory);
-    free(b.bytes);
-}
-END_TEST
-
-START_TEST(the_redundant_directory_counts_if_the_other_is_not_found)
-{
-    Built b = damage_image(0);
-
-    memset(b.bytes + b.gd[0] * SECTOR, 0, SECTOR);
-    bdrv_store_le64(b.bytes + AT_OVERHEAD, bdrv_load_le32(build_gte(&b, 1, 511)));
-    bdrv_store_le64(b.bytes + AT_GD, bdrv_load_le32(build_gte(&b, 1, 5)));
-    damage_mended(&b, BDRV_FINDING_CORRUPTION, "gdOffset is", -1);
-}
-END_TEST
-
 /* ----------------------------------------------------------------------- tables */
 
 /* Of two tables, one at the last sector that an entry can name, the other where the numbers
@@ -482,10 +396,6 @@ Suite *test_suite(void)
         a_new_descriptor_goes_into_the_mended_room,
         room_for_no_descriptor_takes_no_grain,
         no_directory_is_found_in_the_descriptor,
-        an_rgd_offset_that_means_nothing_is_not_in_overhead,
-        a_redundant_directory_is_not_made_of_a_grain,
-        a_directory_is_not_made_of_a_grain,
-        the_redundant_directory_counts_if_the_other_is_not_found,
         a_row_of_tables_ends_with_the_numbers_of_sectors,
         a_table_that_was_followed_does_not_fill_the_disk,
         no_copy_is_put_where_a_cut_grain_will_end,
@@ -503,8 +413,6 @@ Suite *test_suite(void)
     image_register_drivers();
     fault_register();
     tcase_add_loop_test(tc, an_rgd_offset_that_means_nothing_takes_no_room, 0, 2);
-    tcase_add_loop_test(tc, an_overhead_that_no_file_has_is_mended, 0, 3);
-    tcase_add_loop_test(tc, an_overhead_behind_most_grains_is_what_is_wrong, 0, 2);
     tcase_add_loop_test(tc, a_repair_that_fails_leaves_extents_without_gaps, 0, 80);
     return suite;
 }

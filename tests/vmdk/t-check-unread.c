@@ -80,13 +80,14 @@ static int store_other(void *opaque, const char *name, int writable, BdrvIo *io,
     return 0;
 }
 
-/* Checks and repairs what is in store, whose bad place is bad from now on. */
-static int repair_store(Store *store, Store *bad, int times, BdrvCheckResult *result)
+/* Checks what is in store, of which the place in bad fails so often from now on. */
+static int check_store(Store *store, Store *bad, int times, unsigned flags,
+                       BdrvCheckResult *result)
 {
     const BdrvOpenOptions open = {.struct_size = sizeof open,
                                   .flags = BDRV_O_CHECK | BDRV_O_RDWR};
     const BdrvCheckOptions options = {.struct_size = sizeof options,
-                                      .flags = BDRV_CHECK_REPAIR_ALL};
+                                      .flags = flags};
     BlockDriverState *disk;
     int ret;
 
@@ -97,6 +98,11 @@ static int repair_store(Store *store, Store *bad, int times, BdrvCheckResult *re
     bad->bad_times = 0;
     bdrv_close(disk);
     return ret;
+}
+
+static int repair_store(Store *store, Store *bad, int times, BdrvCheckResult *result)
+{
+    return check_store(store, bad, times, BDRV_CHECK_REPAIR_ALL, result);
 }
 
 /* One failure, and the header was made anew from the first layout that is possible. */
@@ -155,6 +161,26 @@ START_TEST(a_text_that_could_not_be_read_is_not_destroyed)
     }
     bdrv_close(whole.memory);
     bdrv_close(flat.memory);
+}
+END_TEST
+
+/* One table that can never be read, and the check of a disk with much room before its grains
+ * ended there, instead of telling which table it is. */
+START_TEST(a_table_that_cannot_be_read_says_nothing_of_overhead)
+{
+    enum { USUAL = 128, ROOM = 2048 };
+    Built b = build_sparse((Shape){.sectors = 128 * 600});
+    Store store = {.bad_at = bdrv_load_le32(build_gde(&b, 0, 1)) * SECTOR};
+    BdrvCheckResult result;
+
+    b.size += (ROOM - USUAL) * SECTOR;
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, ROOM);
+    build_add_grain(&b, 3, 1);
+    store.memory = build_memory(&b);
+    assert_ok(check_store(&store, &store, 1 << 20, 0, &result));
+    ck_assert_int_eq(result.corruptions + result.unrecoverable, 1);
+    bdrv_close(store.memory);
+    free(b.bytes);
 }
 END_TEST
 
@@ -299,7 +325,11 @@ END_TEST
 
 Suite *test_suite(void)
 {
-    const TTest *const tests[] = {a_header_that_could_not_be_read_is_not_made_anew, NULL};
+    const TTest *const tests[] = {
+        a_header_that_could_not_be_read_is_not_made_anew,
+        a_table_that_cannot_be_read_says_nothing_of_overhead,
+        NULL,
+    };
     const TTest *const in_files[] = {
         lengths_that_no_disk_has_are_not_guessed,
         a_file_that_cannot_be_opened_is_not_left_out,
