@@ -227,6 +227,11 @@ int vmdk_header_rebuild(VmdkExtent *extent, int64_t sectors, VmdkHeader *header)
 /* Do at least half of the GDEs point where VMware's layout has the tables?  1, 0
  * or -errno. */
 int vmdk_header_is_usual(BlockDriverState *file, const VmdkHeader *header);
+
+/* ----------------------------------------------------------- repair-cowd.c */
+
+/* Works out the header of an ESX copy-on-write extent of that many sectors from directory, tables
+ * and grains.  1: found; 0: not; or -errno. */
 int vmdk_cowd_header_rebuild(VmdkExtent *extent, int64_t sectors, VmdkCowdHeader *header);
 
 /* --------------------------------------------------------- repair-stream.c */

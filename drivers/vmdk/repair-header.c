@@ -18,9 +18,7 @@ enum {
     ENTRY_BYTES = 4,
     ENTRY_ZEROED = 1,
     SAMPLES = 64,
-    READ_ENTRIES = 4096,
-    FLAGS_COWD = 3,
-    COWD_GD_SECTOR = VMDK_COWD_HEADER_BYTES / BDRV_SECTOR_SIZE
+    READ_ENTRIES = 4096
 };
 
 /* A layout that may be the file's. */
@@ -260,104 +258,4 @@ int vmdk_check_footer(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
                "added come behind it", vmdk_check_name(extent));
     vmdk_header_encode(header, bytes);
     return c->mend_all ? vmdk_mend_bytes(c, extent->file, bytes, sizeof bytes, 0) : 0;
-}
-
-/* --------------------------------------------------------------------- COWD */
-
-/* Are all entries of the directory tables that can be there? */
-static int cowd_fits(BlockDriverState *file, const VmdkCowdHeader *h)
-{
-    const int64_t size = bdrv_getlength(file), gd = (int64_t)h->gd_sector * BDRV_SECTOR_SIZE;
-    const int64_t first = gd + bdrv_round_up((int64_t)h->gd_entries * ENTRY_BYTES,
-                                             BDRV_SECTOR_SIZE);
-    uint8_t bytes[READ_ENTRIES * ENTRY_BYTES];
-
-    for (int64_t t = 0; t < h->gd_entries; t += READ_ENTRIES) {
-        const int64_t count = bdrv_min(h->gd_entries - t, READ_ENTRIES);
-
-        if (first > size || bdrv_pread(file, bytes, (size_t)count * ENTRY_BYTES,
-                                       gd + t * ENTRY_BYTES) < 0) {
-            return 0;
-        }
-        for (int64_t i = 0; i < count; i++) {
-            const int64_t start = (int64_t)bdrv_load_le32(bytes + i * ENTRY_BYTES) *
-                                  BDRV_SECTOR_SIZE;
-
-            if (start != 0 && (start < first || start + VMDK_COWD_GTES * ENTRY_BYTES > size)) {
-                return 0;
-            }
-        }
-    }
-    return 1;
-}
-
-/* Reads the table, and counts the grains that it has. */
-static int count_cowd_grains(BlockDriverState *file, uint32_t sector, int64_t *grains)
-{
-    uint8_t bytes[VMDK_COWD_GTES * ENTRY_BYTES];
-    int ret = bdrv_pread(file, bytes, sizeof bytes, (int64_t)sector * BDRV_SECTOR_SIZE);
-
-    for (int64_t i = 0; ret == 0 && i < VMDK_COWD_GTES; i++) {
-        *grains += bdrv_load_le32(bytes + i * ENTRY_BYTES) > ENTRY_ZEROED;
-    }
-    return ret;
-}
-
-/* Has the file as many sectors as directory, tables and grains of that size need?  That is no
- * chance.  1, 0 or -errno. */
-static int cowd_is_exact(BlockDriverState *file, const VmdkCowdHeader *h)
-{
-    const int64_t gt_sectors = VMDK_COWD_GTES * ENTRY_BYTES / BDRV_SECTOR_SIZE;
-    const int64_t size = bdrv_div_up(bdrv_getlength(file), BDRV_SECTOR_SIZE);
-    int64_t used = h->gd_sector + bdrv_div_up((int64_t)h->gd_entries * ENTRY_BYTES,
-                                              BDRV_SECTOR_SIZE);
-    int64_t grains = 0;
-    uint8_t gde[ENTRY_BYTES];
-    int ret = 0;
-
-    for (int64_t t = 0; ret == 0 && t < h->gd_entries && used <= size; t++) {
-        ret = bdrv_pread(file, gde, sizeof gde,
-                         (int64_t)h->gd_sector * BDRV_SECTOR_SIZE + t * ENTRY_BYTES);
-        if (ret == 0 && bdrv_load_le32(gde) != 0) {
-            used += gt_sectors;
-            ret = count_cowd_grains(file, bdrv_load_le32(gde), &grains);
-        }
-    }
-    return ret < 0 ? ret : used + grains * h->grain_sectors == size;
-}
-
-/* What the other sectors of the header keep is lost with it; of what is known,
- * it is nothing that an ESX extent needs.  The smallest grains are ESX's, if those that are
- * there do not tell. */
-int vmdk_cowd_header_rebuild(VmdkExtent *extent, int64_t sectors, VmdkCowdHeader *header)
-{
-    VmdkCowdHeader first = {0};
-    int ret = 0, found = 0;
-
-    if (sectors <= 0 || sectors > UINT32_MAX) {
-        return 0;
-    }
-    for (int64_t grain = 1; ret == 0 && grain <= VMDK_COWD_GRAIN_SECTORS_MAX; grain *= 2) {
-        *header = (VmdkCowdHeader){
-            .version = 1,
-            .flags = FLAGS_COWD,
-            .capacity_sectors = (uint32_t)sectors,
-            .grain_sectors = (uint32_t)grain,
-            .gd_sector = COWD_GD_SECTOR,
-            .gd_entries = (uint32_t)bdrv_div_up(sectors, VMDK_COWD_GTES * grain),
-            .free_sector = (uint32_t)bdrv_min(UINT32_MAX,
-                                              bdrv_div_up(bdrv_getlength(extent->file),
-                                                          BDRV_SECTOR_SIZE)),
-            .role = VMDK_COWD_DELTA,
-        };
-        if (cowd_fits(extent->file, header)) {
-            first = found ? first : *header;
-            found = 1;
-            ret = cowd_is_exact(extent->file, header);
-        }
-    }
-    if (ret == 0 && found) {
-        *header = first;
-    }
-    return ret != 0 ? ret : found;
 }

@@ -265,34 +265,68 @@ START_TEST(a_file_that_cannot_be_opened_is_not_left_out)
 }
 END_TEST
 
-/* Of a lost copy-on-write header the first size of grains was taken that the directory allows,
- * not the one that the grains have: they read as something else, and the rest of the last was cut
- * off. */
-START_TEST(the_size_of_grains_is_told_by_the_grains)
+/* Repairs b, an extent of a disk whose header has lost the size of its grains; it is used up. */
+static void rebuild_cowd(Built *b)
 {
-    enum { CAPACITY = 40000 };
-    const int64_t grain = _i, bytes = grain * SECTOR;
-    const int64_t used[] = {0, 2, CAPACITY / 2 / grain, CAPACITY / grain - 1};
-    Built b = build_cowd(CAPACITY, grain);
+    char line[64];
     BlockDriverState *disk;
     Findings f;
 
-    for (int i = 3; i >= 0; i--) {
-        add_cowd_grain(&b, used[i], (unsigned)i + 1);
-    }
-    bdrv_store_le32(b.bytes + AT_COWD_GRAIN, 3);
-    place_describe("d.vmdk", "RW 40000 VMFSSPARSE \"d-delta.vmdk\"\n");
-    place_write("d-delta.vmdk", b.bytes, (size_t)b.size);
+    bdrv_store_le32(b->bytes + AT_COWD_GRAIN, 3);
+    snprintf(line, sizeof line, "RW %" PRId64 " VMFSSPARSE \"d-delta.vmdk\"\n", b->sectors);
+    place_describe("d.vmdk", line);
+    place_write("d-delta.vmdk", b->bytes, (size_t)b->size);
     disk = place_open("d.vmdk", BDRV_O_CHECK | BDRV_O_RDWR, NULL);
     findings_of(disk, BDRV_CHECK_REPAIR_ALL, &f);
     ck_assert_int_eq(f.result.corruptions_fixed, 1);
     assert_ok(bdrv_close(disk));
-    disk = place_open("d.vmdk", BDRV_O_RDWR, NULL);
-    for (int i = 0; i < 4; i++) {
-        assert_pattern(disk, used[i] * bytes, bytes, (unsigned)i + 1);
-    }
+    free(b->bytes);
+}
+
+static void assert_rebuilt(int64_t offset, int64_t bytes, unsigned generation)
+{
+    BlockDriverState *disk = place_open("d.vmdk", BDRV_O_RDWR, NULL);
+
+    assert_pattern(disk, offset, bytes, generation);
     assert_ok(bdrv_close(disk));
-    free(b.bytes);
+}
+
+/* Of a lost copy-on-write header the first size of grains was taken that the directory allows,
+ * not the one that the grains have: they read as something else, and the rest of the last was cut
+ * off.  Then the size that the file's length allows: with a few sectors behind, a larger one. */
+START_TEST(the_size_of_grains_is_told_by_the_grains)
+{
+    enum { CAPACITY = 40000 };
+    static const int64_t slack[] = {0, 1, 4, 12, 31};
+    const int64_t grain = _i, bytes = grain * SECTOR;
+    const int64_t used[] = {0, 2, CAPACITY / 2 / grain, CAPACITY / grain - 1};
+
+    for (size_t s = 0; s < sizeof slack / sizeof *slack; s++) {
+        Built b = build_cowd(CAPACITY, grain);
+
+        for (int i = 3; i >= 0; i--) {
+            add_cowd_grain(&b, used[i], (unsigned)i + 1);
+        }
+        b.size += slack[s] * SECTOR;
+        rebuild_cowd(&b);
+        for (int i = 0; i < 4; i++) {
+            assert_rebuilt(used[i] * bytes, bytes, (unsigned)i + 1);
+        }
+    }
+}
+END_TEST
+
+/* One grain alone touches no other: then the freeSector counts that is left. */
+START_TEST(the_size_of_one_grain_is_told_by_free_sector)
+{
+    enum { CAPACITY = 40000 };
+    const int64_t bytes = _i * SECTOR;
+    Built b = build_cowd(CAPACITY, _i);
+
+    add_cowd_grain(&b, 0, 1);
+    b.size += 4 * SECTOR;
+    rebuild_cowd(&b);
+    assert_rebuilt(0, bytes, 1);
 }
 END_TEST
 
@@ -347,6 +381,7 @@ Suite *test_suite(void)
     tcase_add_checked_fixture(tc, place_make, place_remove);
     for (int grain = 1; grain <= 128; grain *= 2) {
         tcase_add_loop_test(tc, the_size_of_grains_is_told_by_the_grains, grain, grain + 1);
+        tcase_add_loop_test(tc, the_size_of_one_grain_is_told_by_free_sector, grain, grain + 1);
     }
     tcase_add_loop_test(tc, a_text_that_is_not_supported_is_not_destroyed, 0, 3);
     return suite;
