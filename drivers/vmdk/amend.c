@@ -232,7 +232,7 @@ static int set_create_type(const Vmdk *image, char **text, const char *name)
     return vmdk_option_set_quoted(text, "createType", name);
 }
 
-/* ------------------------------------------------------------------- the call */
+/* ------------------------------------------------------------------- the text */
 
 static int edit_identity(const Vmdk *image, const BdrvOptions *options, char **text)
 {
@@ -272,47 +272,101 @@ static int edit_text(const Vmdk *image, const BdrvOptions *options, char **text)
     return ret;
 }
 
-/* What is done with each extent's flag. */
-typedef int FlagFn(VmdkExtent *extent, int allowed);
+/* ------------------------------------------------------------------ the flags
+ *
+ * They are in the extents' headers, and there is no one step for those and the text: all that
+ * may be refused is so before the first is written, and what fails later takes back the others. */
 
-static int check_flag(VmdkExtent *extent, int allowed)
+typedef struct Flags {
+    Vmdk *image;
+    int allowed;        /* what they become */
+    unsigned char *was; /* by extent; NULL: they stay as they are */
+} Flags;
+
+/* What is done with the flag of extent number index, which is entered. */
+typedef int FlagFn(const Flags *flags, size_t index);
+
+static int look_at_flag(const Flags *flags, size_t index)
 {
-    (void)allowed;
-    return extent->ops == &vmdk_sparse_extent
-               ? 0 : bdrv_error(vmdk_extent_node(extent), -ENOTSUP, "zeroed_grain: only hosted "
-                                "sparse extents have such a flag");
+    VmdkExtent *extent = &flags->image->extents[index];
+
+    if (extent->ops != &vmdk_sparse_extent) {
+        return bdrv_error(vmdk_extent_node(extent), -ENOTSUP, "zeroed_grain: only hosted "
+                          "sparse extents have such a flag");
+    }
+    flags->was[index] = (unsigned char)vmdk_sparse_has_zeroed(extent);
+    return flags->was[index] && !flags->allowed ? vmdk_sparse_check_zeroed(extent) : 0;
 }
 
-static int each_flag(Vmdk *image, FlagFn *act, int allowed)
+static int set_flag(const Flags *flags, size_t index)
 {
+    return flags->was[index] == flags->allowed
+               ? 0 : vmdk_sparse_set_zeroed(&flags->image->extents[index], flags->allowed);
+}
+
+/* One whose setting has failed, too. */
+static int put_back_flag(const Flags *flags, size_t index)
+{
+    if (flags->was[index] != flags->allowed) {
+        (void)vmdk_sparse_set_zeroed(&flags->image->extents[index], flags->was[index]);
+    }
+    return 0;
+}
+
+static int each_flag(const Flags *flags, FlagFn *act)
+{
+    const Vmdk *image = flags->image;
     int ret = 0;
 
-    for (size_t i = 0; ret == 0 && i < image->extent_count; i++) {
+    for (size_t i = 0; ret == 0 && flags->was && i < image->extent_count; i++) {
         ret = vmdk_extent_enter(&image->extents[i]);
         if (ret == 0) {
-            ret = act(&image->extents[i], allowed);
+            ret = act(flags, i);
             vmdk_extent_leave(&image->extents[i]);
         }
     }
     return ret;
 }
 
-/* The last that may be refused. */
-static int set_zeroed(Vmdk *image, const BdrvOptions *options)
+static int plan_flags(Flags *flags, const BdrvOptions *options)
 {
-    const int allowed = bdrv_option_bool(options, "zeroed_grain");
-    int ret = 0;
-
-    if (bdrv_option_given(options, "zeroed_grain")) {
-        ret = each_flag(image, check_flag, allowed);
-        ret = ret < 0 ? ret : each_flag(image, vmdk_sparse_set_zeroed, allowed);
+    if (!bdrv_option_given(options, "zeroed_grain")) {
+        return 0;
     }
-    return ret;
+    flags->allowed = bdrv_option_bool(options, "zeroed_grain");
+    flags->was = calloc(flags->image->extent_count, 1);
+    return flags->was ? each_flag(flags, look_at_flag) : -ENOMEM;
+}
+
+static int put_back_flags(const Flags *flags, int error)
+{
+    char *message = strdup(bdrv_errmsg());
+
+    (void)each_flag(flags, put_back_flag);
+    error = bdrv_error(NULL, error, "%s", message ? message : "");
+    free(message);
+    return error;
+}
+
+/* ------------------------------------------------------------------- the call */
+
+static int change(const Flags *flags, const char *text)
+{
+    Vmdk *image = flags->image;
+    int ret = each_flag(flags, set_flag);
+
+    if (ret == 0) {
+        pthread_mutex_lock(&image->lock);
+        ret = vmdk_descriptor_change(image, text);
+        pthread_mutex_unlock(&image->lock);
+    }
+    return ret < 0 ? put_back_flags(flags, ret) : 0;
 }
 
 int vmdk_amend(BlockDriverState *bs, const BdrvOptions *options)
 {
     Vmdk *image = bdrv_state(bs);
+    Flags flags = {.image = image};
     char *text;
     int ret = vmdk_image_refuse_damaged(image);
 
@@ -326,13 +380,12 @@ int vmdk_amend(BlockDriverState *bs, const BdrvOptions *options)
     text = strdup(image->descriptor.text);
     ret = text ? edit_text(image, options, &text) : -ENOMEM;
     if (ret == 0) {
-        ret = set_zeroed(image, options);
+        ret = plan_flags(&flags, options);
     }
     if (ret == 0) {
-        pthread_mutex_lock(&image->lock);
-        ret = vmdk_descriptor_change(image, text);
-        pthread_mutex_unlock(&image->lock);
+        ret = change(&flags, text);
     }
+    free(flags.was);
     free(text);
     return ret;
 }

@@ -184,8 +184,12 @@ int vmdk_sparse_resize(VmdkMap *map, int64_t length);
 int vmdk_cowd_shorten(const VmdkMap *map, VmdkCowdHeader *header, int64_t length);
 int vmdk_cowd_resize(VmdkMap *map, VmdkCowdHeader *header, int64_t length);
 
-/* Makes the header of a hosted sparse extent, durably, one that allows grains of
- * zeros, or not.  -EINVAL: there are some.  Nobody else is using the extent. */
+/* Does the header of a hosted sparse extent allow grains of zeros?  -EINVAL: it could not stop
+ * to, there are some.  Nobody else is using the extent, here and below. */
+int vmdk_sparse_has_zeroed(VmdkExtent *extent);
+int vmdk_sparse_check_zeroed(VmdkExtent *extent);
+/* Makes it, durably, one that allows them or, where vmdk_sparse_check_zeroed() has found none,
+ * one that does not.  If it fails the file may have either, and the extent works with both. */
 int vmdk_sparse_set_zeroed(VmdkExtent *extent, int allowed);
 
 /* Makes the header of a hosted sparse extent one that tells of no change tracking. */

@@ -56,23 +56,36 @@ static int mark_unclean(Sparse *sparse)
     return ret;
 }
 
-/* Makes the header allow grains of zeros.  Durable before the first of them for
- * the same reason. */
+/* Makes the header allow grains of zeros, or not; then there are none.  What is in doubt is not
+ * taken for allowed: the next grain of zeros asks for the header again. */
+static int write_zeroed(Sparse *sparse, int allowed)
+{
+    VmdkHeader header = sparse->header;
+    int ret;
+
+    if (allowed) {
+        header.flags |= VMDK_FLAG_ZEROED;
+        header.version = header.version < VERSION_ZEROED ? VERSION_ZEROED : header.version;
+    } else {
+        header.flags &= ~(uint32_t)VMDK_FLAG_ZEROED;
+        header.version = header.version == VERSION_ZEROED ? 1 : header.version;
+    }
+    ret = vmdk_header_update(sparse->extent->file, &header);
+    if (ret == 0 || !allowed) {
+        sparse->header = header;
+        atomic_store(&sparse->map.has_zeroed, allowed);
+    }
+    return ret;
+}
+
+/* Durable before the first of them for the same reason. */
 static int allow_zeroed(Sparse *sparse)
 {
-    VmdkHeader header;
     int ret = 0;
 
     pthread_mutex_lock(&sparse->header_lock);
     if (!atomic_load(&sparse->map.has_zeroed)) {
-        header = sparse->header;
-        header.flags |= VMDK_FLAG_ZEROED;
-        header.version = header.version < VERSION_ZEROED ? VERSION_ZEROED : header.version;
-        ret = vmdk_header_update(sparse->extent->file, &header);
-        if (ret == 0) {
-            sparse->header = header;
-            atomic_store(&sparse->map.has_zeroed, 1);
-        }
+        ret = write_zeroed(sparse, 1);
     }
     pthread_mutex_unlock(&sparse->header_lock);
     return ret;
@@ -101,28 +114,18 @@ static int find_zeroed(Sparse *sparse)
     return ret;
 }
 
+int vmdk_sparse_has_zeroed(VmdkExtent *extent)
+{
+    return atomic_load(&sparse_of(extent)->map.has_zeroed);
+}
+
 /* Entries of 1 that were taken back are durably so before the header says that
  * there are none. */
-static int forbid_zeroed(Sparse *sparse)
+int vmdk_sparse_check_zeroed(VmdkExtent *extent)
 {
-    VmdkHeader header = sparse->header;
-    int ret = bdrv_table_flush(sparse->extent->image->table);
+    const int ret = bdrv_table_flush(extent->image->table);
 
-    if (ret == 0) {
-        ret = find_zeroed(sparse);
-    }
-    if (ret < 0) {
-        return ret;
-    }
-    header.flags &= ~(uint32_t)VMDK_FLAG_ZEROED;
-    header.version = header.version == VERSION_ZEROED ? 1 : header.version;
-    ret = vmdk_header_update(sparse->extent->file, &header);
-    if (ret == 0) {
-        sparse->header = header;
-        atomic_store(&sparse->map.has_zeroed, 0);
-        ret = bdrv_flush_children(sparse->extent->image->bs);
-    }
-    return ret;
+    return ret < 0 ? ret : find_zeroed(sparse_of(extent));
 }
 
 int vmdk_sparse_set_zeroed(VmdkExtent *extent, int allowed)
@@ -130,10 +133,9 @@ int vmdk_sparse_set_zeroed(VmdkExtent *extent, int allowed)
     Sparse *sparse = sparse_of(extent);
     int ret;
 
-    if (!allowed) {
-        return atomic_load(&sparse->map.has_zeroed) ? forbid_zeroed(sparse) : 0;
-    }
-    ret = allow_zeroed(sparse);
+    pthread_mutex_lock(&sparse->header_lock);
+    ret = write_zeroed(sparse, allowed);
+    pthread_mutex_unlock(&sparse->header_lock);
     return ret < 0 ? ret : bdrv_flush_children(extent->image->bs);
 }
 

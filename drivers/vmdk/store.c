@@ -23,9 +23,10 @@
 typedef struct Change {
     Vmdk *image;
     BlockDriverState *file;
-    char *before, *after;
+    char *before, *after; /* before NULL: nobody knows */
     size_t size;
     size_t first, last; /* what differs: [first, last) */
+    int64_t file_size;  /* before anything is changed */
 } Change;
 
 static int padded(char **copy, const char *text, size_t size)
@@ -78,12 +79,50 @@ static int is_in_one_sector(const Change *change)
                place(change, change->last - 1) / BDRV_SECTOR_SIZE;
 }
 
+/* There is a text where grains will be put, over what is taken for zeros; the header may even
+ * name that place.  From now on the image is only to be read.  Opening it again makes it good. */
+static int give_up(Vmdk *image, int error)
+{
+    image->descriptor_in_doubt = 1;
+    atomic_store(&image->session_begun, 0);
+    return error;
+}
+
+/* Tells the error, and its message, after something else has been tried with that result. */
+static int failed(const Change *change, int error, int (*take_back)(const Change *change))
+{
+    char *message = strdup(bdrv_errmsg());
+    const int ret = take_back(change);
+
+    error = bdrv_error(NULL, error, "%s", message ? message : "");
+    free(message);
+    return ret < 0 ? give_up(change->image, error) : error;
+}
+
+static int write_bytes(const Change *change, const char *bytes)
+{
+    return bdrv_pwrite(change->file, bytes + change->first, change->last - change->first,
+                       place(change, change->first));
+}
+
+/* What the image has in memory goes on being what is stored, or nobody knows what is. */
+static int write_before(const Change *change)
+{
+    Vmdk *image = change->image;
+    const int wanted = change->before && strcmp(change->before, image->descriptor.text) == 0;
+
+    image->stored_unknown |= !wanted || write_bytes(change, change->before) < 0;
+    return 0;
+}
+
+/* What has failed may be there all the same: the next change, which writes what it changes and
+ * no more, would make a text of both. */
 static int write_difference(const Change *change)
 {
-    int ret = bdrv_pwrite(change->file, change->after + change->first,
-                          change->last - change->first, place(change, change->first));
+    int ret = write_bytes(change, change->after);
 
-    return ret < 0 ? ret : bdrv_flush_children(change->image->bs);
+    ret = ret < 0 ? ret : bdrv_flush_children(change->image->bs);
+    return ret < 0 ? failed(change, ret, write_before) : 0;
 }
 
 /* ---------------------------------------------------------------- embedded */
@@ -113,39 +152,19 @@ static int point_at(Change *change, int64_t offset)
     return ret;
 }
 
-/* There is a text where grains will be put, over what is taken for zeros; the header may even
- * name that place.  From now on the image is only to be read.  Opening it again makes it good. */
-static int give_up(Vmdk *image, int error)
+/* Makes the file as long as it was. */
+static int drop_copy(const Change *change)
 {
-    image->descriptor_in_doubt = 1;
-    atomic_store(&image->session_begun, 0);
-    return error;
-}
-
-static int drop_copy(const Change *change, int64_t size)
-{
-    const int64_t now = bdrv_getlength(change->file);
+    const int64_t size = change->file_size, now = bdrv_getlength(change->file);
     const int ret = now > size ? bdrv_truncate(change->file, size) : 0;
 
     return ret < 0 ? bdrv_write_zeroes(change->file, size, now - size) : ret;
 }
 
-/* Making the copy has failed. */
-static int drop_after(const Change *change, int64_t size, int error)
-{
-    char *message = strdup(bdrv_errmsg());
-    const int dropped = drop_copy(change, size);
-
-    error = bdrv_error(NULL, error, "%s", message ? message : "");
-    free(message);
-    return dropped < 0 ? give_up(change->image, error) : error;
-}
-
 /* home: where the text belongs. */
 static int store_by_way_of_end(Change *change, int64_t home)
 {
-    const int64_t size = bdrv_getlength(change->file);
-    const int64_t end = bdrv_round_up(size, BDRV_SECTOR_SIZE);
+    const int64_t end = bdrv_round_up(change->file_size, BDRV_SECTOR_SIZE);
     int ret = bdrv_truncate(change->file, end + (int64_t)change->size);
 
     if (ret == -ENOTSUP) { /* a file of a fixed length: as well as it can be done */
@@ -155,7 +174,7 @@ static int store_by_way_of_end(Change *change, int64_t home)
         ret = write_copy(change, end);
     }
     if (ret < 0) {
-        return drop_after(change, size, ret);
+        return failed(change, ret, drop_copy);
     }
     ret = point_at(change, end);
     if (ret == 0) {
@@ -165,7 +184,7 @@ static int store_by_way_of_end(Change *change, int64_t home)
         ret = point_at(change, home);
     }
     if (ret == 0) {
-        ret = drop_copy(change, size);
+        ret = drop_copy(change);
     }
     return ret < 0 ? give_up(change->image, ret) : 0;
 }
@@ -249,10 +268,12 @@ static int store(Change *change, size_t length)
                                               : store_file(change, length);
 }
 
+/* before NULL: nobody knows what is stored. */
 static int store_instead(Vmdk *image, const char *before, const char *text)
 {
-    const size_t length = strlen(text), length_before = strlen(before);
-    Change change = {.image = image, .file = image->descriptor_file};
+    const size_t length = strlen(text), length_before = before ? strlen(before) : 0;
+    Change change = {.image = image, .file = image->descriptor_file,
+                     .file_size = bdrv_getlength(image->descriptor_file)};
     int ret = check_room(image, length);
 
     change.size = image->descriptor_room > 0 ? (size_t)image->descriptor_room
@@ -262,11 +283,12 @@ static int store_instead(Vmdk *image, const char *before, const char *text)
     if (ret == 0) {
         ret = padded(&change.after, text, change.size);
     }
-    if (ret == 0) {
+    if (ret == 0 && before) {
         ret = find_difference(&change, before, length);
     }
     if (ret == 0) {
         ret = store(&change, length);
+        image->stored_unknown &= ret < 0;
     }
     free(change.before);
     free(change.after);
@@ -275,30 +297,17 @@ static int store_instead(Vmdk *image, const char *before, const char *text)
 
 int vmdk_descriptor_store(Vmdk *image, const char *text)
 {
-    return store_instead(image, image->descriptor.text, text);
+    return store_instead(image, image->stored_unknown ? NULL : image->descriptor.text, text);
 }
 
 int vmdk_descriptor_put_back(Vmdk *image, const char *text)
 {
-    return store_instead(image, text, image->descriptor.text);
+    return store_instead(image, image->stored_unknown ? NULL : text, image->descriptor.text);
 }
 
 int vmdk_descriptor_store_whole(Vmdk *image, const char *text)
 {
-    const size_t length = strlen(text);
-    Change change = {.image = image, .file = image->descriptor_file};
-    int ret = check_room(image, length);
-
-    change.size = image->descriptor_room > 0 ? (size_t)image->descriptor_room : length;
-    change.last = change.size;
-    if (ret == 0) {
-        ret = padded(&change.after, text, change.size);
-    }
-    if (ret == 0) {
-        ret = store(&change, length);
-    }
-    free(change.after);
-    return ret;
+    return store_instead(image, NULL, text);
 }
 
 /* ------------------------------------------------------------------- change */

@@ -308,6 +308,7 @@ struct Vmdk {
     atomic_int session_begun;
     atomic_int cid_is_due; /* it has begun without a new CID, and the next change needs one */
     atomic_int flush_failed;
+    int stored_unknown;      /* what is stored may differ: the next change writes all of it */
     int descriptor_in_doubt; /* was rewritten only in part: no more writes, see store.c */
 };
 

@@ -309,6 +309,105 @@ START_TEST(a_flag_stays_when_another_option_is_refused)
 }
 END_TEST
 
+typedef struct Failure {
+    const char *options;
+    uint32_t version, flags;   /* of the header before */
+    int64_t call;
+    FaultLife life;
+} Failure;
+
+static BlockDriverState *failed_amend(const Failure *failure, BlockDriverState *fault)
+{
+    const FaultPlan plan = {.operations = FAULT_WRITE | FAULT_FLUSH, .call = failure->call,
+                            .life = failure->life, .stored_before = DISK};
+    BlockDriverState *disk = open_memory(fault, BDRV_O_RDWR);
+    int ret;
+
+    fault_arm(fault, &plan);
+    ret = bdrv_amend(disk, failure->options);
+    ck_assert_int_eq(ret, fault_failures(fault) > 0 ? -EIO : 0);
+    fault_disarm(fault);
+    return disk;
+}
+
+static Built build_for(const Failure *failure)
+{
+    return build_sparse((Shape){.more = "ddb.virtualHWVersion = \"4\"\nddb.toolsVersion = \"5\"\n",
+                                .version = failure->version, .flags = failure->flags});
+}
+
+/* 0: the call was not reached. */
+static int leaves_nothing(const Failure *failure)
+{
+    Built b = build_for(failure);
+    BlockDriverState *memory = build_memory(&b), *fault = fault_insert(memory);
+    BlockDriverState *disk = failed_amend(failure, fault);
+    const int has_failed = fault_failures(fault) > 0;
+    uint8_t *found = image_memory_bytes(memory);
+
+    if (has_failed) {
+        ck_assert_int_eq(bdrv_getlength(memory), b.size);
+        ck_assert_mem_eq(found, b.bytes, (size_t)b.size);
+    }
+    assert_ok(bdrv_amend(disk, "toolsversion=6"));
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_close(fault));
+    assert_ok(bdrv_close(memory));
+    free(found);
+    free(b.bytes);
+    return has_failed;
+}
+
+/* A flag of the header was changed, and stayed so, when storing the text failed; and a text
+ * whose write was told to have failed but was there became, with the next change, a part of it. */
+START_TEST(a_change_that_fails_leaves_nothing)
+{
+    Failure failures[] = {{.options = "zeroed_grain=on,hwversion=9", .version = 1},
+                          {.options = "zeroed_grain=off,hwversion=9", .version = 2, .flags = 4},
+                          {.options = "hwversion=9"}};
+    Failure *failure = &failures[_i];
+
+    for (failure->call = 1; leaves_nothing(failure); failure->call++) {
+    }
+    ck_assert_int_gt(failure->call, 2);
+}
+END_TEST
+
+/* 0: the call was not reached. */
+static int still_allows_zeros(const Failure *failure)
+{
+    Built b = build_for(failure);
+    BlockDriverState *memory = build_memory(&b), *fault = fault_insert(memory);
+    BlockDriverState *disk = failed_amend(failure, fault);
+    const int has_failed = fault_failures(fault) > 0;
+
+    if (bdrv_write_zeroes(disk, 65536, 65536) == 0) {
+        (void)pattern_write(disk, 131072, 65536, 1);
+    }
+    bdrv_close(disk);
+    disk = open_memory(memory, BDRV_O_RDWR);
+    ck_assert_ptr_null(image_find_damage(disk));
+    assert_pattern(disk, 0, 131072, PATTERN_ZEROS);
+    assert_ok(bdrv_close(disk));
+    assert_ok(bdrv_close(fault));
+    assert_ok(bdrv_close(memory));
+    free(b.bytes);
+    return has_failed;
+}
+
+/* When the header had lost the flag and the handle had not, grains of zeros were entered that
+ * the header does not allow. */
+START_TEST(zeros_are_allowed_after_a_change_that_failed)
+{
+    Failure failure = {.options = "zeroed_grain=off", .version = 2, .flags = 4,
+                       .life = FAULT_FOR_EVER};
+
+    for (failure.call = 1; still_allows_zeros(&failure); failure.call++) {
+    }
+    ck_assert_int_gt(failure.call, 2);
+}
+END_TEST
+
 /* 0: the call was not reached. */
 static int fail_to_amend(int64_t call)
 {
@@ -456,6 +555,7 @@ Suite *test_suite(void)
         a_text_is_not_written_over_a_table,
         a_flag_stays_when_another_option_is_refused,
         what_a_failed_change_has_left_is_in_no_grain,
+        zeros_are_allowed_after_a_change_that_failed,
         NULL,
     };
     Suite *suite = suite_create("vmdk/amend");
@@ -464,6 +564,7 @@ Suite *test_suite(void)
     image_register_drivers();
     tcase_add_checked_fixture(tcase, make_directory, remove_directory);
     tcase_add_loop_test(tcase, each_option_changes_its_line, 0, 2);
+    tcase_add_loop_test(tcase, a_change_that_fails_leaves_nothing, 0, 3);
     tcase_add_loop_test(tcase, row_14_a_flag_that_nothing_needs_can_be_dropped, 0, 2);
     tcase_add_loop_test(tcase, power_loss_leaves_one_text_or_the_other, 0, 2);
     return suite;
