@@ -99,7 +99,7 @@ static int store_in_turn(Writer *writer, const uint8_t *packed, size_t packed_by
     int ret = 0;
 
     pthread_mutex_lock(&writer->lock);
-    if (packed_bytes > 0) {
+    if (packed_bytes > 0 || offset < writer->next) { /* zeros behind all need no block */
         ret = store(writer, packed, packed_bytes, offset);
     }
     pthread_mutex_unlock(&writer->lock);

@@ -224,6 +224,14 @@ END_TEST
 
 /* ------------------------------------------------------------------- order */
 
+static int write_zero_bytes(BlockDriverState *disk, int64_t offset)
+{
+    static const uint8_t zeros[64 * KIB];
+
+    return bdrv_pwrite(disk, zeros, sizeof zeros, offset);
+}
+
+/* Zeros over a grain that was written were said to be stored, and it kept its content. */
 START_TEST(what_is_not_in_order_is_refused_and_spoils_nothing)
 {
     BlockDriverState *memory = create(4 * MIB, options_for(_i, "")), *disk;
@@ -234,6 +242,7 @@ START_TEST(what_is_not_in_order_is_refused_and_spoils_nothing)
         assert_fails_saying(try_write(disk, MIB, 64 * KIB, 2), -ENOTSUP, "ascending order");
         assert_fails_saying(try_write(disk, 0, 64 * KIB, 2), -ENOTSUP, "ascending order");
         assert_fails_saying(bdrv_write_zeroes(disk, MIB, 512), -ENOTSUP, "cannot become zero");
+        assert_fails_saying(write_zero_bytes(disk, MIB), -ENOTSUP, "ascending order");
         assert_fails_saying(try_write(disk, 2 * MIB, 512, 2), -ENOTSUP, "whole grains of 65536");
         assert_fails_saying(try_write(disk, 2 * MIB + 512, 64 * KIB, 2), -ENOTSUP,
                             "whole grains");
