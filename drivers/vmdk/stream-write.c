@@ -414,9 +414,10 @@ static int writer_settle(VmdkExtent *extent)
         return bdrv_error(extent->file, writer->error, "the stream could not be completed, "
                           "because writing it has failed");
     }
-    return writer->output.begun || writer->output.is_forward
-               ? vmdk_stream_output_finish(&writer->output)
-               : 0;
+    if (writer->output.begun || writer->output.is_forward) {
+        writer->error = vmdk_stream_output_finish(&writer->output);
+    }
+    return writer->error;
 }
 
 static void writer_close(VmdkExtent *extent)

@@ -387,6 +387,30 @@ START_TEST(no_failing_call_makes_a_stream_that_looks_finished)
 }
 END_TEST
 
+/* An end that could not be written was written at the second try, behind tables that were
+ * missing, and the stream called complete. */
+START_TEST(an_end_that_failed_is_not_tried_again)
+{
+    BlockDriverState *memory = create(4 * MIB, options_for(_i, "")), *disk;
+
+    if (can_write()) {
+        BlockDriverState *fault = fault_insert(memory);
+        const FaultPlan plan = {.operations = FAULT_WRITE, .call = 1, .error = ENOSPC};
+        BdrvCheckResult result = {.struct_size = sizeof result};
+
+        disk = open_memory(fault, BDRV_O_RDWR);
+        assert_ok(try_write(disk, MIB, 64 * KIB, 1));
+        fault_arm(fault, &plan);
+        assert_fails(bdrv_check(disk, NULL, &result), -ENOSPC);
+        ck_assert_int_eq(fault_failures(fault), 1);
+        assert_fails(bdrv_close(disk), -ENOSPC);
+        bdrv_close(fault);
+        assert_interrupted(memory);
+    }
+    bdrv_close(memory);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("vmdk-stream-write");
@@ -399,7 +423,8 @@ Suite *test_suite(void)
         grains_of_zeros_are_left_out, what_is_not_in_order_is_refused_and_spoils_nothing,
         a_stream_is_written_once, what_was_written_can_be_read_when_it_is_complete,
         a_stream_is_not_written_over_its_descriptor, an_unfinished_stream_is_refused_by_name,
-        no_failing_call_makes_a_stream_that_looks_finished, NULL};
+        no_failing_call_makes_a_stream_that_looks_finished,
+        an_end_that_failed_is_not_tried_again, NULL};
     TCase *tcase;
 
     fault_register();
