@@ -284,6 +284,29 @@ static int has_empty_directory(const Writer *writer)
     return 1;
 }
 
+/* Nobody writes those again that get no grain.  1, 0 or -errno. */
+static int has_empty_tables(const Writer *writer)
+{
+    const VmdkStreamOutput *output = &writer->output;
+    const int64_t tables = vmdk_header_tables(&output->header) * output->gt_bytes;
+    const int64_t end = output->layout == VMDK_STREAM_END ? 0 : output->first_gt + tables;
+    BdrvExtent run = {0};
+    int ret = 0;
+
+    for (int64_t at = output->first_gt; at < end; at += run.bytes) {
+        ret = bdrv_map(output->file, at, end - at, &run);
+        if (ret == 0 && run.state == BDRV_DATA) {
+            run.bytes = bdrv_min(run.bytes, output->gt_bytes);
+            ret = bdrv_pread(output->file, output->gt, (size_t)run.bytes, at);
+        }
+        if (ret < 0 ||
+            (run.state == BDRV_DATA && !bdrv_is_zero(output->gt, (size_t)run.bytes))) {
+            return ret;
+        }
+    }
+    return 1;
+}
+
 /* header as in has_empty_shape(). */
 static int check_empty(Writer *writer, const VmdkHeader *header)
 {
@@ -296,7 +319,10 @@ static int check_empty(Writer *writer, const VmdkHeader *header)
     /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): as above */
     ret = bdrv_pread(output->file, output->gd, (size_t)vmdk_header_tables(header) * GDE_BYTES,
                      (int64_t)header->gd_sector * BDRV_SECTOR_SIZE);
-    return ret < 0 || has_empty_directory(writer) ? ret : not_empty(writer);
+    if (ret == 0) {
+        ret = has_empty_directory(writer) ? has_empty_tables(writer) : 0;
+    }
+    return ret < 0 ? ret : ret == 1 ? 0 : not_empty(writer);
 }
 
 static int check_supported(const VmdkExtent *extent, const VmdkHeader *header)

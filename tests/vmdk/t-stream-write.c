@@ -411,11 +411,30 @@ START_TEST(an_end_that_failed_is_not_tried_again)
 }
 END_TEST
 
+/* A table that has entries was taken for that of an empty image, and kept them: what was
+ * zeros could not be read any more. */
+START_TEST(a_table_with_entries_is_not_that_of_an_empty_stream)
+{
+    BlockDriverState *memory = create(4 * MIB, options_for(1, "")), *disk;
+    uint8_t bytes[8];
+    int64_t gd;
+
+    assert_ok(bdrv_pread(memory, bytes, sizeof bytes, AT_GD));
+    gd = (int64_t)bdrv_load_le64(bytes) * SECTOR;
+    assert_ok(bdrv_pread(memory, bytes, 4, gd));
+    bdrv_store_le32(bytes + 4, 129);
+    assert_ok(bdrv_pwrite(memory, bytes + 4, 4, (int64_t)bdrv_load_le32(bytes) * SECTOR + 7 * 4));
+    assert_fails_saying(try_open(memory, BDRV_O_RDWR, NULL, NULL, &disk), -EROFS,
+                        "while they are empty");
+    bdrv_close(memory);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("vmdk-stream-write");
     const TTest *const once[] = {
-        a_higher_level_makes_smaller_files, NULL};
+        a_higher_level_makes_smaller_files, a_table_with_entries_is_not_that_of_an_empty_stream, NULL};
     const TTest *const per_layout[] = {
         opening_an_empty_stream_for_writing_changes_nothing,
         what_is_written_in_order_is_valid_and_reads_back,
