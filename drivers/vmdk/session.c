@@ -94,7 +94,9 @@ static int set_long_id(char **text, const char *digits)
     return ret;
 }
 
-/* Versions of descriptor and headers are raised, and lowered, together. */
+/* Versions of descriptor and headers are raised, and lowered, together: the headers' are,
+ * durably, before the text is stored.  As long as that tells of tracking, the next that drops
+ * it begins with them again; nobody would look at them behind a text that does not. */
 int vmdk_tracking_drop(Vmdk *image, char **text)
 {
     int ret = vmdk_option_remove(text, "changeTrackPath");
@@ -113,7 +115,7 @@ int vmdk_tracking_drop(Vmdk *image, char **text)
             }
         }
     }
-    return ret;
+    return ret < 0 ? ret : bdrv_flush_children(image->bs);
 }
 
 /* Whoever keeps track of changes is not told of ours: the next incremental
