@@ -171,8 +171,8 @@ int vmdk_text_splice(char **text, size_t start, size_t end, VmdkSlice middle);
 int vmdk_lines_set_sectors(char **text, size_t index, int64_t sectors);
 /* Drops all behind the first kept ones. */
 int vmdk_lines_cut(char **text, size_t kept);
-/* Adds a line (without its end) behind the count (> 0) that there are. */
-int vmdk_lines_add(char **text, size_t count, const char *line);
+/* Adds some, each with its end, behind the count (> 0) that there are. */
+int vmdk_lines_add(char **text, size_t count, VmdkSlice lines);
 /* The number of cylinders, if the text has one, as it follows from the size. */
 int vmdk_lines_fit_geometry(char **text, int64_t sectors);
 

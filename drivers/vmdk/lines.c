@@ -57,9 +57,8 @@ int vmdk_lines_cut(char **text, size_t kept)
     return vmdk_text_finish(text, &made, copied);
 }
 
-int vmdk_lines_add(char **text, size_t count, const char *line)
+int vmdk_lines_add(char **text, size_t count, VmdkSlice lines)
 {
-    const char *const ending = vmdk_line_ending(*text);
     VmdkText made = {0};
     VmdkSlice last;
     size_t end;
@@ -68,7 +67,10 @@ int vmdk_lines_add(char **text, size_t count, const char *line)
     if (!find_line(*text, count - 1, &last, &end)) {
         return -EINVAL; /* as above */
     }
-    vmdk_text_printf(&made, "%s%s%s", (*text)[end - 1] == '\n' ? "" : ending, line, ending);
+    if ((*text)[end - 1] != '\n') {
+        vmdk_text_printf(&made, "%s", vmdk_line_ending(*text));
+    }
+    vmdk_text_append(&made, lines);
     ret = made.failed ? -ENOMEM
                       : vmdk_text_splice(text, end, end, (VmdkSlice){made.bytes, made.length});
     free(made.bytes);

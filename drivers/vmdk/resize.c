@@ -290,16 +290,6 @@ static int fill_new(const Resize *r, BlockDriverState *file, int64_t length)
     return ret < 0 ? ret : vmdk_sparse_make(file, &like, length);
 }
 
-static int add_line(Resize *r, const char *name, int64_t length)
-{
-    const VmdkKind kind = r->image->extents[r->kept - 1].line->kind;
-    char line[VMDK_NAME_MAX + 64];
-
-    snprintf(line, sizeof line, "RW %" PRId64 " %s \"%s\"%s", length / BDRV_SECTOR_SIZE,
-             vmdk_kind_name(kind), name, kind == VMDK_FLAT ? " 0" : "");
-    return vmdk_lines_add(&r->text, r->kept + r->made_count, line);
-}
-
 /* Makes one, durable with its name. */
 static int make_file(Resize *r, int64_t length)
 {
@@ -318,9 +308,6 @@ static int make_file(Resize *r, int64_t length)
         ret = bdrv_flush(file);
     }
     if (ret == 0) {
-        ret = add_line(r, name, length);
-    }
-    if (ret == 0) {
         ret = note_made(r, name);
     }
     if (ret < 0) {
@@ -331,17 +318,38 @@ static int make_file(Resize *r, int64_t length)
     return bdrv_close_child(owner, file);
 }
 
+/* The lines of all that were made, which have bytes together.  At once: there may be tens of
+ * thousands. */
+static int add_lines(Resize *r, int64_t bytes)
+{
+    const VmdkKind kind = r->image->extents[r->kept - 1].line->kind;
+    const char *const ending = vmdk_line_ending(r->text);
+    VmdkText lines = {0};
+    int ret;
+
+    for (size_t i = 0; i < r->made_count; i++) {
+        vmdk_text_printf(&lines, "RW %" PRId64 " %s \"%s\"%s%s",
+                         bdrv_min(bytes, r->unit) / BDRV_SECTOR_SIZE, vmdk_kind_name(kind),
+                         r->made[i], kind == VMDK_FLAT ? " 0" : "", ending);
+        bytes -= r->unit;
+    }
+    ret = lines.failed ? -ENOMEM
+                       : vmdk_lines_add(&r->text, r->kept,
+                                        (VmdkSlice){lines.bytes, lines.length});
+    free(lines.bytes);
+    return ret;
+}
+
 static int make_files(Resize *r, int64_t bytes)
 {
+    int64_t left = bytes;
     int ret = 0;
 
-    while (ret == 0 && bytes > 0) {
-        const int64_t length = bdrv_min(bytes, r->unit);
-
-        ret = make_file(r, length);
-        bytes -= length;
+    while (ret == 0 && left > 0) {
+        ret = make_file(r, bdrv_min(left, r->unit));
+        left -= r->unit;
     }
-    return ret;
+    return ret < 0 || bytes <= 0 ? ret : add_lines(r, bytes);
 }
 
 static void remove_named(const Resize *r, const char *name)

@@ -60,6 +60,20 @@ START_TEST(a_split_disk_of_another_kind_grows_in_its_last_extent)
 }
 END_TEST
 
+/* Their lines, added all at once, end as the others do; the last of those has no end. */
+START_TEST(lines_of_several_new_extents_follow_the_last)
+{
+    create_disk("a.vmdk", NULL, "subformat=twoGbMaxExtentFlat,extent_size=1M", 2 * MIB);
+    describe("a.vmdk", "twoGbMaxExtentFlat", "RW 2048 FLAT \"a-f001.vmdk\" 0\r\n"
+             "RW 1024 FLAT \"a-f002.vmdk\" 0");
+    resize("a.vmdk", 4 * MIB + 512);
+    assert_text_has("a.vmdk", "a-f001.vmdk\" 0\r\nRW 2048 FLAT \"a-f002.vmdk\" 0\r\n"
+                    "RW 2048 FLAT \"a-f003.vmdk\" 0\r\nRW 2048 FLAT \"a-f004.vmdk\" 0\r\n"
+                    "RW 1 FLAT \"a-f005.vmdk\" 0\r\n");
+    assert_sound("a.vmdk", 0);
+}
+END_TEST
+
 static int count_written(void *opaque, const BdrvNamedFile *file)
 {
     *(int *)opaque += file->writable;
@@ -212,6 +226,7 @@ Suite *test_suite(void)
     const TTest *const tests[] = {
         a_split_disk_that_ends_with_zeros_grows_there,
         a_split_disk_of_another_kind_grows_in_its_last_extent,
+        lines_of_several_new_extents_follow_the_last,
         no_file_is_made_for_extents_beyond_the_limit,
         a_file_that_another_extent_has_under_another_name_stays,
         what_is_written_after_a_failure_to_shorten_is_in_its_place,
