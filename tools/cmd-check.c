@@ -363,6 +363,9 @@ static void print_rules(const Profile *profile, const Rules *rules)
         print_text(stdout, rules->broken[i].text != NULL ? rules->broken[i].text : "");
         printf("\n");
     }
+    if (rules->remark != NULL) {
+        printf("%s\n", rules->remark);
+    }
     if (rules->count == 0) {
         printf("No rule of %s is broken.\n", profile->name);
         return;
@@ -381,6 +384,9 @@ static void json_rules(const Profile *profile, const Rules *rules, const char *f
     json_string(&json, "filename", filename);
     json_string(&json, "for", profile->name);
     json_bool(&json, "accepted", rules->count == 0);
+    if (rules->remark != NULL) {
+        json_string(&json, "remark", rules->remark);
+    }
     json_list(&json, "broken", JSON_INDENTED);
     for (int i = 0; i < rules->count; i++) {
         json_object(&json, NULL, JSON_INDENTED);

@@ -44,7 +44,7 @@ static const Profile profiles[] = {
      .format = "vmdk",
      .options = STREAM,
      .accepts = "vmdk:streamOptimized",
-     .takes_ova = 1,
+     .ova = PROFILE_OVA_JUDGED,
      .adapter = "lsilogic"},
     /* VDDK "Virtual Disk Types" (MONOLITHIC_SPARSE is the default of hosted disks);
      * faq.sanbarrow.com "Platform specifics": native formats, hardware 4 since 4.5. */
@@ -54,15 +54,17 @@ static const Profile profiles[] = {
      .options = "subformat=monolithicSparse,adapter_type=lsilogic,hwversion=4",
      .accepts = "vmdk:monolithicSparse vmdk:monolithicFlat vmdk:twoGbMaxExtentSparse "
                 "vmdk:twoGbMaxExtentFlat",
+     .ova = PROFILE_OVA_IMPORTED,
      .takes_children = 1},
     /* VirtualBox User Manual 5.2 "Disk Image Files"; adapter ide: what it writes
-     * itself (formats/vmdk.md 1.7). */
+     * itself (formats/vmdk.md 1.7).  "Importing an Appliance in OVF Format", ch. 1. */
     {.name = "virtualbox",
      .help = "VirtualBox",
      .format = "vmdk",
      .options = "subformat=monolithicSparse,adapter_type=ide,hwversion=4",
      .accepts = "vmdk:monolithicSparse vmdk:monolithicFlat vmdk:twoGbMaxExtentSparse "
                 "vmdk:twoGbMaxExtentFlat vmdk:streamOptimized",
+     .ova = PROFILE_OVA_IMPORTED,
      .takes_children = 1},
     /* docs.aws.amazon.com, VM Import/Export User Guide, "Image formats": OVA,
      * stream-optimized ESX VMDK, VHD and VHDX, raw. */
@@ -71,16 +73,18 @@ static const Profile profiles[] = {
      .format = "vmdk",
      .options = STREAM,
      .accepts = "vmdk:streamOptimized raw",
-     .takes_ova = 1},
+     .ova = PROFILE_OVA_JUDGED},
     /* cloud.google.com, "Image management best practices": disk.raw in a tar file,
      * compressed by gzip; "Manually import boot disks": whole GiB, and
-     * tar --format=oldgnu.  (gcloud compute migration image-imports takes VMDK.) */
+     * tar --format=oldgnu.  (gcloud compute migration image-imports takes VMDK,
+     * machine-image-imports OVA.) */
     {.name = "gcp",
      .help = "Google Compute Engine",
      .format = "raw",
      .accepts = "raw vmdk:streamOptimized vmdk:monolithicSparse",
      .unit = INT64_C(1) << 30,
      .filename = "disk.raw",
+     .ova = PROFILE_OVA_IMPORTED,
      .next = "tar --format=oldgnu -Sczf image.tar.gz disk.raw, in its directory; upload that"},
     /* learn.microsoft.com, Add-AzVhd: "a .vhd file and in size N * Mib + 512 bytes",
      * fixed. */
@@ -248,9 +252,10 @@ static void mend_the_rest(const Profile *profile, const char *filename, Rules *r
     if (profile->format == NULL) {
         rules_mend(rules, "%s", profile->missing);
     } else {
-        rules_mend(rules, "img-convert --for %s %s %s", profile->name,
+        rules_mend(rules, "img-convert --for %s %s %s%s", profile->name,
                    rules_quote(quoted, sizeof(quoted), filename),
-                   profile->filename != NULL ? profile->filename : "NEW.vmdk");
+                   profile->filename != NULL ? "" : "NEW.",
+                   profile->filename != NULL ? profile->filename : profile->format);
     }
 }
 
@@ -403,20 +408,41 @@ static int check_as(const Profile *profile, const char *filename, BlockDriverSta
     return 0;
 }
 
+/* The package around the disk, which is judged for itself. */
+static int check_package(const Profile *profile, const char *filename, Rules *rules)
+{
+    char quoted[RULE_TEXT_MAX / 2];
+    int result = 1;
+
+    switch (profile->ova) {
+    case PROFILE_OVA_JUDGED:
+        result = ova_check(filename, rules);
+        rules_mend(rules, "img-convert --ova %s NEW.ova",
+                   rules_quote(quoted, sizeof(quoted), filename));
+        break;
+    case PROFILE_OVA_IMPORTED:
+        rules->remark = "Only the disk in the OVA was judged, not what an import wants of the rest.";
+        break;
+    case PROFILE_OVA_REFUSED:
+        rules_broken(rules, "package", "it is an OVA, a machine with its disk; what is taken is the "
+                     "disk, to which the other rules apply");
+        mend_the_rest(profile, filename, rules);
+        break;
+    }
+    return result;
+}
+
 int profile_check(const Profile *profile, const char *filename, const ImageHow *how,
                   Rules *rules)
 {
-    char quoted[RULE_TEXT_MAX / 2];
     Profile packed = *profile;
     BlockDriverState *disk;
     int result = ova_open(&disk, filename, how->format, how->flags);
 
-    if (result > 0 && profile->takes_ova && strcmp(filename, bdrv_filename(disk)) == 0) {
+    if (result > 0 && strcmp(filename, bdrv_filename(disk)) == 0) {
+        result = check_package(profile, filename, rules);
         packed.adapter = NULL; /* what the OVF says of it was looked at */
-        profile = &packed;
-        result = ova_check(filename, rules);
-        rules_mend(rules, "img-convert --ova %s NEW.ova",
-                   rules_quote(quoted, sizeof(quoted), filename));
+        profile = profile->ova == PROFILE_OVA_JUDGED ? &packed : profile;
     }
     if (result >= 0) {
         result = check_as(profile, filename, disk, how, rules);

@@ -32,6 +32,7 @@ typedef struct Rule {
 typedef struct Rules {
     Rule broken[RULES_MAX];
     int count;
+    const char *remark; /* what was not looked at; NULL: nothing.  Lives for ever */
 } Rules;
 
 /* Tells of a broken rule; only the first of one name counts. */
@@ -101,6 +102,13 @@ int ova_text_within(const char *at, const char *end, const char *name,
 
 /* ------------------------------------------------------------- profiles.c */
 
+/* What becomes of an OVA, as a whole. */
+typedef enum ProfileOva {
+    PROFILE_OVA_REFUSED,  /* it is no disk there */
+    PROFILE_OVA_IMPORTED, /* what is wanted of the package we do not know: its disk is judged */
+    PROFILE_OVA_JUDGED    /* see ova_check() */
+} ProfileOva;
+
 /* A destination of images. */
 typedef struct Profile {
     const char *name;
@@ -112,7 +120,7 @@ typedef struct Profile {
                           * format alone: all its variants.  "" : nothing we know */
     int64_t unit;        /* the disk is a whole number of so many bytes; 0: any length */
     int takes_children;  /* not 0: images with a parent too */
-    int takes_ova;       /* not 0: as a whole, so that the package matters too */
+    ProfileOva ova;      /* would it take one? */
     const char *adapter; /* of a disk alone; NULL: any.  In an OVA the controller decides */
     const char *filename; /* what the file has to be called; NULL: anything */
     const char *next;     /* what is left to be done; NULL: nothing */

@@ -37,6 +37,21 @@ tar -cf order.ova m-disk1.vmdk m.ovf m.mf
 breaks order.ova ovf-first "is m-disk1.vmdk"
 img-check -q --for vsphere-ovf order.ova:m-disk1.vmdk || fail "the disk alone"
 
+# Of an OVA, those who take none were told to take it, for its disk.
+for profile in stream qemu esxi azure; do
+    status=0
+    img-check --for $profile m.ova >output 2>message || status=$?
+    equal "status for $profile ($(cat message))" "$status" 2
+    has output "package: it is an OVA"
+done
+img-check --for stream m.ova:m-disk1.vmdk >output || fail "the disk alone: $(cat output)"
+img-check --for qemu m.ova >output || has output "mend: img-convert --for qemu m.ova NEW.raw"
+img-check --for virtualbox m.ova >output || fail "$(cat output)"
+has output "Only the disk in the OVA was judged"
+img-check --output=json --for virtualbox m.ova >output
+has output '"remark": "Only the disk'
+! img-check --for vsphere-ovf m.ova | grep Only || fail "for vsphere-ovf it was judged as a whole"
+
 mkdir bad
 sed 's/ovf:size="/&1/' m.ovf >bad/m.ovf
 tar -cf size.ova -C bad m.ovf -C .. m-disk1.vmdk
