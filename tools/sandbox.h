@@ -13,7 +13,13 @@
 typedef enum SandboxAccess {
     SANDBOX_READ,
     SANDBOX_WRITE, /* and read; in a directory, files are made, moved and removed too */
-    SANDBOX_MOVE   /* only that: no file is opened */
+    /* Of a directory: files are made there, moved there and removed, none is opened.  That is
+     * what it takes to put a finished file in its place, and no host can be asked for less:
+     * Landlock knows a directory with all below it and no single names, seccomp does not see
+     * the names at all.  So who has taken the process over can still remove every file below,
+     * and put one that the process may write in the place of any.  Not (on Linux) make or move
+     * directories. */
+    SANDBOX_MOVE
 } SandboxAccess;
 
 /* A directory and all below it, or one file, that may still be used. */

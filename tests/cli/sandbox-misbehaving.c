@@ -46,6 +46,7 @@ __attribute__((destructor)) static void misbehave(void)
     told("make", open(beside, O_WRONLY | O_CREAT, 0600) >= 0);
     told("chmod", chmod(victim, 0600) == 0);
     told("remove", unlink(beside) == 0);
+    told("directory", mkdir(beside, 0700) == 0 && rmdir(beside) == 0);
     told("run", runs_a_program());
     told("connect", socket(AF_INET, SOCK_STREAM, 0) >= 0);
     told("signal", kill(getppid(), 0) == 0);

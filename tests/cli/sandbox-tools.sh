@@ -29,7 +29,7 @@ nothing()
     equal "what $* could do" "$could" ""
 }
 
-all="read write make chmod remove run connect signal code "
+all="read write make chmod remove directory run connect signal code "
 img-create -q -f vmdk disk.vmdk 1M
 taken_over img-info --no-sandbox disk.vmdk
 equal "without a sandbox" "$could" "$all"
@@ -76,7 +76,8 @@ nothing img-resize -f raw out.raw +1M
 
 # One that makes its target aside, taken over in somebody's home, could read and change all
 # that is there, in directories too.  It needs to move its own files there: so files can be
-# made (empty ones), moved and removed, but none can be read or written.
+# made (empty ones), moved and removed, but none can be read or written.  Directories could
+# be made too, and moved away with all that is in them.
 moves_only()
 {
     taken_over "$@"
