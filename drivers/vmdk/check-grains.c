@@ -22,7 +22,22 @@ struct VmdkGrainCheck {
     uint8_t *unpacked; /* grain */
 };
 
-/* Where its zlib stream is: *at, of *bytes.  -EIO as bdrv_error() said: nowhere. */
+/* What the storage fails to give for a moment only is no damage: it is read twice before that
+ * is believed. */
+static int read_grain(const VmdkGrainCheck *g, int64_t disk_offset, void *to, size_t size,
+                      int64_t at)
+{
+    BlockDriverState *file = g->s->extent->file;
+    int ret = bdrv_pread(file, to, size, at);
+
+    ret = ret == -EIO ? bdrv_pread(file, to, size, at) : ret;
+    return ret < 0 ? bdrv_error_prefix(file, ret, "the compressed grain of disk sector %" PRId64
+                                       " cannot be read", disk_offset / BDRV_SECTOR_SIZE)
+                   : 0;
+}
+
+/* Is the grain whose zlib stream begins at *at, a number of bytes long that is stored there,
+ * inside the file?  1; 0, as bdrv_error() said; or what reading failed with. */
 static int find_packed(const VmdkGrainCheck *g, int64_t disk_offset, int64_t *at, uint32_t *bytes)
 {
     BlockDriverState *file = g->s->extent->file;
@@ -30,7 +45,7 @@ static int find_packed(const VmdkGrainCheck *g, int64_t disk_offset, int64_t *at
                                 ? VMDK_MARKER_BYTES - SIZE_BYTES
                                 : 0;
     uint8_t stored[SIZE_BYTES] = {0};
-    int ret = bdrv_pread(file, stored, sizeof stored, *at + size_at);
+    int ret = read_grain(g, disk_offset, stored, sizeof stored, *at + size_at);
 
     if (ret < 0) {
         return ret;
@@ -42,24 +57,29 @@ static int find_packed(const VmdkGrainCheck *g, int64_t disk_offset, int64_t *at
         ret = bdrv_error(file, -EIO, "the file ends within the compressed grain of disk sector %"
                          PRId64, disk_offset / BDRV_SECTOR_SIZE);
     }
-    return ret;
+    return ret == 0;
 }
 
+/* Can it be decompressed?  1; 0: it is damaged, as bdrv_error() said; -EIO: it cannot be read;
+ * or another error. */
 static int inflate(const VmdkGrainCheck *g, const VmdkStreamGrain *grain)
 {
     const int64_t disk_offset = grain->index * g->grain;
-    BlockDriverState *file = g->s->extent->file;
     int64_t at = (int64_t)grain->sector * BDRV_SECTOR_SIZE;
     uint32_t bytes = 0;
     int ret = find_packed(g, disk_offset, &at, &bytes);
 
-    if (ret == 0) {
-        ret = bdrv_pread(file, g->packed, bytes, at);
+    if (ret != 1) {
+        return ret;
     }
-    return ret < 0 ? ret
-                   : vmdk_grain_inflate(file, g->inflater, &g->s->header, disk_offset, g->packed,
-                                        bytes, g->unpacked,
-                                        bdrv_min(g->grain, g->length - disk_offset));
+    ret = read_grain(g, disk_offset, g->packed, bytes, at);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = vmdk_grain_inflate(g->s->extent->file, g->inflater, &g->s->header, disk_offset,
+                             g->packed, bytes, g->unpacked,
+                             bdrv_min(g->grain, g->length - disk_offset));
+    return ret == 0 ? 1 : ret == -EIO ? 0 : ret;
 }
 
 /* The line may be shorter than what the header says. */
@@ -102,12 +122,12 @@ void vmdk_stream_grains_done(VmdkStreamCheck *s)
 
 int vmdk_stream_grain_is_sound(VmdkStreamCheck *s, const VmdkStreamGrain *grain)
 {
-    int ret = begin(s);
+    const int ret = begin(s);
 
-    if (ret == 0 && grain->index * s->grains->grain < s->grains->length) {
-        ret = inflate(s->grains, grain);
+    if (ret < 0) {
+        return ret == -ENOTSUP ? 1 : ret;
     }
-    return ret == -EIO ? 0 : ret < 0 && ret != -ENOTSUP ? ret : 1;
+    return grain->index * s->grains->grain < s->grains->length ? inflate(s->grains, grain) : 1;
 }
 
 static int check_grain(const VmdkGrainCheck *g, const VmdkStreamGrain *grain)
@@ -124,11 +144,10 @@ static int check_grain(const VmdkGrainCheck *g, const VmdkStreamGrain *grain)
         return 0; /* nobody reads it */
     }
     ret = inflate(g, grain);
-    if (ret == -EIO) {
+    if (ret == 0 || ret == -EIO) {
         vmdk_found(g->s->c, &finding, "%s", bdrv_errmsg());
-        ret = 0;
     }
-    return ret;
+    return ret == -EIO || ret == 1 ? 0 : ret;
 }
 
 int vmdk_stream_check_grains(VmdkStreamCheck *s)

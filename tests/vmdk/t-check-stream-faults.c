@@ -151,6 +151,55 @@ START_TEST(no_failing_write_makes_a_repair_drop_a_grain)
 }
 END_TEST
 
+/* What a check of b finds, while calls fail; its result is returned.  *calls: how many there
+ * were. */
+static int look(const BuiltStream *b, const FaultPlan *plan, Findings *f, int64_t *calls)
+{
+    const BdrvCheckOptions options = {.struct_size = sizeof options, .finding = findings_add,
+                                      .finding_opaque = f};
+    BlockDriverState *memory = stream_memory(b), *fault = fault_insert(memory), *disk;
+    int ret;
+
+    assert_ok(try_open(fault, BDRV_O_CHECK, NULL, NULL, &disk));
+    memset(f, 0, sizeof *f);
+    f->result.struct_size = sizeof f->result;
+    fault_arm(fault, plan);
+    ret = bdrv_check(disk, &options, &f->result);
+    *calls = fault_calls(fault);
+    bdrv_close(disk);
+    bdrv_close(fault);
+    bdrv_close(memory);
+    return ret;
+}
+
+/* One read that failed made of a sound grain one whose content is gone, and if more of them did,
+ * of a grain that belongs to an entry of 0 a damaged one: a repair left the entry. */
+START_TEST(no_failing_read_is_taken_for_damage)
+{
+    const BuiltStream b = damaged[_i]();
+    FaultPlan plan = {.operations = FAULT_READ};
+    Findings sound, f;
+    int64_t calls;
+
+    assert_ok(look(&b, &plan, &sound, &calls));
+    for (int64_t all = calls; plan.call < all;) {
+        plan.call++;
+        plan.life = FAULT_ONCE;
+        if (look(&b, &plan, &f, &calls) == 0) {
+            ck_assert_mem_eq(&f.result, &sound.result, sizeof f.result);
+        }
+        plan.life = FAULT_FOR_EVER;
+        if (look(&b, &plan, &f, &calls) == 0) {
+            ck_assert_msg(strstr(f.text, " 0 are zeros beside") ||
+                          !strstr(f.text, "zeros beside"), "call %d: %.2000s", (int)plan.call, f.text);
+            ck_assert_msg(strstr(f.text, "cannot be read"), "call %d: %.2000s", (int)plan.call,
+                          f.text);
+        }
+    }
+    free(b.bytes);
+}
+END_TEST
+
 /* Without its footer, whose directory says that there are no more grains; there is a table too
  * many before it. */
 static BuiltStream with_a_late_directory(void)
@@ -220,6 +269,8 @@ Suite *test_suite(void)
     fault_register();
     volume_register();
     tcase_add_loop_test(tc, no_failing_read_makes_a_repair_drop_a_grain, 0,
+                        can_decompress * (int)(sizeof damaged / sizeof *damaged));
+    tcase_add_loop_test(tc, no_failing_read_is_taken_for_damage, 0,
                         can_decompress * (int)(sizeof damaged / sizeof *damaged));
     tcase_add_loop_test(tc, no_failing_write_makes_a_repair_drop_a_grain, 0,
                         can_decompress * (int)(sizeof damaged / sizeof *damaged));
