@@ -44,6 +44,20 @@ cp e.vmdk half.vmdk
 printf '\320\7' | put half.vmdk 36
 breaks stream half.vmdk overhead
 
+# A directory that leads again and again to the same tables was followed each time.
+img-create -q -f vmdk -o subformat=streamOptimized,stream_layout=front e.vmdk 100G
+gd=$(od -An -t u4 -j 56 -N 4 e.vmdk | tr -d ' ')
+head -c $((gd * 512 + 8)) e.vmdk | tail -c 8 >two
+for _ in 1 2 3 4 5 6 7 8 9 10 11; do
+    cat two two >four
+    mv four two
+done
+head -c 12800 two | put e.vmdk $((gd * 512))
+printf '\200\0' | put e.vmdk 64 # where grains begin, and the file ends
+truncate -s $((129 * 512)) e.vmdk
+breaks stream e.vmdk tables
+has output "more of them than the file has room for"
+
 # An image was taken for the kind that its descriptor calls it, in one line or in another.
 img-create -q -f vmdk m.vmdk 1M
 sed 's/createType="monolithicSparse"/createType="streamOptimized" /' m.vmdk >half.vmdk
