@@ -484,9 +484,12 @@ int bdrv_is_allocated(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvE
         bdrv_driver_enter(bs);
         ret = bs->driver->is_allocated(bs, offset, bytes, extent);
         bdrv_driver_leave(bs);
-    }
-    if (ret == 0) {
-        ret = check_extent(bs, bytes, extent);
+        if (ret == 0) {
+            ret = check_extent(bs, bytes, extent);
+        }
+        if (ret < 0 && (extent->bytes < 1 || extent->bytes > bytes)) {
+            extent->bytes = 0;
+        }
     }
     return bdrv_call_end(bs, ret, "cannot look up what is allocated");
 }
@@ -532,6 +535,7 @@ static int look_into_file(BdrvExtent *extent)
         return 0; /* beyond the file: reading will say so */
     }
     ret = map_node(extent->file, extent->file_offset, bytes, &below);
+    extent->bytes = ret < 0 ? 0 : extent->bytes;
     if (ret == 0) {
         extent->bytes = below.bytes;
         extent->state = below.state == BDRV_DATA ? BDRV_DATA : BDRV_ZERO;

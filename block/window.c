@@ -22,7 +22,8 @@ enum {
     PLACED_MIN = WINDOW_BYTES,
     /* … and one call may take so long that a user who waits to stop it notices. */
     PLACED_MAX = 64 * 1024 * 1024,
-    /* Where the map cannot be read that much is given up, and then asked again behind it. */
+    /* Where the map cannot be read, and does not say how far, that much is given up, and then
+     * asked again behind it. */
     LOST_STEP = 64 * 1024
 };
 
@@ -57,26 +58,30 @@ static void keep_reason(Window *w)
 static int look_up(Conversion *c, Window *w, int64_t offset)
 {
     Ahead *ahead = &c->ahead;
-    int ret = bdrv_map(c->source, offset, c->length - offset, &ahead->run);
+    int ret;
 
+    ahead->run = (BdrvExtent){0};
+    ret = bdrv_map(c->source, offset, c->length - offset, &ahead->run);
     ahead->is_lost = ret < 0 && c->asked.lost;
     if (ahead->is_lost) {
+        const int64_t step = bdrv_min(LOST_STEP - offset % LOST_STEP, c->length - offset);
+
         keep_reason(w);
-        ahead->run = (BdrvExtent){
-            .bytes = bdrv_min(LOST_STEP - offset % LOST_STEP, c->length - offset)};
+        ahead->run = (BdrvExtent){.bytes = bdrv_max(ahead->run.bytes, step)};
         ret = 0;
     }
     return ret;
 }
 
-/* Makes c->ahead the run that begins at offset. */
+/* Makes c->ahead the run that begins at offset.  What is lost is asked for again by each
+ * window, which has its own reason to tell. */
 static int look_ahead(Conversion *c, Window *w, int64_t offset)
 {
     Ahead *ahead = &c->ahead;
     int64_t passed = offset - ahead->offset;
     int ret = 0;
 
-    if (passed < ahead->run.bytes) {
+    if (passed < ahead->run.bytes && !(ahead->is_lost && offset == w->offset)) {
         ahead->run.bytes -= passed;
         ahead->run.file_offset += passed;
     } else {
@@ -109,7 +114,7 @@ static int take_long_run(Conversion *c, Window *w, int64_t end)
         most = bdrv_min(PLACED_MAX, bdrv_max(bdrv_deliver_step(c), PLACED_MIN));
         w->source_file = run->file;
         w->source_offset = run->file_offset;
-    } else if (kind != PIECE_ZERO || w->offset + run->bytes < end) {
+    } else if (kind == PIECE_DATA || w->offset + run->bytes < end) {
         return 0;
     }
     w->bytes = bdrv_min(run->bytes, most);

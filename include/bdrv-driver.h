@@ -145,8 +145,8 @@ struct BlockDriver {
      * written through this node since the last flush that succeeded. */
     int (*flush)(BlockDriverState *bs);
 
-    /* *extent comes zeroed; the run starts at offset and has 1 to bytes bytes.
-     * NULL: everything is DATA, place unknown. */
+    /* *extent comes zeroed; the run starts at offset and has 1 to bytes bytes, also
+     * of what fails (as struct BdrvExtent says; 0 will do).  NULL: everything is DATA, place unknown. */
     int (*is_allocated)(BlockDriverState *bs, int64_t offset, int64_t bytes,
                         BdrvExtent *extent);
 

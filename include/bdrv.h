@@ -340,7 +340,9 @@ typedef struct BdrvExtent {
     /* Not 0: allocated as a whole by design (raw, flat), so that holes in the
      * file are what tells zeros; bdrv_map() looks there. */
     int may_have_holes;
-    int64_t bytes;  /* 1 <= bytes <= asked; the next run may have the same state */
+    /* 1 <= bytes <= asked; the next run may have the same state.  After a failure: how much
+     * fails for the same reason, whenever it is asked for; 0: nobody knows. */
+    int64_t bytes;
     /* Where the run's bytes lie, one for one, when that is so (DATA, not
      * compressed); else NULL.  Owned by the node asked. */
     BlockDriverState *file;

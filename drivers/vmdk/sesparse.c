@@ -153,7 +153,8 @@ static int read_entries(const SeSparse *se, int64_t offset, int64_t bytes, Entri
     if (ret < 0 || entries->table == 0) {
         return ret;
     }
-    entries->count = bdrv_min(entries->count, ENTRIES_MAX);
+    /* What fails is told as a whole, and shall not reach into what does not. */
+    entries->count = bdrv_min(entries->count, ENTRIES_MAX - within % ENTRIES_MAX);
     return bdrv_table_read(extent->image->table, extent->file, entries->bytes,
                            (size_t)entries->count * ENTRY_BYTES,
                            entries->table + within * ENTRY_BYTES);

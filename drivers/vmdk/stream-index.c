@@ -190,6 +190,7 @@ int vmdk_stream_index_lookup(const VmdkStreamIndex *index, int64_t offset, int64
     const Place *next = i < index->count ? &index->places[i] : NULL;
 
     if (!next && !index->complete) {
+        run->bytes = bytes;
         return bdrv_error(index->extent->file, -EIO, "the file ends before the grain of disk "
                           "sector %" PRId64 ": it was not completely transferred",
                           offset / BDRV_SECTOR_SIZE);

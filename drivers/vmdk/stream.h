@@ -91,7 +91,7 @@ typedef struct VmdkStreamIndex VmdkStreamIndex;
 int vmdk_stream_index_new(VmdkStreamIndex **index, const VmdkExtent *extent,
                           const VmdkHeader *header);
 void vmdk_stream_index_free(VmdkStreamIndex *index);
-/* As VmdkExtentOps.is_allocated; of DATA, run->file_offset is that of the
+/* As BlockDriver.is_allocated; of DATA, run->file_offset is that of the
  * marker. */
 int vmdk_stream_index_lookup(const VmdkStreamIndex *index, int64_t offset, int64_t bytes,
                              BdrvExtent *run);

@@ -386,6 +386,7 @@ static int find_run(Vmdk *image, int64_t offset, int64_t bytes, BdrvExtent *run)
                                     bytes_in(extent, offset, bytes), run);
     if (ret == 0 && image->files.partial) {
         ret = name_file(extent, run);
+        run->bytes = ret < 0 ? 0 : run->bytes;
     }
     vmdk_extent_leave(extent);
     return ret;

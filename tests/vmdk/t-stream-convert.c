@@ -303,6 +303,62 @@ START_TEST(only_what_goes_forward_goes_into_a_pipe)
 }
 END_TEST
 
+/* ----------------------------------------------------------------- salvage */
+
+typedef struct Lost {
+    int calls;
+    int64_t bytes;
+    char reason[200];
+} Lost;
+
+static void note_lost(void *opaque, int64_t offset, int64_t bytes, const char *reason)
+{
+    Lost *lost = opaque;
+
+    (void)offset;
+    lost->calls++;
+    lost->bytes += bytes;
+    snprintf(lost->reason, sizeof lost->reason, "%s", reason);
+}
+
+/* What is behind the end of a stream that is cut off was asked for in steps of 64 KiB, up to
+ * whatever capacity a header of a few KiB claims: for ever. */
+START_TEST(what_a_stream_has_lost_is_told_as_a_whole)
+{
+    const int64_t capacity = INT64_C(1) << 50;
+    BlockDriverState *memory = create(4 * MIB, options_for(0, "")), *disk, *target;
+    const BdrvOpenOptions discard = {.struct_size = sizeof discard, .flags = BDRV_O_RDWR,
+                                     .options = "size=1P"};
+    Lost lost = {0};
+    const BdrvConvertOptions how = {.struct_size = sizeof how, .lost = note_lost,
+                                    .lost_opaque = &lost,
+                                    .threads = _i ? 2 : 1};
+    uint8_t bytes[8];
+    BdrvExtent run;
+
+    if (can_write()) {
+        disk = open_memory(memory, BDRV_O_RDWR);
+        assert_ok(try_write(disk, 2 * MIB, 64 * KIB, 1));
+        assert_ok(bdrv_close(disk));
+        bdrv_store_le64(bytes, (uint64_t)capacity / SECTOR);
+        assert_ok(bdrv_pwrite(memory, bytes, sizeof bytes, AT_CAPACITY));
+        assert_ok(bdrv_truncate(memory, bdrv_getlength(memory) - 10 * SECTOR));
+        assert_ok(try_open(memory, BDRV_O_CHECK, "extent=on", NULL, &disk));
+        ck_assert_int_eq(bdrv_getlength(disk), capacity);
+        assert_fails(bdrv_map(disk, 3 * MIB + 7, 5 * MIB, &run), -EIO);
+        ck_assert_int_eq(run.bytes, 5 * MIB);
+        assert_ok(bdrv_open(&target, "null", "null", &discard));
+        assert_ok(bdrv_convert(disk, target, &how));
+        ck_assert_int_eq(lost.bytes, capacity - 2 * MIB - 64 * KIB);
+        ck_assert_int_le(lost.calls, 3);
+        ck_assert_msg(strstr(lost.reason, "completely transferred") != NULL, "%s", lost.reason);
+        bdrv_close(target);
+        bdrv_close(disk);
+    }
+    bdrv_close(memory);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     Suite *suite = suite_create("vmdk-stream-convert");
@@ -317,5 +373,6 @@ Suite *test_suite(void)
                         2);
     tcase_add_loop_test(tcase, a_pipe_gets_the_same_bytes_as_a_file, 0, 4);
     tcase_add_loop_test(tcase, only_what_goes_forward_goes_into_a_pipe, 0, 3);
+    tcase_add_loop_test(tcase, what_a_stream_has_lost_is_told_as_a_whole, 0, 2);
     return suite;
 }
