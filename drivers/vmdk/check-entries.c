@@ -156,6 +156,26 @@ static int mark(const VmdkCheckMap *map, VmdkBits *bits, int64_t grain, uint32_t
     return 0;
 }
 
+/* Of a grain that overlaps others, what they have of it, too: no more, as the rest may be what
+ * the copy of an entry has for its own. */
+static int mark_shared(VmdkCheckMap *map, int64_t start, int64_t end)
+{
+    if (!map->shared.bytes &&
+        vmdk_bits_new(&map->shared, map->file_size + map->grain, map->seen.unit) < 0) {
+        return -ENOMEM;
+    }
+    for (int64_t at = start; at < end;) {
+        const int64_t first = vmdk_bits_find(&map->seen, at, end, 1);
+
+        if (first == end) {
+            break;
+        }
+        at = vmdk_bits_find(&map->seen, first, end, 0);
+        vmdk_bits_set(&map->shared, first, at);
+    }
+    return 0;
+}
+
 static int is_marked(const VmdkBits *bits, int64_t start, int64_t end)
 {
     return bits->bytes && vmdk_bits_any(bits, start, end);
@@ -178,7 +198,7 @@ static int note_grain(VmdkSurvey *survey, int64_t grain, uint32_t entry)
     if (vmdk_bits_any(&map->seen, start, end)) {
         survey->odd = 1;
         survey->copies++;
-        if (mark(map, &map->shared, grain, entry) < 0) {
+        if (mark_shared(map, start, end) < 0) {
             return -ENOMEM;
         }
     }

@@ -80,16 +80,6 @@ typedef struct Row {
     uint32_t entry;
 } Row;
 
-struct VmdkJudge {
-    VmdkCheckMap *map;
-    VmdkBits taken; /* of the shared grains: has an owner */
-    VmdkBits dropped; /* no entry leads there any more; bytes NULL: none */
-    uint8_t *grain; /* a buffer, made when it is needed */
-    int may_copy;   /* not more grains than VMDK_CHECK_COPIES_MAX */
-    int64_t copies_left; /* of these; what was followed by mistake takes some, too */
-    Row row;
-};
-
 /* What becomes of an entry. */
 typedef struct Decision {
     Fate fate;
@@ -97,6 +87,16 @@ typedef struct Decision {
     int copy;   /* not the grain itself, but a copy of it */
     int extend; /* the file, up to the grain's end */
 } Decision;
+
+struct VmdkJudge {
+    VmdkCheckMap *map;
+    VmdkBits taken; /* of the shared grains: has an owner */
+    VmdkBits dropped; /* no entry leads there any more; bytes NULL: none */
+    int may_copy;   /* not more grains than VMDK_CHECK_COPIES_MAX */
+    int64_t copies_left; /* of these; what was followed by mistake takes some, too */
+    Row row;
+    VmdkMend mend;
+};
 
 /* An entry as the two sets have it. */
 typedef struct Pair {
@@ -160,32 +160,6 @@ static Decision decide_grain(VmdkJudge *judge, int64_t grain, uint32_t entry, ui
     return (Decision){.fate = copy == entry ? FATE_FINE : FATE_STALE, .entry = entry};
 }
 
-static Decision decide_cut(VmdkJudge *judge, int64_t grain, uint32_t entry, uint32_t copy)
-{
-    Decision decision = decide_grain(judge, grain, entry, copy);
-
-    if (decision.fate == FATE_FINE || decision.fate == FATE_STALE) {
-        if (copy != entry && is_its_own_but_for(judge->map, grain, copy, entry)) {
-            return (Decision){.fate = FATE_RESTORED, .entry = copy};
-        }
-        decision.fate = FATE_CUT;
-        decision.extend = 1;
-    }
-    return decision;
-}
-
-static Decision decide_empty(const VmdkCheckMap *map, int64_t grain, uint32_t copy)
-{
-    if (copy == 0) {
-        return (Decision){.fate = FATE_FINE};
-    }
-    if ((is_its_own(map, grain, copy) && !is_in(map, &map->reserved, grain, copy)) ||
-        vmdk_check_class(map, grain, copy) == VMDK_ENTRY_ZEROED) {
-        return (Decision){.fate = FATE_MISSING, .entry = copy};
-    }
-    return (Decision){.fate = FATE_STALE};
-}
-
 /* The entry is impossible, or not allowed. */
 static Decision decide_by_copy(VmdkJudge *judge, int64_t grain, uint32_t copy)
 {
@@ -206,6 +180,36 @@ static Decision decide_by_copy(VmdkJudge *judge, int64_t grain, uint32_t copy)
         break;
     }
     return (Decision){.fate = FATE_LOST};
+}
+
+static Decision decide_cut(VmdkJudge *judge, int64_t grain, uint32_t entry, uint32_t copy)
+{
+    Decision decision = decide_grain(judge, grain, entry, copy);
+
+    if (decision.fate == FATE_SHARED && copy != entry &&
+        vmdk_check_class(judge->map, grain, copy) == VMDK_ENTRY_GRAIN) {
+        return decide_by_copy(judge, grain, copy); /* the other way the end is lost */
+    }
+    if (decision.fate == FATE_FINE || decision.fate == FATE_STALE) {
+        if (copy != entry && is_its_own_but_for(judge->map, grain, copy, entry)) {
+            return (Decision){.fate = FATE_RESTORED, .entry = copy};
+        }
+        decision.fate = FATE_CUT;
+        decision.extend = 1;
+    }
+    return decision;
+}
+
+static Decision decide_empty(const VmdkCheckMap *map, int64_t grain, uint32_t copy)
+{
+    if (copy == 0) {
+        return (Decision){.fate = FATE_FINE};
+    }
+    if ((is_its_own(map, grain, copy) && !is_in(map, &map->reserved, grain, copy)) ||
+        vmdk_check_class(map, grain, copy) == VMDK_ENTRY_ZEROED) {
+        return (Decision){.fate = FATE_MISSING, .entry = copy};
+    }
+    return (Decision){.fate = FATE_STALE};
 }
 
 static Decision decide(VmdkJudge *judge, int64_t grain, uint32_t entry, uint32_t copy)
@@ -329,80 +333,6 @@ static Decision decide_finally(VmdkJudge *judge, int64_t grain, const Pair *pair
     return decision;
 }
 
-/* ------------------------------------------------------------------- mending */
-
-static int copy_grain(VmdkJudge *judge, int64_t grain, uint32_t from, uint32_t *to)
-{
-    VmdkCheckMap *map = judge->map;
-    const int64_t unit = map->any_place ? BDRV_SECTOR_SIZE : map->grain;
-    const int64_t start = vmdk_check_take(map, map->grain, unit);
-    const int64_t bytes = bdrv_min(vmdk_check_covered(map, grain),
-                                   bdrv_getlength(map->file) - start_of(from));
-    int ret;
-
-    if (!judge->grain) {
-        judge->grain = malloc((size_t)map->grain);
-    }
-    if (!judge->grain) {
-        return -ENOMEM;
-    }
-    if (start / BDRV_SECTOR_SIZE > UINT32_MAX) {
-        return bdrv_error(map->file, -EFBIG, "there is no room for another grain in the first 2 "
-                          "TiB of the file");
-    }
-    memset(judge->grain, 0, (size_t)map->grain);
-    ret = bdrv_pread(map->file, judge->grain, (size_t)bytes, start_of(from));
-    if (ret == 0) {
-        ret = bdrv_pwrite(map->file, judge->grain, (size_t)map->grain, start);
-    }
-    *to = (uint32_t)(start / BDRV_SECTOR_SIZE);
-    return ret;
-}
-
-static int extend_file(VmdkJudge *judge, uint32_t entry)
-{
-    VmdkCheckMap *map = judge->map;
-    const int64_t end = start_of(entry) + map->grain;
-
-    return end > bdrv_getlength(map->file) ? bdrv_truncate(map->file, end) : 0;
-}
-
-static int write_entry(VmdkCheckMap *map, int64_t grain, uint32_t entry)
-{
-    static const BdrvTableOrder orders[] = {
-        [VMDK_PRIMARY] = BDRV_TABLE_PRIMARY,
-        [VMDK_REDUNDANT] = BDRV_TABLE_REDUNDANT,
-    };
-    const int64_t table = grain / map->gtes, index = grain % map->gtes;
-    uint8_t bytes[ENTRY_BYTES];
-    int ret = 0;
-
-    bdrv_store_le32(bytes, entry);
-    for (int set = VMDK_SETS - 1; ret == 0 && set >= 0; set--) {
-        if (map->gd[set] && map->gd[set][table] != 0) {
-            ret = bdrv_table_write(map->c->image->table, map->file, bytes, sizeof bytes,
-                                   start_of(map->gd[set][table]) + index * ENTRY_BYTES,
-                                   orders[set]);
-        }
-    }
-    return ret;
-}
-
-static int mend(VmdkJudge *judge, int64_t grain, const Decision *decision)
-{
-    VmdkCheckMap *map = judge->map;
-    uint32_t entry = decision->entry;
-    int ret = 0;
-
-    map->c->mended = 1;
-    if (decision->copy) {
-        ret = copy_grain(judge, grain, entry, &entry);
-    } else if (decision->extend) {
-        ret = extend_file(judge, entry);
-    }
-    return ret < 0 ? ret : write_entry(map, grain, entry);
-}
-
 /* ----------------------------------------------------------------- reporting */
 
 static void describe_row(const VmdkCheckMap *map, const Row *row, char *text, size_t size)
@@ -479,6 +409,20 @@ static void claim(VmdkJudge *judge, int64_t grain, const Decision *decision)
     map->used_end = bdrv_max(map->used_end, end_of(map, grain, decision->entry));
 }
 
+/* What is restored can be read, or read as before, without a grain of its own. */
+static int mend(VmdkJudge *judge, int64_t grain, const Decision *decision)
+{
+    const VmdkNewEntry entry = {
+        .grain = grain,
+        .entry = decision->entry,
+        .copy = decision->copy,
+        .extend = decision->extend,
+        .may_be_first = decision->fate == FATE_RESTORED,
+    };
+
+    return vmdk_mend_entry(&judge->mend, &entry);
+}
+
 static int judge_entry(VmdkJudge *judge, int64_t grain, const Pair *pair,
                        const uint8_t *followed)
 {
@@ -526,6 +470,7 @@ int vmdk_judge_begin(VmdkSurvey *survey)
         return -ENOMEM;
     }
     judge->map = map;
+    judge->mend.map = map;
     judge->copies_left = VMDK_CHECK_COPIES_MAX / map->grain;
     judge->may_copy = !map->tables_left && survey->copies <= judge->copies_left;
     if (map->any_place || map->unaligned || survey->cut_beside) {
@@ -544,9 +489,9 @@ int vmdk_judge_end(VmdkSurvey *survey, int ret)
             report_row(survey->judge);
             forget_dropped(survey->judge);
         }
+        ret = vmdk_mend_end(&survey->judge->mend, ret);
         free(survey->judge->dropped.bytes);
         free(survey->judge->taken.bytes);
-        free(survey->judge->grain);
         free(survey->judge);
         survey->judge = NULL;
     }

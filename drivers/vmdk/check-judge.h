@@ -16,6 +16,31 @@ typedef struct VmdkTablePiece {
     uint8_t *followed;         /* one table: see vmdk_judge_table() */
 } VmdkTablePiece;
 
+/* ------------------------------------------------------------ check-mend.c */
+
+/* What an entry shall be in both sets. */
+typedef struct VmdkNewEntry {
+    int64_t grain; /* of the extent */
+    uint32_t entry;
+    int copy;         /* of a copy of that grain, which is made */
+    int extend;       /* the file, up to that grain's end */
+    int may_be_first; /* if copy or extend is set: the entry alone makes nothing worse */
+} VmdkNewEntry;
+
+typedef struct VmdkMend {
+    VmdkCheckMap *map;
+    uint8_t *buffer; /* for a grain, made when it is needed */
+    VmdkNewEntry *later; /* in the order of the disk */
+    size_t count, room;
+} VmdkMend;
+
+/* Makes it so, now or in vmdk_mend_end(). */
+int vmdk_mend_entry(VmdkMend *mend, const VmdkNewEntry *entry);
+/* Does the rest, if ret, the result of all so far, is 0; frees what mend has. */
+int vmdk_mend_end(VmdkMend *mend, int ret);
+
+/* ----------------------------------------------------------- check-judge.c */
+
 typedef struct VmdkJudge VmdkJudge;
 
 typedef struct VmdkSurvey {
