@@ -9,11 +9,16 @@
 #ifndef TESTS_VMDK_BUILD_STREAM_H
 #define TESTS_VMDK_BUILD_STREAM_H
 
-#include "build.h"
+#include "damage.h"
 
 enum {
     STREAM_GRAIN = 65536,
-    STREAM_STORED = 65535 /* the most that one stored block has */
+    STREAM_STORED = 65535, /* the most that one stored block has */
+#ifdef BDRV_HAVE_LIBDEFLATE
+    STREAM_CODEC = 1 /* this build can look into grains */
+#else
+    STREAM_CODEC = 0
+#endif
 };
 
 static inline uint32_t stream_adler(const uint8_t *bytes, size_t size)
@@ -132,6 +137,18 @@ static inline void stream_end(BuiltStream *b)
     stream_marker(b, 0, 0);
 }
 
+/* A disk of 20 grains, of which there are 2, 7 and 9. */
+static inline BuiltStream stream_of_three(void)
+{
+    BuiltStream b = stream_begin(20 * 128);
+
+    stream_add(&b, 2, 1);
+    stream_add(&b, 7, 1);
+    stream_add(&b, 9, 1);
+    stream_end(&b);
+    return b;
+}
+
 static inline uint8_t *stream_gte(const BuiltStream *b, int grain)
 {
     return b->bytes + b->gt * SECTOR + grain * 4;
@@ -140,6 +157,16 @@ static inline uint8_t *stream_gte(const BuiltStream *b, int grain)
 static inline BlockDriverState *stream_memory(const BuiltStream *b)
 {
     return image_memory_from(b->bytes, b->size);
+}
+
+/* As assert_hopeless() of what cannot be recovered; b is used up. */
+static inline void stream_hopeless(BuiltStream *b, const char *text)
+{
+    BlockDriverState *memory = stream_memory(b);
+
+    assert_hopeless(memory, BDRV_FINDING_UNRECOVERABLE, text);
+    bdrv_close(memory);
+    free(b->bytes);
 }
 
 #endif

@@ -4,7 +4,6 @@
  * that a grain has: a repair keeps what could be read.
  */
 #include "build-stream.h"
-#include "damage.h"
 
 enum {
     SECTORS = 20 * 128
@@ -114,23 +113,12 @@ START_TEST(the_end_of_a_grain_that_only_tables_lead_to_is_kept)
 }
 END_TEST
 
-static BuiltStream three_grains(void)
-{
-    BuiltStream b = stream_begin(SECTORS);
-
-    stream_add(&b, 2, 1);
-    stream_add(&b, 7, 1);
-    stream_add(&b, 9, 1);
-    stream_end(&b);
-    return b;
-}
-
 /* Where the footer was lost and the header wrong about where grains begin, none was found, and
  * a repair cut off all of them as what follows an empty stream. */
 START_TEST(grains_are_found_where_overhead_does_not_lead)
 {
     static const uint64_t overheads[] = {0, 60, 130};
-    BuiltStream b = three_grains();
+    BuiltStream b = stream_of_three();
     BlockDriverState *memory, *disk;
     Findings f;
 
@@ -153,7 +141,7 @@ END_TEST
 START_TEST(what_is_behind_a_destroyed_marker_is_told_and_kept)
 {
     const int first_lost = _i ? 2 : 7;
-    BuiltStream b = three_grains();
+    BuiltStream b = stream_of_three();
     const int64_t kept = b.grains_end;
     BlockDriverState *memory, *disk;
     uint8_t *bytes;
@@ -209,25 +197,19 @@ START_TEST(the_end_of_a_grain_without_marker_is_kept)
 }
 END_TEST
 
-#ifdef BDRV_HAVE_LIBDEFLATE
-static const int can_compress = 1;
-#else
-static const int can_compress = 0;
-#endif
-
 Suite *test_suite(void)
 {
     static const TTest *const none[] = {NULL};
     Suite *suite = suite_create("vmdk/check-stream-cut");
     TCase *tc = suite_add_case(suite, "cut", none, 60);
 
-    tcase_add_loop_test(tc, a_grain_without_its_pad_is_kept, 0, can_compress ? 4 : 0);
-    tcase_add_loop_test(tc, a_grain_without_its_pad_is_found_by_its_entry, 0, can_compress);
+    tcase_add_loop_test(tc, a_grain_without_its_pad_is_kept, 0, STREAM_CODEC ? 4 : 0);
+    tcase_add_loop_test(tc, a_grain_without_its_pad_is_found_by_its_entry, 0, STREAM_CODEC);
     tcase_add_loop_test(tc, the_end_of_a_grain_that_only_tables_lead_to_is_kept, 0,
-                        can_compress);
-    tcase_add_loop_test(tc, grains_are_found_where_overhead_does_not_lead, 0, can_compress * 3);
+                        STREAM_CODEC);
+    tcase_add_loop_test(tc, grains_are_found_where_overhead_does_not_lead, 0, STREAM_CODEC * 3);
     tcase_add_loop_test(tc, what_is_behind_a_destroyed_marker_is_told_and_kept, 0,
-                        can_compress * 2);
-    tcase_add_loop_test(tc, the_end_of_a_grain_without_marker_is_kept, 0, can_compress);
+                        STREAM_CODEC * 2);
+    tcase_add_loop_test(tc, the_end_of_a_grain_without_marker_is_kept, 0, STREAM_CODEC);
     return suite;
 }

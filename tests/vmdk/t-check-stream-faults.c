@@ -4,7 +4,6 @@
  * not be taken for what is not there, and what a repair leaves half-done is no other disk.
  */
 #include "build-stream.h"
-#include "damage.h"
 #include "fault.h"
 #include "powercut.h"
 
@@ -28,12 +27,8 @@ static BuiltStream with_grain_behind_the_end(void)
 
 static BuiltStream with_a_wrong_entry(void)
 {
-    BuiltStream b = stream_begin(20 * 128);
+    BuiltStream b = stream_of_three();
 
-    stream_add(&b, 2, 1);
-    stream_add(&b, 7, 1);
-    stream_add(&b, 9, 1);
-    stream_end(&b);
     bdrv_store_le32(stream_gte(&b, 7), 0);
     return b;
 }
@@ -160,13 +155,15 @@ static int look(const BuiltStream *b, const FaultPlan *plan, Findings *f, int64_
     BlockDriverState *memory = stream_memory(b), *fault = fault_insert(memory), *disk;
     int ret;
 
-    assert_ok(try_open(fault, BDRV_O_CHECK, NULL, NULL, &disk));
     memset(f, 0, sizeof *f);
     f->result.struct_size = sizeof f->result;
     fault_arm(fault, plan);
-    ret = bdrv_check(disk, &options, &f->result);
+    ret = try_open(fault, BDRV_O_CHECK, NULL, NULL, &disk);
+    if (ret == 0) {
+        ret = bdrv_check(disk, &options, &f->result);
+        bdrv_close(disk);
+    }
     *calls = fault_calls(fault);
-    bdrv_close(disk);
     bdrv_close(fault);
     bdrv_close(memory);
     return ret;
@@ -186,7 +183,7 @@ START_TEST(no_failing_read_is_taken_for_damage)
         plan.call++;
         plan.life = FAULT_ONCE;
         if (look(&b, &plan, &f, &calls) == 0) {
-            ck_assert_mem_eq(&f.result, &sound.result, sizeof f.result);
+            ck_assert_msg(memcmp(&f.result, &sound.result, sizeof f.result) == 0, "call %d: %.3000s", (int)plan.call, f.text);
         }
         plan.life = FAULT_FOR_EVER;
         if (look(&b, &plan, &f, &calls) == 0) {
@@ -254,12 +251,6 @@ START_TEST(no_loss_of_power_takes_the_directory_that_tells_the_end)
 }
 END_TEST
 
-#ifdef BDRV_HAVE_LIBDEFLATE
-static const int can_decompress = 1;
-#else
-static const int can_decompress = 0;
-#endif
-
 Suite *test_suite(void)
 {
     static const TTest *const none[] = {NULL};
@@ -269,12 +260,12 @@ Suite *test_suite(void)
     fault_register();
     volume_register();
     tcase_add_loop_test(tc, no_failing_read_makes_a_repair_drop_a_grain, 0,
-                        can_decompress * (int)(sizeof damaged / sizeof *damaged));
+                        STREAM_CODEC * (int)(sizeof damaged / sizeof *damaged));
     tcase_add_loop_test(tc, no_failing_read_is_taken_for_damage, 0,
-                        can_decompress * (int)(sizeof damaged / sizeof *damaged));
+                        STREAM_CODEC * (int)(sizeof damaged / sizeof *damaged));
     tcase_add_loop_test(tc, no_failing_write_makes_a_repair_drop_a_grain, 0,
-                        can_decompress * (int)(sizeof damaged / sizeof *damaged));
+                        STREAM_CODEC * (int)(sizeof damaged / sizeof *damaged));
     tcase_add_loop_test(tc, no_loss_of_power_takes_the_directory_that_tells_the_end, 0,
-                        can_decompress);
+                        STREAM_CODEC);
     return suite;
 }

@@ -4,7 +4,6 @@
  * nothing is rebuilt that would be as useless as what it replaces.
  */
 #include "build-stream.h"
-#include "damage.h"
 
 static BuiltStream stream_image(void)
 {
@@ -19,15 +18,6 @@ static BuiltStream stream_image(void)
 static uint8_t *footer_of(const BuiltStream *b)
 {
     return b->bytes + (b->footer + 1) * SECTOR;
-}
-
-static void stream_hopeless(BuiltStream *b, const char *text)
-{
-    BlockDriverState *memory = stream_memory(b);
-
-    assert_hopeless(memory, BDRV_FINDING_UNRECOVERABLE, text);
-    bdrv_close(memory);
-    free(b->bytes);
 }
 
 /* Each repair made the header anew from a footer that says that the directory is in the footer,

@@ -4,7 +4,6 @@
  * check says of it, and that a repair leaves a clean image with its content.
  */
 #include "build-stream.h"
-#include "damage.h"
 
 enum {
     SECTORS = 20 * 128
@@ -376,15 +375,6 @@ static BuiltStream front_image(void)
     return b;
 }
 
-static void stream_hopeless(BuiltStream *b, const char *text)
-{
-    BlockDriverState *memory = stream_memory(b);
-
-    assert_hopeless(memory, BDRV_FINDING_UNRECOVERABLE, text);
-    bdrv_close(memory);
-    free(b->bytes);
-}
-
 /* A repair rebuilt an uncompressed header over a stream, and cut the stream up as if
  * its blocks were grains. */
 START_TEST(a_front_stream_without_a_header_is_left_alone)
@@ -547,12 +537,6 @@ START_TEST(without_libdeflate_a_stream_is_not_called_corrupt)
 }
 END_TEST
 
-#ifdef BDRV_HAVE_LIBDEFLATE
-static const int can_look_into_grains = 1;
-#else
-static const int can_look_into_grains = 0;
-#endif
-
 Suite *test_suite(void)
 {
     const TTest *const none[] = {NULL};
@@ -579,10 +563,10 @@ Suite *test_suite(void)
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-stream");
-    TCase *tc = suite_add_case(suite, "stream", can_look_into_grains ? tests : none, 60);
+    TCase *tc = suite_add_case(suite, "stream", STREAM_CODEC ? tests : none, 60);
 
     tcase_add_loop_test(tc, without_libdeflate_a_stream_is_not_called_corrupt, 0, 2);
-    if (!can_look_into_grains) {
+    if (!STREAM_CODEC) {
         return suite;
     }
     tcase_add_loop_test(tc, row_17_the_line_is_not_the_capacity, 0, 2);
