@@ -111,16 +111,27 @@ static int reopen(VmdkExtent *extent)
     return ret < 0 ? vmdk_extent_open_damaged(extent, ret) : ret;
 }
 
-/* Extents may have become longer. */
-static void set_places(Vmdk *image)
+/* Extents may have become longer: those behind them are elsewhere on the disk, which what is
+ * open of them has to know. */
+static int set_places(Vmdk *image)
 {
-    int64_t start = 0;
+    int64_t start = 0, moved = INT64_MAX;
+    int ret = 0;
 
     for (size_t i = 0; i < image->extent_count; i++) {
+        if (image->extents[i].start != start) {
+            moved = bdrv_min(moved, start);
+        }
         image->extents[i].start = start;
         start += image->extents[i].length;
     }
     bdrv_set_length(image->bs, start);
+    for (size_t i = 0; ret == 0 && i < image->files.open_extents; i++) {
+        if (image->files.open[i]->start >= moved) {
+            ret = reopen(image->files.open[i]);
+        }
+    }
+    return ret;
 }
 
 /* ----------------------------------------------------------------- extents */
@@ -262,7 +273,9 @@ int vmdk_check(BlockDriverState *bs, BdrvCheck *check, BdrvCheckResult *result)
         ret = check_parts(&c);
     }
     if (c.mended) { /* also if more could not be */
-        set_places(c.image);
+        const int placed = set_places(c.image);
+
+        ret = ret < 0 ? ret : placed;
     }
     if (ret == 0 && c.unsupported) {
         ret = bdrv_error(NULL, -ENOTSUP, "%s: not all of it could be checked: %s",

@@ -265,6 +265,35 @@ START_TEST(a_file_that_cannot_be_opened_is_not_left_out)
 }
 END_TEST
 
+/* The line of one extent was mended, and the same handle went on reading the extents behind it from
+ * where they had been in the parent. */
+START_TEST(what_a_repair_moves_is_read_from_where_it_is)
+{
+    enum { EXTENT = 1 << 20, EXTENTS = 4, SHORTER = 512 };
+    BlockDriverState *disk;
+    char *text, *second;
+    Findings f;
+
+    assert_ok(place_try_create("parent.vmdk", NULL, NULL, EXTENTS * EXTENT));
+    disk = place_open("parent.vmdk", BDRV_O_RDWR, NULL);
+    assert_ok(pattern_write(disk, 0, EXTENTS * EXTENT, 1));
+    assert_ok(bdrv_close(disk));
+    assert_ok(place_try_create("d.vmdk", "parent.vmdk",
+                               "subformat=twoGbMaxExtentSparse,extent_size=1M", EXTENTS * EXTENT));
+    text = place_read("d.vmdk");
+    second = strstr(strstr(text, "RW 2048") + 1, "RW 2048");
+    memcpy(second, "RW 1536", 7);
+    place_write("d.vmdk", text, strlen(text));
+    free(text);
+    disk = place_open("d.vmdk", BDRV_O_CHECK | BDRV_O_RDWR, NULL);
+    ck_assert_int_eq(bdrv_getlength(disk), EXTENTS * EXTENT - SHORTER * SECTOR);
+    findings_of(disk, BDRV_CHECK_REPAIR_ALL, &f);
+    ck_assert_int_eq(bdrv_getlength(disk), EXTENTS * EXTENT);
+    assert_pattern(disk, 0, EXTENTS * EXTENT, 1);
+    assert_ok(bdrv_close(disk));
+}
+END_TEST
+
 /* Repairs b, an extent of a disk whose header has lost the size of its grains; it is used up. */
 static void rebuild_cowd(Built *b)
 {
@@ -368,6 +397,7 @@ Suite *test_suite(void)
         lengths_that_no_disk_has_are_not_guessed,
         a_file_that_cannot_be_opened_is_not_left_out,
         tables_that_cannot_be_are_told_as_a_whole,
+        what_a_repair_moves_is_read_from_where_it_is,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-unread");
