@@ -125,35 +125,54 @@ int64_t vmdk_check_take(VmdkCheckMap *map, int64_t bytes, int64_t unit)
     return start;
 }
 
-static int table_holds(const VmdkCheckMap *map, uint32_t sector, int64_t first)
+int vmdk_check_each_gde(BlockDriverState *file, int64_t gd, int64_t first, int64_t end,
+                        VmdkGdeFn *act, void *opaque)
 {
+    enum { AT_ONCE = 1024 };
+    uint8_t bytes[AT_ONCE * ENTRY_BYTES];
+    int ret = 0;
+
+    for (int64_t table = first, count; ret == 0 && table < end; table += count) {
+        count = bdrv_min(end - table, AT_ONCE);
+        ret = bdrv_pread(file, bytes, (size_t)count * ENTRY_BYTES, gd + table * ENTRY_BYTES);
+        for (int64_t i = 0; ret == 0 && i < count; i++) {
+            const uint32_t sector = bdrv_load_le32(bytes + i * ENTRY_BYTES);
+
+            ret = sector != 0 ? act(opaque, table + i, sector) : 0;
+        }
+    }
+    return ret;
+}
+
+typedef struct Beyond {
+    const VmdkCheckMap *map;
+    int64_t first; /* grain */
+} Beyond;
+
+static int table_holds(void *opaque, int64_t table, uint32_t sector)
+{
+    const Beyond *beyond = opaque;
+    const VmdkCheckMap *map = beyond->map;
+    const int64_t first = bdrv_max(0, beyond->first - table * map->gtes);
     const size_t size = (size_t)(map->gtes - first) * ENTRY_BYTES;
     uint8_t *bytes = malloc(size);
     int holds = !bytes || bdrv_pread(map->file, bytes, size, (int64_t)sector * BDRV_SECTOR_SIZE +
                                      first * ENTRY_BYTES) < 0;
 
-    for (size_t i = 0; !holds && i < size; i++) {
-        holds = bytes[i] != 0;
-    }
+    holds = holds || !bdrv_is_zero(bytes, size);
     free(bytes);
     return holds;
 }
 
 int vmdk_check_holds_beyond(const VmdkCheckMap *map, int64_t length)
 {
-    const int64_t first = bdrv_div_up(length, map->grain);
+    Beyond beyond = {.map = map, .first = bdrv_div_up(length, map->grain)};
     int holds = 0;
 
-    for (int64_t i = 0; i < VMDK_SETS * map->tables && !holds; i++) {
-        const int64_t table = i / VMDK_SETS, gd = map->gd_at[i % VMDK_SETS];
-        uint8_t gde[ENTRY_BYTES];
-
-        if (gd != 0 && (table + 1) * map->gtes > first) {
-            holds = bdrv_pread(map->file, gde, sizeof gde, gd + table * ENTRY_BYTES) < 0 ||
-                    (bdrv_load_le32(gde) != 0 &&
-                     table_holds(map, bdrv_load_le32(gde),
-                                 bdrv_max(0, first - table * map->gtes)));
-        }
+    for (int set = 0; set < VMDK_SETS && !holds; set++) {
+        holds = map->gd_at[set] != 0 &&
+                vmdk_check_each_gde(map->file, map->gd_at[set], beyond.first / map->gtes,
+                                    map->tables, table_holds, &beyond) != 0;
     }
     return holds;
 }

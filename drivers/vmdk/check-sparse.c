@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * check-sparse.c - hosted sparse extents that are not compressed: the header
- * against the directories, its capacity against the descriptor's line, then the
- * tables, then what the header says about them.  Compressed ones go on to
+ * against the directories and the descriptor's line, then the tables, then what the
+ * header says about them.  Compressed ones go on to
  * check-stream.c.
  */
 #include "check.h"
@@ -149,132 +149,6 @@ static void report_flags(VmdkCheck *c, const VmdkExtent *extent, const VmdkHeade
                header->flags);
 }
 
-/* ------------------------------------------------------------------ capacity */
-
-/* Are the directories laid out for that many sectors? */
-static int is_laid_out_for(VmdkExtent *extent, const VmdkHeader *header, int64_t sectors)
-{
-    VmdkHeader usual;
-
-    return vmdk_header_rebuild(extent, sectors, &usual) == 1 &&
-           usual.gd_sector == header->gd_sector;
-}
-
-static int same_tables(const VmdkHeader *header, int64_t sectors)
-{
-    VmdkHeader other = *header;
-
-    other.capacity_sectors = (uint64_t)sectors;
-    return vmdk_header_tables(&other) == vmdk_header_tables(header);
-}
-
-/* May the extent's line have that many sectors?  The sum of all has a limit. */
-static int line_may_be(const Vmdk *image, const VmdkExtent *extent, int64_t sectors)
-{
-    int64_t sum = sectors;
-
-    for (size_t i = 0; i < image->extent_count; i++) {
-        sum += &image->extents[i] != extent ? image->extents[i].line->sectors : 0;
-    }
-    return (uint64_t)sum < VMDK_CAPACITY_SECTORS_END;
-}
-
-/* Of a split disk, the sizes of the other extents tell which is right. */
-static int neighbours_say(const Vmdk *image, const VmdkExtent *extent, int64_t sectors)
-{
-    int agree = 0;
-
-    for (size_t i = 0; i + 1 < image->extent_count; i++) {
-        if (&image->extents[i] != extent) {
-            if (image->extents[i].line->sectors != sectors) {
-                return 0;
-            }
-            agree = 1;
-        }
-    }
-    return agree && extent != &image->extents[image->extent_count - 1] &&
-           line_may_be(image, extent, sectors);
-}
-
-typedef enum Side {
-    SIDE_NONE,
-    SIDE_HEADER, /* the header is changed */
-    SIDE_LINE    /* the descriptor's line is */
-} Side;
-
-/* A shorter line of the last extent, and nothing is behind it, or it was not closed
- * properly: a change of the length was interrupted, and the descriptor says how long
- * the disk is. */
-static int was_interrupted(const VmdkExtent *extent, const VmdkHeader *header)
-{
-    const Vmdk *image = extent->image;
-    const int redundant = (header->flags & VMDK_FLAG_REDUNDANT) != 0;
-    const VmdkCheckMap map = {
-        .file = extent->file,
-        .grain = (int64_t)header->grain_sectors * BDRV_SECTOR_SIZE,
-        .gtes = header->gtes_per_gt,
-        .tables = vmdk_header_tables(header),
-        .gd_at = {[VMDK_PRIMARY] = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE,
-                  [VMDK_REDUNDANT] = redundant * (int64_t)header->rgd_sector * BDRV_SECTOR_SIZE},
-    };
-
-    return extent == &image->extents[image->extent_count - 1] &&
-           line_sectors(extent) < (int64_t)header->capacity_sectors &&
-           (header->unclean_shutdown != 0 ||
-            (same_tables(header, line_sectors(extent)) &&
-             !vmdk_check_holds_beyond(&map, line_sectors(extent) * BDRV_SECTOR_SIZE)));
-}
-
-/* The directories were made for one of the two; if they do for both, the larger
- * loses nothing.  A line is only changed where no other extent would move. */
-static Side wrong_side(VmdkCheck *c, VmdkExtent *extent, const VmdkHeader *header)
-{
-    const int64_t line = line_sectors(extent), capacity = (int64_t)header->capacity_sectors;
-    const int header_is_wrong = same_tables(header, line)
-                                    ? line > capacity
-                                    : is_laid_out_for(extent, header, line) &&
-                                          !is_laid_out_for(extent, header, capacity);
-
-    if (header_is_wrong || was_interrupted(extent, header)) {
-        return SIDE_HEADER;
-    }
-    if (c->image->extent_count == 1 || neighbours_say(c->image, extent, capacity)) {
-        return SIDE_LINE;
-    }
-    return SIDE_NONE;
-}
-
-static int check_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header, int64_t *length)
-{
-    const int64_t line = line_sectors(extent), capacity = (int64_t)header->capacity_sectors;
-    /* A shorter line is what a change of the size leaves that was interrupted. */
-    BdrvFinding finding = {
-        .kind = line <= capacity ? BDRV_FINDING_MISMATCH : BDRV_FINDING_CORRUPTION,
-        .repaired = c->mend_all,
-    };
-    Side side;
-    int ret = 0;
-
-    *length = (line != 0 ? bdrv_min(line, capacity) : capacity) * BDRV_SECTOR_SIZE;
-    if (line == 0 || (line <= capacity && capacity - line < (int64_t)header->grain_sectors)) {
-        return 0;
-    }
-    side = wrong_side(c, extent, header);
-    finding.repair = side == SIDE_HEADER ? "the header is set to the descriptor's size"
-                     : side == SIDE_LINE ? "the descriptor is set to the header's size"
-                                         : NULL;
-    vmdk_found_lengths(c, extent, finding, capacity);
-    if (side == SIDE_HEADER) {
-        header->capacity_sectors = (uint64_t)line;
-        *length = line * BDRV_SECTOR_SIZE;
-        ret = c->mend_all ? vmdk_check_write_header(c, extent, header) : 0;
-    } else if (side == SIDE_LINE) {
-        *length = capacity * BDRV_SECTOR_SIZE;
-        ret = c->mend_all ? vmdk_mend_line(c, extent, capacity) : 0;
-    }
-    return ret;
-}
-
 /* ---------------------------------------------------------------------- map */
 
 static int check_tables(VmdkCheckMap *map, const VmdkHeader *header)
@@ -345,7 +219,7 @@ static int check_body(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
         ret = vmdk_check_front(c, extent, header);
     }
     if (ret == 0) {
-        ret = check_capacity(c, extent, header, &map.length);
+        ret = vmdk_check_capacity(c, extent, header, &map.length);
     }
     map.keeps_space = (int64_t)header->capacity_sectors - map.length / BDRV_SECTOR_SIZE >=
                       (int64_t)header->grain_sectors;

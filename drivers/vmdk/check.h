@@ -3,7 +3,8 @@
  * check.h - what the files that find and mend damage share.
  *
  *     check.c           one image: its extents, then its descriptor; counting
- *     check-sparse.c    hosted sparse: header, capacity, unclean flag
+ *     check-sparse.c    hosted sparse: header, unclean flag
+ *     check-capacity.c  its capacity and the line's
  *     check-offsets.c   are the directories where the header says?
  *     check-front.c     overHead and the descriptor's room
  *     check-cowd.c      copy-on-write extents, and freeSector
@@ -75,6 +76,9 @@ const char *vmdk_unallocated_reads(const VmdkExtent *extent);
 int vmdk_check_sparse(VmdkCheck *c, VmdkExtent *extent);
 int vmdk_check_cowd(VmdkCheck *c, VmdkExtent *extent);
 int vmdk_check_plain(VmdkCheck *c, VmdkExtent *extent);
+/* Is the capacity of *header, which can be used, the line's?  Mends one of them, and *length
+ * becomes what is checked. */
+int vmdk_check_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header, int64_t *length);
 /* Mends *header, which can be used, where it is wrong about the directories, and it in the
  * file.  1: where they are, nobody knows, as reported. */
 int vmdk_check_offsets(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header);
@@ -194,6 +198,13 @@ int vmdk_check_directories(VmdkCheckMap *map);
 int vmdk_check_entries(VmdkCheckMap *map);
 int vmdk_check_point(VmdkCheckMap *map);
 int vmdk_check_leaks(VmdkCheckMap *map);
+
+/* For one GDE that is set: where it says that the table is. */
+typedef int VmdkGdeFn(void *opaque, int64_t table, uint32_t sector);
+/* Calls act for those of the tables [first, end) in the directory at gd (bytes) until one gives
+ * anything but 0, which is the result.  -errno: they cannot be read. */
+int vmdk_check_each_gde(BlockDriverState *file, int64_t gd, int64_t first, int64_t end,
+                        VmdkGdeFn *act, void *opaque);
 
 /* Is any entry set of a grain that begins at length or behind, or can that not be
  * told?  Needs file, grain, gtes, tables and gd_at alone. */
