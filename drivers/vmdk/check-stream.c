@@ -268,6 +268,24 @@ static int read_table(VmdkStreamCheck *s, int64_t table, uint32_t sector, uint8_
     return ret;
 }
 
+/* Has a table there no entries that are worth a look?  Directory entries that all lead to one
+ * without any would make a look of some KiB one of any length. */
+static int is_blank(const VmdkStreamCheck *s, uint32_t sector, size_t size)
+{
+    const int64_t start = (int64_t)sector * BDRV_SECTOR_SIZE, end = start + (int64_t)size;
+
+    return sector == 0 || vmdk_bits_find(&s->blank, start, end, 0) == end;
+}
+
+static void note_blank(VmdkStreamCheck *s, uint32_t sector, const uint8_t *bytes, size_t size)
+{
+    const int64_t start = (int64_t)sector * BDRV_SECTOR_SIZE;
+
+    if (sector != 0 && bdrv_is_zero(bytes, size)) {
+        vmdk_bits_set(&s->blank, start, start + (int64_t)size);
+    }
+}
+
 static int check_table(VmdkStreamCheck *s, int64_t table, uint8_t *bytes, size_t size)
 {
     const int64_t grains = bdrv_div_up(s->length, grain_bytes(s));
@@ -275,12 +293,15 @@ static int check_table(VmdkStreamCheck *s, int64_t table, uint8_t *bytes, size_t
     uint32_t sector;
     int ret = read_gde(s, table, &sector);
 
-    if (ret < 0 || (sector == 0 && !has_walked(s, table))) {
+    if (ret < 0 || (!has_walked(s, table) && is_blank(s, sector, size))) {
         return ret;
     }
     ret = read_table(s, table, sector, bytes, size);
     tally.reads_zeros = ret == 0;
-    if (ret == 1 && !has_walked(s, table)) {
+    if (ret == 0) {
+        note_blank(s, sector, bytes, size);
+    }
+    if (!has_walked(s, table) && (ret == 1 || (ret == 0 && is_blank(s, sector, size)))) {
         return 0;
     }
     ret = ret == 1 ? 0 : ret;
@@ -306,10 +327,12 @@ static int check_tables(VmdkStreamCheck *s)
     s->gdes = malloc((size_t)GDES_PIECE * ENTRY_BYTES);
     s->gdes_first = -1;
     ret = bytes && s->gdes ? vmdk_bits_new(&s->tables, s->size, BDRV_SECTOR_SIZE) : -ENOMEM;
+    ret = ret == 0 ? vmdk_bits_new(&s->blank, s->size, BDRV_SECTOR_SIZE) : ret;
     for (int64_t t = 0; ret == 0 && t < vmdk_header_tables(&s->header); t++) {
         ret = check_table(s, t, bytes, size);
     }
     free(s->tables.bytes);
+    free(s->blank.bytes);
     free(s->gdes);
     free(bytes);
     return ret;

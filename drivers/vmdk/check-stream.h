@@ -42,6 +42,7 @@ typedef struct VmdkStreamCheck {
     uint8_t *gdes;          /* a piece of the directory */
     int64_t gdes_first;     /* its first entry; -1: none was read */
     VmdkBits tables;        /* where those are that are not empty */
+    VmdkBits blank;         /* where empty ones were met */
     int64_t shared_entries; /* of those that share bytes with others */
     size_t next;            /* of walked, not yet compared */
     VmdkStreamGrains right; /* what the tables should be, by index */

@@ -4,6 +4,7 @@
  * nothing is rebuilt that would be as useless as what it replaces.
  */
 #include "build-stream.h"
+#include "fault.h"
 
 static BuiltStream stream_image(void)
 {
@@ -137,6 +138,34 @@ START_TEST(one_table_without_markers_is_not_looked_into_twice)
 }
 END_TEST
 
+/* Each entry of a directory was followed to the same table without entries, and all those looked
+ * at: 2^20 of them, a file of 4 MiB, kept a check busy for more than a minute. */
+START_TEST(one_empty_table_is_looked_into_once)
+{
+    enum { TABLES = 3000, GD = 150, GT = 22 };
+    BuiltStream b = stream_begin(TABLES * 512 * 128);
+    BlockDriverState *memory, *fault, *disk;
+    Findings f;
+
+    bdrv_store_le64(b.bytes + AT_GD, GD);
+    for (int i = 0; i < TABLES; i++) {
+        bdrv_store_le32(b.bytes + GD * SECTOR + 4 * i, i % 2 ? GT : GT + 4);
+    }
+    b.size = (GD + 100) * SECTOR;
+    memory = stream_memory(&b);
+    fault = fault_insert(memory);
+    assert_ok(try_open(fault, BDRV_O_CHECK, NULL, NULL, &disk));
+    fault_arm(fault, &(FaultPlan){.operations = FAULT_READ});
+    findings_of(disk, 0, &f);
+    assert_clean(&f);
+    ck_assert_int_lt(fault_calls(fault), TABLES / 10);
+    bdrv_close(disk);
+    bdrv_close(fault);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* A header that leads to tables in front counted in a check, where all readers follow the
  * footer: what was wrong there was not found. */
 START_TEST(the_tables_that_readers_follow_are_checked)
@@ -248,6 +277,7 @@ Suite *test_suite(void)
         a_disk_whose_last_grain_ends_beyond_all_offsets_is_refused,
         the_last_grain_of_the_largest_disk_is_found,
         one_table_without_markers_is_not_looked_into_twice,
+        one_empty_table_is_looked_into_once,
         the_tables_that_readers_follow_are_checked,
         an_overhead_in_the_descriptor_does_not_cut_that,
         a_footer_that_a_guest_has_written_makes_no_stream,
@@ -257,6 +287,7 @@ Suite *test_suite(void)
     TCase *tc = suite_add_case(suite, "headers", tests, 30);
 
     image_register_drivers();
+    fault_register();
     tcase_add_loop_test(tc, new_tables_leave_the_descriptor_alone, 0, 2);
     return suite;
 }
