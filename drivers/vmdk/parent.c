@@ -35,29 +35,40 @@ static void warn_of_length(const Vmdk *image, BlockDriverState *backing)
     }
 }
 
-static int accept_parent(void *opaque, BlockDriverState *backing)
+int vmdk_parent_check(const Vmdk *image, const BlockDriverState *backing)
 {
-    Vmdk *image = opaque;
     const uint32_t wanted = image->descriptor.parent_cid;
     uint32_t cid = 0, commit_cid;
 
     if (!vmdk_cid_of(backing, &cid)) {
-        if (!image->accept_any_parent) {
-            return bdrv_error(image->bs, -EINVAL, "the parent '%s' has no CID to be compared "
-                              "with this link's parentCID %08" PRIx32 "; the option "
-                              "any_parent=on accepts it", bdrv_filename(backing), wanted);
-        }
-    } else if (cid != wanted && vmdk_commit_cid(image, &commit_cid) && cid == commit_cid) {
+        return image->accept_any_parent
+                   ? 0 : bdrv_error(image->bs, -EINVAL, "the parent '%s' has no CID to be compared "
+                                    "with this link's parentCID %08" PRIx32 "; the option "
+                                    "any_parent=on accepts it", bdrv_filename(backing), wanted);
+    }
+    if (cid != wanted && vmdk_commit_cid(image, &commit_cid) && cid == commit_cid) {
+        return 1;
+    }
+    return cid == wanted || image->accept_any_parent
+               ? 0 : bdrv_error(image->bs, -EINVAL, "the parent '%s' has CID %08" PRIx32 ", this "
+                                "link was made when its parent had %08" PRIx32 ": it was written "
+                                "to since, or is another disk; the option any_parent=on accepts "
+                                "it", bdrv_filename(backing), cid, wanted);
+}
+
+static int accept_parent(void *opaque, BlockDriverState *backing)
+{
+    Vmdk *image = opaque;
+    const int ret = vmdk_parent_check(image, backing);
+
+    if (ret == 1) {
         bdrv_log(image->bs, "a commit into the parent '%s' was interrupted: this link still holds "
                  "all of it; commit again", bdrv_filename(backing));
-    } else if (cid != wanted && !image->accept_any_parent) {
-        return bdrv_error(image->bs, -EINVAL, "the parent '%s' has CID %08" PRIx32 ", this link "
-                          "was made when its parent had %08" PRIx32 ": it was written to since, "
-                          "or is another disk; the option any_parent=on accepts it",
-                          bdrv_filename(backing), cid, wanted);
     }
-    warn_of_length(image, backing);
-    return 0;
+    if (ret >= 0) {
+        warn_of_length(image, backing);
+    }
+    return ret < 0 ? ret : 0;
 }
 
 /* What follows the last separator of either kind. */

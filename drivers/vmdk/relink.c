@@ -178,6 +178,7 @@ static int announce(Vmdk *image, uint32_t now, uint32_t cid)
     if (ret == -ENOSPC) {
         bdrv_log(image->bs, "%s: should the commit be interrupted, this link will open with "
                  "any_parent=on only", bdrv_errmsg());
+        image->accept_any_parent = 1; /* of this handle */
         ret = 0;
     }
     return ret;
@@ -192,7 +193,9 @@ int vmdk_begin_commit(BlockDriverState *bs, BlockDriverState *backing)
     if (ret < 0 || !image->descriptor.text || !vmdk_cid_of(backing, &now)) {
         return ret;
     }
-    ret = vmdk_session_cid(bdrv_state(backing), &cid);
+    /* Before it was open for writing, it was nobody's for a moment. */
+    ret = vmdk_parent_check(image, backing);
+    ret = ret < 0 ? ret : vmdk_session_cid(bdrv_state(backing), &cid);
     return ret < 0 ? ret : announce(image, now, cid);
 }
 

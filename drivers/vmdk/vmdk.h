@@ -422,6 +422,9 @@ const char *vmdk_encoding_of(const Vmdk *image, const char *name);
 
 /* Opens the parent that the descriptor names. */
 int vmdk_parent_open(Vmdk *image);
+/* Is it the parent that the link was made from, as it was?  0: yes; 1: a commit into it was
+ * interrupted; -EINVAL: no. */
+int vmdk_parent_check(const Vmdk *image, const BlockDriverState *backing);
 /* The CID of an open image: 1, or 0: it is no vmdk or records none. */
 int vmdk_cid_of(const BlockDriverState *bs, uint32_t *cid);
 

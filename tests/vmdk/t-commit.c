@@ -426,6 +426,7 @@ END_TEST
  * locked. */
 typedef struct Intruder {
     int armed;
+    int leaves; /* changes it, and is gone */
     BlockDriverState *writer;
 } Intruder;
 
@@ -436,6 +437,10 @@ static int intrude(void *opaque, const BdrvNamedFile *file)
     if (intruder->armed && file->writable) {
         intruder->armed = 0;
         intruder->writer = open_disk("base.vmdk", BDRV_O_RDWR);
+        if (intruder->leaves) {
+            assert_ok(pattern_write(intruder->writer, 0, DISK, 9));
+            assert_ok(bdrv_close(intruder->writer));
+        }
     }
     return BDRV_OPEN_AS_USUAL;
 }
@@ -460,6 +465,33 @@ START_TEST(a_parent_that_was_lost_meanwhile_is_locked_by_the_next_commit)
     assert_changed(disk);
     assert_ok(bdrv_commit(disk));
     assert_fails(open_base_to_write(), -EBUSY);
+    assert_ok(bdrv_close(disk));
+    free(path);
+}
+END_TEST
+
+/* When the other was gone again by then, the commit went on, over what it had written. */
+START_TEST(nothing_is_written_to_a_parent_that_was_changed_meanwhile)
+{
+    Intruder intruder = {.leaves = 1};
+    BdrvOpenOptions open = {.struct_size = sizeof open, .flags = BDRV_O_RDWR,
+                            .may_open = intrude, .may_open_opaque = &intruder};
+    char *path = host_path(directory, "child.vmdk");
+    BlockDriverState *disk, *base;
+
+    create_pair(NULL, NULL);
+    change_child();
+    assert_ok(bdrv_open(&disk, path, "vmdk", &open));
+    intruder.armed = 1;
+    assert_fails_saying(bdrv_commit(disk), -EINVAL, "was written to since");
+    ck_assert_int_eq(intruder.armed, 0);
+    assert_ok(bdrv_close(disk));
+    base = open_disk("base.vmdk", 0);
+    assert_pattern(base, 0, DISK, 9);
+    assert_ok(bdrv_close(base));
+    assert_ok(try_open_disk("child.vmdk", 0, "any_parent=on", &disk));
+    assert_pattern(disk, 100000, 5000, 2);
+    assert_pattern(disk, MIB, GRAIN, PATTERN_ZEROS);
     assert_ok(bdrv_close(disk));
     free(path);
 }
@@ -544,6 +576,7 @@ Suite *test_suite(void)
         without_a_parent_it_is_refused,
         a_parent_is_nobody_elses_while_a_child_is_open_for_writing,
         a_parent_that_was_lost_meanwhile_is_locked_by_the_next_commit,
+        nothing_is_written_to_a_parent_that_was_changed_meanwhile,
         two_interrupted_commits_leave_a_child_that_opens,
         a_commit_leaves_the_name_of_the_parent_as_it_is,
         a_parent_in_a_directory_of_its_own_may_stand_on_one_beside_the_child,
