@@ -31,6 +31,31 @@ static int is_table_at(const VmdkExtent *extent, const VmdkHeader *header, uint3
     return strange * 8 < header->gtes_per_gt;
 }
 
+/* The sector of a table; 0: there is none, or it cannot be read. */
+static int64_t entry_at(const VmdkExtent *extent, uint64_t gd, int64_t table)
+{
+    uint8_t bytes[4];
+
+    return bdrv_pread(extent->file, bytes, sizeof bytes,
+                      (int64_t)gd * BDRV_SECTOR_SIZE + table * 4) < 0
+               ? 0
+               : (int64_t)bdrv_load_le32(bytes);
+}
+
+/* Are at least half of the entries that one of them has the same? */
+static int are_alike(const uint8_t *one, const uint8_t *other, int64_t entries)
+{
+    int64_t equal = 0, used = 0;
+
+    for (int64_t i = 0; i < entries; i++) {
+        const uint32_t a = bdrv_load_le32(one + i * 4), b = bdrv_load_le32(other + i * 4);
+
+        used += (a | b) != 0;
+        equal += a == b && a != 0;
+    }
+    return equal * 2 >= used;
+}
+
 /* Do most GDEs of the primary directory, wherever it is, lead to tables?  The first
  * ones in use tell. */
 static int leads_to_tables(const VmdkExtent *extent, const VmdkHeader *header)
@@ -167,23 +192,58 @@ static int judge_redundant(const VmdkExtent *extent, const VmdkHeader *header, P
     return may_be < 0 ? may_be : 0;
 }
 
-/* The primary directory is where it should be, so what is in its tables is no other one, unless
- * it is laid out as one: then the wrong entry is in the primary. */
-static int judge_overlap(const VmdkExtent *extent, const VmdkHeader *header, Places *places)
+/* Does the directory lead to what the primary one leads to?  Of tables that differ, the first
+ * ones tell. */
+static int is_copy(const VmdkExtent *extent, const VmdkHeader *header)
+{
+    const int64_t bytes = vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
+    const int64_t tables = vmdk_header_tables(header), size = bdrv_getlength(extent->file);
+    uint8_t *table = malloc(2 * (size_t)bytes);
+    int64_t equal = 0, used = 0;
+
+    for (int64_t t = 0; table && t < tables && used < GDES_LOOKED_AT; t++) {
+        const int64_t own = entry_at(extent, header->gd_sector, t) * BDRV_SECTOR_SIZE;
+        const int64_t copy = entry_at(extent, header->rgd_sector, t) * BDRV_SECTOR_SIZE;
+
+        used += copy != 0;
+        equal += copy > 0 && own > 0 && bdrv_max(own, copy) + bytes <= size &&
+                 bdrv_pread(extent->file, table, (size_t)bytes, own) == 0 &&
+                 bdrv_pread(extent->file, table + bytes, (size_t)bytes, copy) == 0 &&
+                 are_alike(table, table + bytes, header->gtes_per_gt);
+    }
+    free(table);
+    return used > 0 && equal * 2 >= used;
+}
+
+/* In VMware's layout the redundant directory and its tables end where the primary one begins. */
+static int is_before_primary(const VmdkHeader *header)
+{
+    return header->rgd_sector + (uint64_t)vmdk_header_gd_sectors(header) +
+               (uint64_t)(vmdk_header_tables(header) * vmdk_header_gt_sectors(header)) ==
+           header->gd_sector;
+}
+
+/* The primary directory is where it should be.  What is to be the other one, and may be damaged,
+ * is where it always is, or is laid out as one, or leads to the same, or is blank and nothing
+ * else.  (1, 0 or -errno.) */
+static int may_be_beside(const VmdkExtent *extent, const VmdkHeader *header)
 {
     VmdkHeader other = *header;
-    int ret = is_in_primary(extent, header);
+    int ret;
 
     other.gd_sector = header->rgd_sector;
-    if (ret == 1 && other.gd_sector != header->gd_sector) {
-        ret = vmdk_header_is_usual(extent->file, &other);
-        ret = ret < 0 ? ret : !ret;
+    ret = is_before_primary(header) ? 1
+          : header->rgd_sector == header->gd_sector
+              ? 0
+              : vmdk_header_is_usual(extent->file, &other);
+    if (ret != 0) {
+        return ret;
     }
-    if (ret == 1) {
-        places->fits = 0;
-        places->why = "cannot be: the primary one and its tables are";
+    if (is_blank(extent, header, header->rgd_sector)) {
+        ret = is_in_primary(extent, header);
+        return ret < 0 ? ret : !ret;
     }
-    return ret < 0 ? ret : 0;
+    return is_copy(extent, header);
 }
 
 static int judge_places(const VmdkExtent *extent, const VmdkHeader *header, Places *places)
@@ -198,10 +258,11 @@ static int judge_places(const VmdkExtent *extent, const VmdkHeader *header, Plac
     }
     places->good = ret && !vmdk_check_is_in_text(extent, header, header->gd_sector);
     if (places->good && places->has_redundant && places->fits) {
-        ret = judge_overlap(extent, header, places);
+        ret = may_be_beside(extent, header);
         if (ret < 0) {
             return ret;
         }
+        places->fits = ret;
     }
     ret = places->good ? 1 : may_be_directory(extent, header, header->gd_sector);
     places->lost = vmdk_check_is_in_text(extent, header, header->gd_sector) ||

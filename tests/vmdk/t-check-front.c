@@ -171,6 +171,39 @@ START_TEST(a_redundant_directory_is_not_made_of_a_table)
 }
 END_TEST
 
+/* The same, and the table was one of the redundant directory's: an entry led into a grain, which
+ * was made equal to a table of the other set. */
+START_TEST(a_redundant_directory_is_not_made_of_a_redundant_table)
+{
+    Built b = damage_image(0);
+
+    bdrv_store_le64(b.bytes + AT_RGD, bdrv_load_le32(build_gde(&b, 1, _i)));
+    damage_mended(&b, BDRV_FINDING_CORRUPTION, "the directories are at", -1);
+}
+END_TEST
+
+/* Directories that are not laid out as VMware does it, and sound: nothing is to be found. */
+START_TEST(directories_may_be_elsewhere)
+{
+    Built b = _i ? build_sparse((Shape){0}) : damage_image(0);
+    BlockDriverState *memory;
+    Findings f;
+
+    for (int set = 0; set < 2; set++) {
+        memcpy(b.bytes + b.size, build_gde(&b, set, 0), (size_t)b.tables * 4);
+        memset(build_gde(&b, set, 0), 0, (size_t)b.tables * 4);
+        b.gd[set] = b.size / SECTOR;
+        b.size += b.grain * SECTOR;
+        bdrv_store_le64(b.bytes + (set ? AT_RGD : AT_GD), (uint64_t)b.gd[set]);
+    }
+    memory = build_memory(&b);
+    check_memory(memory, 0, &f);
+    assert_clean(&f);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -191,6 +224,8 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, one_wrong_entry_does_not_deny_an_overhead, 0, 2);
     tcase_add_loop_test(tc, an_overhead_that_two_tables_deny_is_wrong, 0, 2);
     tcase_add_loop_test(tc, an_overhead_that_is_no_multiple_is_wrong, 0, 4);
+    tcase_add_loop_test(tc, a_redundant_directory_is_not_made_of_a_redundant_table, 0, 4);
+    tcase_add_loop_test(tc, directories_may_be_elsewhere, 0, 2);
     tcase_add_loop_test(tc, a_wrong_capacity_hides_no_directory, 0, 4);
     return suite;
 }
