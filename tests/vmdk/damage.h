@@ -78,6 +78,23 @@ static inline void assert_found(const Findings *f, BdrvFindingKind kind, const c
     ck_assert_msg(strstr(f->text, text) != NULL, "says \"%s\", without \"%s\"", f->text, text);
 }
 
+/* A repair of all that is wrong, as *f tells, after which nothing is. */
+static inline void repair_memory(BlockDriverState *memory, Findings *f)
+{
+    Findings left;
+
+    check_memory(memory, BDRV_CHECK_REPAIR_ALL, f);
+    check_memory(memory, 0, &left);
+    assert_clean(&left);
+}
+
+/* The same, and nothing was lost. */
+static inline void assert_repaired(BlockDriverState *memory, Findings *f)
+{
+    repair_memory(memory, f);
+    ck_assert_msg(f->result.unrecoverable == 0, "lost: %.2000s", f->text);
+}
+
 /* The whole cycle on what is in memory: found, left alone without repair, mended,
  * clean.  */
 static inline void assert_mended(BlockDriverState *memory, BdrvFindingKind kind,
@@ -94,11 +111,9 @@ static inline void assert_mended(BlockDriverState *memory, BdrvFindingKind kind,
     after = image_memory_bytes(memory);
     ck_assert_int_eq(bdrv_getlength(memory), size);
     ck_assert_mem_eq(after, before, (size_t)size);
-    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    repair_memory(memory, &f);
     assert_found(&f, kind, text);
     ck_assert_msg(f.last.repaired, "not mended: %s", f.text);
-    check_memory(memory, 0, &f);
-    assert_clean(&f);
     assert_ok(try_open(memory, 0, NULL, NULL, &disk));
     assert_ok(bdrv_close(disk));
     free(before);
@@ -178,6 +193,18 @@ static inline void damage_mended(Built *b, BdrvFindingKind kind, const char *tex
 
     assert_mended(memory, kind, text);
     assert_content(memory, lost);
+    bdrv_close(memory);
+    free(b->bytes);
+}
+
+/* Damage is done in b, of any number of kinds: a repair, as *f tells, brings all of it back.
+ * b is used up. */
+static inline void damage_repaired(Built *b, Findings *f)
+{
+    BlockDriverState *memory = build_memory(b);
+
+    assert_repaired(memory, f);
+    assert_content(memory, -1);
     bdrv_close(memory);
     free(b->bytes);
 }

@@ -15,16 +15,11 @@
 START_TEST(an_rgd_offset_that_means_nothing_takes_no_room)
 {
     Built b = damage_image(NO_REDUNDANT);
-    BlockDriverState *memory;
     Findings f;
 
     bdrv_store_le64(b.bytes + AT_RGD, 1 + (uint64_t)_i);
-    memory = build_memory(&b);
-    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    damage_repaired(&b, &f);
     assert_clean(&f);
-    assert_content(memory, -1);
-    bdrv_close(memory);
-    free(b.bytes);
 }
 END_TEST
 
@@ -33,20 +28,12 @@ END_TEST
 START_TEST(a_new_descriptor_goes_into_the_mended_room)
 {
     Built b = damage_image(0);
-    BlockDriverState *memory;
     Findings f;
 
     bdrv_store_le64(b.bytes + AT_DESCRIPTOR_SIZE, 40);
     memset(b.bytes + SECTOR, 'x', 20 * SECTOR);
-    memory = build_memory(&b);
-    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    damage_repaired(&b, &f);
     ck_assert_int_eq(f.result.corruptions_fixed, 2);
-    ck_assert_int_eq(f.result.unrecoverable, 0);
-    check_memory(memory, 0, &f);
-    assert_clean(&f);
-    assert_content(memory, -1);
-    bdrv_close(memory);
-    free(b.bytes);
 }
 END_TEST
 
@@ -324,18 +311,13 @@ END_TEST
 START_TEST(a_byte_order_mark_is_no_part_of_a_line)
 {
     Built b = damage_image(0);
-    BlockDriverState *memory;
     Findings f;
 
     memset(b.bytes + SECTOR, 0, 20 * SECTOR);
     snprintf((char *)b.bytes + SECTOR, 20 * SECTOR, "\xef\xbb\xbfRW 7000 SPARSE \"x.vmdk\"\n"
              "version=1\nCID=12345678\nparentCID=ffffffff\ncreateType=\"monolithicSparse\"\n");
-    memory = build_memory(&b);
-    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
+    damage_repaired(&b, &f);
     ck_assert_int_eq(f.result.mismatches_fixed, 1);
-    assert_content(memory, -1);
-    bdrv_close(memory);
-    free(b.bytes);
 }
 END_TEST
 
@@ -353,14 +335,11 @@ START_TEST(no_table_is_put_where_a_cut_grain_will_end)
     bdrv_store_le32(build_gde(&b, 0, 1), bdrv_load_le32(build_gde(&b, 0, 0)));
     b.size = 40 * SECTOR;
     memory = build_memory(&b);
-    check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
-    ck_assert_msg(f.result.unrecoverable == 0, "%s", f.text);
+    assert_repaired(memory, &f);
     disk = open_memory(memory, BDRV_O_RDWR);
     assert_pattern(disk, 3 * 8 * SECTOR, 3 * SECTOR, 1);
     assert_pattern(disk, 3 * 8 * SECTOR + 3 * SECTOR, 5 * SECTOR, PATTERN_ZEROS);
     assert_ok(bdrv_close(disk));
-    check_memory(memory, 0, &f);
-    assert_clean(&f);
     bdrv_close(memory);
     free(b.bytes);
 }
