@@ -47,19 +47,26 @@ static int64_t line_sectors(const VmdkExtent *extent)
 /* What a lost header is made from, or why it is not. */
 typedef enum Remains {
     REMAINS_NOTHING,
+    REMAINS_HEADER,      /* all of it but the capacity */
     REMAINS_DIRECTORIES, /* it can be worked out */
     REMAINS_STREAM       /* it would have to be that of a stream */
 } Remains;
 
+static int is_uncompressed(Remains remains)
+{
+    return remains == REMAINS_HEADER || remains == REMAINS_DIRECTORIES;
+}
+
 static void report_header(VmdkCheck *c, const VmdkExtent *extent, const char *why,
                           Remains remains)
 {
-    const int found = remains == REMAINS_DIRECTORIES;
+    const int found = is_uncompressed(remains);
     const BdrvFinding finding = {
         .kind = found ? BDRV_FINDING_CORRUPTION : BDRV_FINDING_UNRECOVERABLE,
         .offset = extent->start,
         .bytes = line_sectors(extent) * BDRV_SECTOR_SIZE,
-        .repair = found ? "rebuilt from the descriptor and the directories" : NULL,
+        .repair = remains == REMAINS_HEADER ? "the capacity is set to the descriptor's size"
+                  : found ? "rebuilt from the descriptor and the directories" : NULL,
         .repaired = found && c->mend_all,
     };
 
@@ -68,10 +75,25 @@ static void report_header(VmdkCheck *c, const VmdkExtent *extent, const char *wh
                                            "is a copy of the header" : "");
 }
 
+/* One wrong capacity makes all of a header one that cannot be used.  1: found; 0: not; or
+ * -errno. */
+static int search_header(VmdkExtent *extent, VmdkHeader *header, Remains *found)
+{
+    const int64_t line = line_sectors(extent);
+    int ret = line > 0 ? vmdk_header_read_for(extent->file, line, header) : -EINVAL;
+
+    *found = ret == 0 ? REMAINS_HEADER : REMAINS_DIRECTORIES;
+    if (ret == -EINVAL) {
+        return vmdk_header_rebuild(extent, line, header);
+    }
+    return ret < 0 ? ret : 1;
+}
+
 /* The directories of a stream fit an uncompressed layout too: what lies behind them
  * tells.  0 or -errno. */
 static int search_remains(VmdkExtent *extent, VmdkHeader *header, Remains *remains)
 {
+    Remains found;
     int64_t set;
     int ret;
 
@@ -79,7 +101,7 @@ static int search_remains(VmdkExtent *extent, VmdkHeader *header, Remains *remai
         *remains = REMAINS_STREAM;
         return 0;
     }
-    ret = vmdk_header_rebuild(extent, line_sectors(extent), header);
+    ret = search_header(extent, header, &found);
     if (ret <= 0) {
         return ret;
     }
@@ -87,7 +109,7 @@ static int search_remains(VmdkExtent *extent, VmdkHeader *header, Remains *remai
                                                vmdk_header_gt_sectors(header);
     ret = vmdk_has_packed_grains(extent->file, header->gd_sector + (uint64_t)set,
                                  header->capacity_sectors);
-    *remains = ret == 1 ? REMAINS_STREAM : REMAINS_DIRECTORIES;
+    *remains = ret == 1 ? REMAINS_STREAM : found;
     return ret < 0 ? ret : 0;
 }
 
@@ -104,10 +126,10 @@ static int replace_header(VmdkCheck *c, VmdkExtent *extent, const uint8_t *bytes
     if (ret == 0) {
         report_header(c, extent, why, remains);
     }
-    if (ret == 0 && remains == REMAINS_DIRECTORIES && c->mend_all) {
+    if (ret == 0 && is_uncompressed(remains) && c->mend_all) {
         ret = vmdk_check_write_header(c, extent, header);
     }
-    return ret < 0 ? ret : remains == REMAINS_DIRECTORIES;
+    return ret < 0 ? ret : is_uncompressed(remains);
 }
 
 /* Is there a footer, and is it no content of the disk?  That can look like one, but where the
@@ -121,7 +143,7 @@ static int ends_like_stream(VmdkExtent *extent)
 
     if (ret == 1) {
         ret = search_remains(extent, &header, &remains);
-        return ret < 0 ? ret : remains != REMAINS_DIRECTORIES;
+        return ret < 0 ? ret : !is_uncompressed(remains);
     }
     return ret;
 }

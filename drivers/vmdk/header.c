@@ -397,6 +397,18 @@ int vmdk_header_read(BlockDriverState *file, VmdkHeader *header)
     return ret < 0 ? ret : check_all(file, header, bdrv_getlength(file));
 }
 
+int vmdk_header_read_for(BlockDriverState *file, int64_t capacity_sectors, VmdkHeader *header)
+{
+    int ret = read_stored(file, header);
+
+    if (ret == 0 && (header->gd_sector == VMDK_GD_AT_END ||
+                     header->flags & VMDK_FLAG_COMPRESSED)) {
+        ret = bdrv_error(file, -EINVAL, "sparse header: only a footer tells its capacity");
+    }
+    header->capacity_sectors = (uint64_t)capacity_sectors;
+    return ret < 0 ? ret : check_all(file, header, bdrv_getlength(file));
+}
+
 void vmdk_header_remark(const BlockDriverState *bs, const VmdkHeader *h, int64_t file_size)
 {
     if (!(h->flags & VMDK_FLAG_COMPRESSED) && h->compression != 0) {

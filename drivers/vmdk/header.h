@@ -74,6 +74,9 @@ void vmdk_header_encode(const VmdkHeader *header, uint8_t *bytes);
  * be told without the tables.  -EINVAL with the field in the message. */
 int vmdk_header_read(BlockDriverState *file, VmdkHeader *header);
 
+/* The same of a header without footer, as it would be with another capacity. */
+int vmdk_header_read_for(BlockDriverState *file, int64_t capacity_sectors, VmdkHeader *header);
+
 /* As it is at the beginning of the file, and the checks that need nothing else:
  * capacity and gd_sector may be such as only a footer explains. */
 int vmdk_header_read_front(BlockDriverState *file, VmdkHeader *header);

@@ -78,6 +78,18 @@ static Built shifted(void)
     return b;
 }
 
+/* The same, and the directory is also where it was, for tables that were there. */
+static Built left_behind(void)
+{
+    Built b = shifted();
+
+    for (int64_t t = 0; t < b.tables; t++) {
+        bdrv_store_le32(b.bytes + (b.gd[0] - 1) * SECTOR + t * 4,
+                        bdrv_load_le32(build_gde(&b, 0, t)) - 1);
+    }
+    return b;
+}
+
 typedef struct Layout {
     const char *name;
     Built (*build)(void);
@@ -86,34 +98,25 @@ typedef struct Layout {
 static const Layout layouts[] = {
     {"usual", usual},       {"alone", alone},         {"alone at the end", alone_at_end},
     {"both at the end", both_at_end}, {"exchanged", exchanged}, {"shifted", shifted},
+    {"left behind", left_behind},
 };
 
 enum { LAYOUTS = sizeof layouts / sizeof *layouts };
 
 /* Of a line that is shorter than the capacity, the line was set to that wherever the directories
- * did not look like VMware's for the one and not for the other: the disk became longer. */
+ * did not look like VMware's for the one and not for the other: the disk became longer.  And of
+ * a capacity that cannot be, all of the header was given up, or one made for a directory that
+ * somebody had left behind. */
 START_TEST(one_wrong_bit_of_the_capacity_changes_no_disk)
 {
     const Layout *layout = &layouts[_i];
 
     for (int bit = 0; bit < BITS; bit++) {
         Built b = layout->build();
-        BlockDriverState *memory, *disk;
         Findings f;
 
         b.bytes[AT_CAPACITY + bit / 8] ^= (uint8_t)(1 << bit % 8);
-        memory = build_memory(&b);
-        check_memory(memory, BDRV_CHECK_REPAIR_ALL, &f);
-        if (strstr(f.text, "(nothing can be done)") == NULL) {
-            disk = open_memory(memory, 0);
-            ck_assert_msg(bdrv_getlength(disk) == D_SECTORS * SECTOR,
-                          "%s, bit %d: %d bytes; %.500s", layout->name, bit,
-                          (int)bdrv_getlength(disk), f.text);
-            assert_ok(bdrv_close(disk));
-            assert_content(memory, -1);
-        }
-        bdrv_close(memory);
-        free(b.bytes);
+        damage_repaired(&b, &f);
     }
 }
 END_TEST
