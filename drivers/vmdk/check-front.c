@@ -239,19 +239,68 @@ static uint64_t first_directory(const VmdkExtent *extent, const VmdkHeader *head
     return rgd != 0 && rgd < header->gd_sector ? rgd : header->gd_sector;
 }
 
+/* The first sector of a table that a directory has in the room for the descriptor, if most of its
+ * tables are there: then it is the room that is wrong.  Or *first as it was; or -errno. */
+static int find_table_in_room(const VmdkExtent *extent, const VmdkHeader *header, uint64_t gd,
+                              uint64_t *first)
+{
+    const uint64_t end = header->descriptor_sector + header->descriptor_sectors;
+    const int64_t tables = vmdk_header_tables(header);
+    uint8_t gdes[8 * BDRV_SECTOR_SIZE];
+    int64_t used = 0, inside = 0;
+    uint64_t least = *first;
+
+    for (int64_t t = 0; t < tables; t++) {
+        const int64_t at = t * ENTRY_BYTES % (int64_t)sizeof gdes;
+        const int64_t left = (tables - t) * ENTRY_BYTES;
+        uint64_t sector;
+
+        if (at == 0) {
+            int ret = bdrv_pread(extent->file, gdes,
+                                 (size_t)bdrv_min((int64_t)sizeof gdes, left),
+                                 (int64_t)gd * BDRV_SECTOR_SIZE + t * ENTRY_BYTES);
+
+            if (ret < 0) {
+                return ret;
+            }
+        }
+        sector = bdrv_load_le32(gdes + at);
+        used += sector != 0;
+        if (sector > header->descriptor_sector && sector < end) {
+            inside++;
+            least = sector < least ? sector : least;
+        }
+    }
+    *first = inside * 2 > used ? least : *first;
+    return 0;
+}
+
+/* Where the tables begin, as seen from the room for the descriptor. */
+static int find_first_table(const VmdkExtent *extent, const VmdkHeader *header, uint64_t *first)
+{
+    const uint64_t rgd = redundant_sector(extent, header);
+    int ret;
+
+    *first = first_directory(extent, header);
+    ret = find_table_in_room(extent, header, header->gd_sector, first);
+    return ret == 0 && rgd != 0 ? find_table_in_room(extent, header, rgd, first) : ret;
+}
+
 /* Room for the descriptor that reaches into the tables would be filled one day. */
 static int check_descriptor_room(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
 {
-    const uint64_t tables = first_directory(extent, header);
     const BdrvFinding finding = {
         .kind = BDRV_FINDING_CORRUPTION,
         .repair = "set to what is before the tables",
         .repaired = c->mend_all,
     };
+    uint64_t tables;
+    int ret = find_first_table(extent, header, &tables);
 
-    if (header->descriptor_sector == 0 || header->descriptor_sector >= tables ||
-        header->descriptor_sector + header->descriptor_sectors <= tables) {
-        return 0;
+    if (ret < 0 || header->descriptor_sector == 0 || header->descriptor_sector >= tables ||
+        header->descriptor_sector + header->descriptor_sectors <= tables ||
+        vmdk_check_is_in_text(extent, header, tables)) {
+        return ret;
     }
     vmdk_found(c, &finding, "%s: descriptorSize is %" PRIu64 " sectors, but the tables begin at "
                "sector %" PRIu64, vmdk_check_name(extent), header->descriptor_sectors, tables);

@@ -182,25 +182,43 @@ START_TEST(a_redundant_directory_is_not_made_of_a_redundant_table)
 }
 END_TEST
 
-/* Directories that are not laid out as VMware does it, and sound: nothing is to be found. */
+/* Moves the directories to the end of the file, where VMware never has them. */
+static void move_directories(Built *b)
+{
+    for (int set = 0; set < 2; set++) {
+        memcpy(b->bytes + b->size, build_gde(b, set, 0), (size_t)b->tables * 4);
+        memset(build_gde(b, set, 0), 0, (size_t)b->tables * 4);
+        b->gd[set] = b->size / SECTOR;
+        b->size += b->grain * SECTOR;
+        bdrv_store_le64(b->bytes + (set ? AT_RGD : AT_GD), (uint64_t)b->gd[set]);
+    }
+}
+
+/* Nothing is to be found where all is sound. */
 START_TEST(directories_may_be_elsewhere)
 {
     Built b = _i ? build_sparse((Shape){0}) : damage_image(0);
     BlockDriverState *memory;
     Findings f;
 
-    for (int set = 0; set < 2; set++) {
-        memcpy(b.bytes + b.size, build_gde(&b, set, 0), (size_t)b.tables * 4);
-        memset(build_gde(&b, set, 0), 0, (size_t)b.tables * 4);
-        b.gd[set] = b.size / SECTOR;
-        b.size += b.grain * SECTOR;
-        bdrv_store_le64(b.bytes + (set ? AT_RGD : AT_GD), (uint64_t)b.gd[set]);
-    }
+    move_directories(&b);
     memory = build_memory(&b);
     check_memory(memory, 0, &f);
     assert_clean(&f);
     bdrv_close(memory);
     free(b.bytes);
+}
+END_TEST
+
+/* Of such a file, room for the descriptor that one bit had made larger took all tables that are in
+ * it: their entries were cleared. */
+START_TEST(room_for_the_descriptor_takes_no_tables)
+{
+    Built b = damage_image(0);
+
+    move_directories(&b);
+    b.bytes[AT_DESCRIPTOR_SIZE] ^= (uint8_t)(1 << _i);
+    damage_mended(&b, BDRV_FINDING_CORRUPTION, "descriptorSize is", -1);
 }
 END_TEST
 
@@ -225,6 +243,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, an_overhead_that_two_tables_deny_is_wrong, 0, 2);
     tcase_add_loop_test(tc, an_overhead_that_is_no_multiple_is_wrong, 0, 4);
     tcase_add_loop_test(tc, a_redundant_directory_is_not_made_of_a_redundant_table, 0, 4);
+    tcase_add_loop_test(tc, room_for_the_descriptor_takes_no_tables, 5, 8);
     tcase_add_loop_test(tc, directories_may_be_elsewhere, 0, 2);
     tcase_add_loop_test(tc, a_wrong_capacity_hides_no_directory, 0, 4);
     return suite;
