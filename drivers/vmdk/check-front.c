@@ -239,21 +239,22 @@ static uint64_t first_directory(const VmdkExtent *extent, const VmdkHeader *head
     return rgd != 0 && rgd < header->gd_sector ? rgd : header->gd_sector;
 }
 
-/* The first sector of a table that a directory has in the room for the descriptor, if most of its
- * tables are there: then it is the room that is wrong.  Or *first as it was; or -errno. */
+/* The first sector of a table that a directory has in the room for the descriptor, if the next
+ * table begins where it ends: then it is no wrong entry, but the room that is wrong.  Or *first
+ * as it was; or -errno. */
 static int find_table_in_room(const VmdkExtent *extent, const VmdkHeader *header, uint64_t gd,
                               uint64_t *first)
 {
     const uint64_t end = header->descriptor_sector + header->descriptor_sectors;
+    const uint64_t step = (uint64_t)vmdk_header_gt_sectors(header);
     const int64_t tables = vmdk_header_tables(header);
     uint8_t gdes[8 * BDRV_SECTOR_SIZE];
-    int64_t used = 0, inside = 0;
-    uint64_t least = *first;
+    uint64_t sector = 0;
 
     for (int64_t t = 0; t < tables; t++) {
         const int64_t at = t * ENTRY_BYTES % (int64_t)sizeof gdes;
         const int64_t left = (tables - t) * ENTRY_BYTES;
-        uint64_t sector;
+        const uint64_t last = sector;
 
         if (at == 0) {
             int ret = bdrv_pread(extent->file, gdes,
@@ -265,13 +266,11 @@ static int find_table_in_room(const VmdkExtent *extent, const VmdkHeader *header
             }
         }
         sector = bdrv_load_le32(gdes + at);
-        used += sector != 0;
-        if (sector > header->descriptor_sector && sector < end) {
-            inside++;
-            least = sector < least ? sector : least;
+        if (last > header->descriptor_sector && last < end && last < *first &&
+            sector == last + step) {
+            *first = last;
         }
     }
-    *first = inside * 2 > used ? least : *first;
     return 0;
 }
 

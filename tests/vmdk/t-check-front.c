@@ -210,6 +210,16 @@ START_TEST(directories_may_be_elsewhere)
 }
 END_TEST
 
+/* One entry that leads into the room is what is wrong. */
+START_TEST(no_entry_makes_the_room_for_the_descriptor_smaller)
+{
+    Built b = damage_image(NO_REDUNDANT);
+
+    bdrv_store_le32(build_gde(&b, 0, _i), 6);
+    damage_mended(&b, BDRV_FINDING_CORRUPTION, "of the GD is invalid (6)", -1);
+}
+END_TEST
+
 /* Of such a file, room for the descriptor that one bit had made larger took all tables that are in
  * it: their entries were cleared. */
 START_TEST(room_for_the_descriptor_takes_no_tables)
@@ -244,6 +254,8 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, an_overhead_that_is_no_multiple_is_wrong, 0, 4);
     tcase_add_loop_test(tc, a_redundant_directory_is_not_made_of_a_redundant_table, 0, 4);
     tcase_add_loop_test(tc, room_for_the_descriptor_takes_no_tables, 5, 8);
+    tcase_add_loop_test(tc, room_for_the_descriptor_takes_no_tables, 1, 2);
+    tcase_add_loop_test(tc, no_entry_makes_the_room_for_the_descriptor_smaller, 0, 4);
     tcase_add_loop_test(tc, directories_may_be_elsewhere, 0, 2);
     tcase_add_loop_test(tc, a_wrong_capacity_hides_no_directory, 0, 4);
     return suite;
