@@ -129,7 +129,7 @@ static int header_is_wrong(const VmdkCowdHeader *header, int64_t line)
            (line > capacity || entries_for(header, capacity) != header->gd_entries);
 }
 
-/* As in check-sparse.c. */
+/* As in check-capacity.c. */
 static int was_interrupted(const VmdkExtent *extent, const VmdkCowdHeader *header)
 {
     const int64_t line = extent->line->sectors;
@@ -167,7 +167,7 @@ static int check_capacity(VmdkCheck *c, VmdkExtent *extent, VmdkCowdHeader *head
     const int64_t line = extent->line->sectors, capacity = header->capacity_sectors;
     const int in_header = header_is_wrong(header, line) || was_interrupted(extent, header);
     const int alone = c->image->extent_count == 1;
-    const BdrvFinding finding = { /* as in check-sparse.c */
+    const BdrvFinding finding = { /* as in check-capacity.c */
         .kind = line <= capacity ? BDRV_FINDING_MISMATCH : BDRV_FINDING_CORRUPTION,
         .repair = in_header ? "the header is set to the descriptor's size"
                   : alone   ? "the descriptor is set to the header's size"

@@ -12,6 +12,7 @@
  *     check-gd.c        what a wrong entry of them should be
  *     check-entries.c   the tables: two copies of each, every grain used once
  *     check-judge.c     what a wrong entry of them should be
+ *     check-mend.c      making it so
  *     check-leaks.c     space that nothing uses
  *     check-map.c       what those three share
  *     check-ends.c      a stream: its header and its footer
@@ -21,6 +22,7 @@
  *     check-link.c      descriptor, CID, parent, change tracking
  *     guess.c           which extents lie beside a text that makes no sense
  *     repair-header.c   a destroyed header, worked out from what is left
+ *     repair-cowd.c     the same of a copy-on-write extent
  *     repair-stream.c   new tables and a footer at the end of a stream
  *
  * Finding and mending are one walk: what is found is reported, with what would
