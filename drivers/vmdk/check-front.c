@@ -42,7 +42,8 @@ typedef struct Starts {
     int64_t tables_end; /* in VMware's layout */
     int64_t count;
     int64_t before; /* of these: those that begin before overHead */
-    int64_t witnesses; /* … and also behind tables_end, as two tables say, not one */
+    int64_t witnesses; /* … and also behind tables_end, as two tables say, or one is enough */
+    int is_one_bit; /* overHead is tables_end but for one bit: then one table is enough */
     int64_t first;  /* the least of all of them */
 } Starts;
 
@@ -90,7 +91,8 @@ static void count_starts(Starts *starts, const VmdkHeader *header, int64_t end,
 
             starts->count++;
             starts->before += is_before;
-            starts->witnesses += is_before && copy->bytes && start >= starts->tables_end &&
+            starts->witnesses += is_before && (copy->bytes || starts->is_one_bit) &&
+                                 start >= starts->tables_end &&
                                  start % (int64_t)header->grain_sectors == 0;
             starts->first = bdrv_min(starts->first, start);
         }
@@ -172,6 +174,7 @@ static int check_overhead(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
     if (!is_outside && header->overhead_sectors <= (uint64_t)usual) {
         return 0;
     }
+    starts.is_one_bit = bdrv_is_power_of_two(header->overhead_sectors ^ (uint64_t)usual);
     ret = find_starts(extent, header, &starts);
     if (ret < 0 || (!is_outside && !is_denied(header, &starts))) {
         return ret;
