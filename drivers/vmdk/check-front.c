@@ -277,6 +277,30 @@ static int find_table_in_room(const VmdkExtent *extent, const VmdkHeader *header
     return 0;
 }
 
+/* The same of directories of one table each, which has no next one: the other's tells. */
+static int find_two_in_room(const VmdkExtent *extent, const VmdkHeader *header, uint64_t rgd,
+                            uint64_t *first)
+{
+    const uint64_t directories[VMDK_SETS] = {header->gd_sector, rgd};
+    const uint64_t end = header->descriptor_sector + header->descriptor_sectors;
+    uint64_t least = *first, sectors[VMDK_SETS] = {0};
+    int ret = 0, within = 1;
+
+    for (int set = 0; ret == 0 && set < VMDK_SETS; set++) {
+        uint8_t gde[ENTRY_BYTES];
+
+        ret = bdrv_pread(extent->file, gde, sizeof gde,
+                         (int64_t)directories[set] * BDRV_SECTOR_SIZE);
+        sectors[set] = ret < 0 ? 0 : bdrv_load_le32(gde);
+        within = within && sectors[set] > header->descriptor_sector && sectors[set] < end;
+        least = sectors[set] < least ? sectors[set] : least;
+    }
+    if (within && sectors[VMDK_PRIMARY] != sectors[VMDK_REDUNDANT]) {
+        *first = least;
+    }
+    return ret;
+}
+
 /* Where the tables begin, as seen from the room for the descriptor. */
 static int find_first_table(const VmdkExtent *extent, const VmdkHeader *header, uint64_t *first)
 {
@@ -285,7 +309,11 @@ static int find_first_table(const VmdkExtent *extent, const VmdkHeader *header, 
 
     *first = first_directory(extent, header);
     ret = find_table_in_room(extent, header, header->gd_sector, first);
-    return ret == 0 && rgd != 0 ? find_table_in_room(extent, header, rgd, first) : ret;
+    if (ret < 0 || rgd == 0) {
+        return ret;
+    }
+    return vmdk_header_tables(header) == 1 ? find_two_in_room(extent, header, rgd, first)
+                                           : find_table_in_room(extent, header, rgd, first);
 }
 
 /* Room for the descriptor that reaches into the tables would be filled one day. */

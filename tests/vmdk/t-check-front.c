@@ -233,6 +233,20 @@ START_TEST(room_for_the_descriptor_takes_no_tables)
 }
 END_TEST
 
+/* The same where each directory has one table, and no next one begins where that ends. */
+START_TEST(room_for_the_descriptor_takes_no_lone_tables)
+{
+    Built b = build_sparse((Shape){.sectors = D_SECTORS, .grain = 16, .gtes = 512});
+
+    for (int i = D_USED - 1; i >= 0; i--) {
+        build_add_grain(&b, d_used[i], (unsigned)d_used[i] + 1);
+    }
+    move_directories(&b);
+    b.bytes[AT_DESCRIPTOR_SIZE] ^= (uint8_t)(1 << _i);
+    damage_mended(&b, BDRV_FINDING_CORRUPTION, "descriptorSize is", -1);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
     const TTest *const tests[] = {
@@ -257,6 +271,8 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, a_redundant_directory_is_not_made_of_a_redundant_table, 0, 4);
     tcase_add_loop_test(tc, room_for_the_descriptor_takes_no_tables, 5, 8);
     tcase_add_loop_test(tc, room_for_the_descriptor_takes_no_tables, 1, 2);
+    tcase_add_loop_test(tc, room_for_the_descriptor_takes_no_lone_tables, 5, 8);
+    tcase_add_loop_test(tc, room_for_the_descriptor_takes_no_lone_tables, 3, 4);
     tcase_add_loop_test(tc, no_entry_makes_the_room_for_the_descriptor_smaller, 0, 4);
     tcase_add_loop_test(tc, directories_may_be_elsewhere, 0, 2);
     tcase_add_loop_test(tc, a_wrong_capacity_hides_no_directory, 0, 4);
