@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check-judge.c - what an odd entry of a grain table should be, and making it so.
+ * check-judge.c - what an odd entry of a grain table should be; check-mend.c makes it so.
  *
  *      GT          redundant GT    becomes
  *      a grain     anything else   the grain
