@@ -192,27 +192,44 @@ static int judge_redundant(const VmdkExtent *extent, const VmdkHeader *header, P
     return may_be < 0 ? may_be : 0;
 }
 
-/* Does the directory lead to what the primary one leads to?  Of tables that differ, the first
- * ones tell. */
+/* How a directory compares with the primary one. */
+typedef struct Comparison {
+    const VmdkExtent *extent;
+    const VmdkHeader *header;
+    uint8_t *room; /* for two tables */
+    int64_t equal, used;
+} Comparison;
+
+/* Is the table, which the other directory has, that of the primary one?  1: enough was seen. */
+static int compare_table(void *opaque, int64_t table, uint32_t sector)
+{
+    Comparison *c = opaque;
+    const VmdkHeader *header = c->header;
+    BlockDriverState *file = c->extent->file;
+    const int64_t bytes = vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
+    const int64_t copy = (int64_t)sector * BDRV_SECTOR_SIZE;
+    const int64_t own = entry_at(c->extent, header->gd_sector, table) * BDRV_SECTOR_SIZE;
+
+    c->used++;
+    c->equal += own > 0 && bdrv_max(own, copy) + bytes <= bdrv_getlength(file) &&
+                bdrv_pread(file, c->room, (size_t)bytes, own) == 0 &&
+                bdrv_pread(file, c->room + bytes, (size_t)bytes, copy) == 0 &&
+                are_alike(c->room, c->room + bytes, header->gtes_per_gt);
+    return c->used == GDES_LOOKED_AT;
+}
+
+/* Does the directory lead to what the primary one leads to?  The first of its entries tell. */
 static int is_copy(const VmdkExtent *extent, const VmdkHeader *header)
 {
-    const int64_t bytes = vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
-    const int64_t tables = vmdk_header_tables(header), size = bdrv_getlength(extent->file);
-    uint8_t *table = malloc(2 * (size_t)bytes);
-    int64_t equal = 0, used = 0;
+    const size_t bytes = (size_t)vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
+    Comparison c = {.extent = extent, .header = header, .room = malloc(2 * bytes)};
 
-    for (int64_t t = 0; table && t < tables && used < GDES_LOOKED_AT; t++) {
-        const int64_t own = entry_at(extent, header->gd_sector, t) * BDRV_SECTOR_SIZE;
-        const int64_t copy = entry_at(extent, header->rgd_sector, t) * BDRV_SECTOR_SIZE;
-
-        used += copy != 0;
-        equal += copy > 0 && own > 0 && bdrv_max(own, copy) + bytes <= size &&
-                 bdrv_pread(extent->file, table, (size_t)bytes, own) == 0 &&
-                 bdrv_pread(extent->file, table + bytes, (size_t)bytes, copy) == 0 &&
-                 are_alike(table, table + bytes, header->gtes_per_gt);
+    if (c.room) {
+        (void)vmdk_check_each_gde(extent->file, (int64_t)header->rgd_sector * BDRV_SECTOR_SIZE, 0,
+                                  vmdk_header_tables(header), compare_table, &c);
     }
-    free(table);
-    return used > 0 && equal * 2 >= used;
+    free(c.room);
+    return c.used > 0 && c.equal * 2 >= c.used;
 }
 
 /* In VMware's layout the redundant directory and its tables end where the primary one begins. */

@@ -6,6 +6,7 @@
  */
 #include "damage.h"
 #include "fault.h"
+#include "trace.h"
 
 /* --------------------------------------------------------------------- overHead */
 
@@ -211,6 +212,33 @@ START_TEST(directories_may_be_elsewhere)
 }
 END_TEST
 
+/* Whether it is a copy was asked of each entry by a read of its own, also of those that are
+ * zeros: of a file of 12 KiB, and holes, for minutes. */
+START_TEST(a_long_redundant_directory_is_not_read_by_entries)
+{
+    enum { TABLES = 1 << 18, RGD = 64, GD = 4096, TABLE = 8192, READS_MAX = 10000 };
+    Built b = build_sparse((Shape){.sectors = (int64_t)TABLES * 128, .grain = 1, .gtes = 128,
+                                   .without = NO_TABLES});
+    BlockDriverState *memory, *trace;
+    Findings f;
+
+    b.size = (TABLE + 8) * SECTOR;
+    bdrv_store_le64(b.bytes + AT_RGD, RGD);
+    bdrv_store_le64(b.bytes + AT_GD, GD);
+    bdrv_store_le64(b.bytes + AT_OVERHEAD, TABLE + 8);
+    bdrv_store_le32(b.bytes + GD * SECTOR, TABLE);
+    bdrv_store_le32(b.bytes + RGD * SECTOR + (TABLES - 1) * 4, TABLE);
+    memory = build_memory(&b);
+    trace = trace_insert(memory);
+    check_memory(trace, 0, &f);
+    ck_assert_int_lt(trace_count(trace, TRACE_READ), READS_MAX);
+    ck_assert_ptr_nonnull(strstr(f.text, "where the redundant directory is not"));
+    bdrv_close(trace);
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* One entry that leads into the room is what is wrong. */
 START_TEST(no_entry_makes_the_room_for_the_descriptor_smaller)
 {
@@ -255,6 +283,7 @@ Suite *test_suite(void)
         a_redundant_directory_is_not_made_of_a_table,
         a_directory_is_not_made_of_a_grain,
         the_redundant_directory_counts_if_the_other_is_not_found,
+        a_long_redundant_directory_is_not_read_by_entries,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-front");
@@ -262,6 +291,7 @@ Suite *test_suite(void)
 
     image_register_drivers();
     fault_register();
+    trace_register();
     tcase_add_loop_test(tc, an_overhead_that_no_file_has_is_mended, 0, 3);
     tcase_add_loop_test(tc, an_overhead_behind_most_grains_is_what_is_wrong, 0, 2);
     tcase_add_loop_test(tc, one_wrong_entry_does_not_deny_an_overhead, 0, 2);
