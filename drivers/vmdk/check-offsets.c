@@ -42,18 +42,22 @@ static int64_t entry_at(const VmdkExtent *extent, uint64_t gd, int64_t table)
                : (int64_t)bdrv_load_le32(bytes);
 }
 
-/* Are at least half of the entries that one of them has the same? */
-static int are_alike(const uint8_t *one, const uint8_t *other, int64_t entries)
-{
-    int64_t equal = 0, used = 0;
+/* What two tables say of the same grains.  (That only one has an entry is what an interruption
+ * leaves.) */
+typedef struct Agreement {
+    int64_t both;  /* have an entry */
+    int64_t equal; /* … and the same */
+} Agreement;
 
+static void compare_tables(const uint8_t *one, const uint8_t *other, int64_t entries,
+                           Agreement *agreement)
+{
     for (int64_t i = 0; i < entries; i++) {
         const uint32_t a = bdrv_load_le32(one + i * 4), b = bdrv_load_le32(other + i * 4);
 
-        used += (a | b) != 0;
-        equal += a == b && a != 0;
+        agreement->both += a != 0 && b != 0;
+        agreement->equal += a != 0 && a == b;
     }
-    return equal * 2 >= used;
 }
 
 /* Do most GDEs of the primary directory, wherever it is, lead to tables?  The first
@@ -82,6 +86,15 @@ static int leads_to_tables(const VmdkExtent *extent, const VmdkHeader *header)
     }
     free(table);
     return used > 0 && good * 2 >= used;
+}
+
+/* Does what was worked out say the same?  Then it is right, whatever is in the directories. */
+static int is_same_place(const VmdkHeader *usual, const VmdkHeader *header)
+{
+    return usual->gd_sector == header->gd_sector && usual->rgd_sector == header->rgd_sector &&
+           usual->grain_sectors == header->grain_sectors &&
+           usual->gtes_per_gt == header->gtes_per_gt &&
+           ((usual->flags ^ header->flags) & VMDK_FLAG_REDUNDANT) == 0;
 }
 
 /* Can what was worked out take the place of what the header says?  With only one
@@ -192,12 +205,25 @@ static int judge_redundant(const VmdkExtent *extent, const VmdkHeader *header, P
     return may_be < 0 ? may_be : 0;
 }
 
+/* Nothing is behind the last entry of the directory in its sector. */
+static int ends_with_entries(const VmdkExtent *extent, const VmdkHeader *header, uint64_t sector)
+{
+    const int64_t used = vmdk_header_tables(header) * 4;
+    const size_t rest = (size_t)(vmdk_header_gd_sectors(header) * BDRV_SECTOR_SIZE - used);
+    uint8_t bytes[BDRV_SECTOR_SIZE];
+
+    return rest == 0 || (bdrv_pread(extent->file, bytes, rest,
+                                    (int64_t)sector * BDRV_SECTOR_SIZE + used) == 0 &&
+                         bdrv_is_zero(bytes, rest));
+}
+
 /* How a directory compares with the primary one. */
 typedef struct Comparison {
     const VmdkExtent *extent;
     const VmdkHeader *header;
     uint8_t *room; /* for two tables */
-    int64_t equal, used;
+    Agreement agreement;
+    int64_t looked_at;
 } Comparison;
 
 /* Is the table, which the other directory has, that of the primary one?  1: enough was seen. */
@@ -210,15 +236,17 @@ static int compare_table(void *opaque, int64_t table, uint32_t sector)
     const int64_t copy = (int64_t)sector * BDRV_SECTOR_SIZE;
     const int64_t own = entry_at(c->extent, header->gd_sector, table) * BDRV_SECTOR_SIZE;
 
-    c->used++;
-    c->equal += own > 0 && bdrv_max(own, copy) + bytes <= bdrv_getlength(file) &&
-                bdrv_pread(file, c->room, (size_t)bytes, own) == 0 &&
-                bdrv_pread(file, c->room + bytes, (size_t)bytes, copy) == 0 &&
-                are_alike(c->room, c->room + bytes, header->gtes_per_gt);
-    return c->used == GDES_LOOKED_AT;
+    if (own > 0 && bdrv_max(own, copy) + bytes <= bdrv_getlength(file) &&
+        bdrv_pread(file, c->room, (size_t)bytes, own) == 0 &&
+        bdrv_pread(file, c->room + bytes, (size_t)bytes, copy) == 0) {
+        compare_tables(c->room, c->room + bytes, header->gtes_per_gt, &c->agreement);
+        c->looked_at++;
+    }
+    return c->looked_at == GDES_LOOKED_AT;
 }
 
-/* Does the directory lead to what the primary one leads to?  The first of its entries tell. */
+/* Does the redundant directory lead to what the primary one leads to?  Of tables that both have,
+ * the first ones tell. */
 static int is_copy(const VmdkExtent *extent, const VmdkHeader *header)
 {
     const size_t bytes = (size_t)vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
@@ -229,7 +257,8 @@ static int is_copy(const VmdkExtent *extent, const VmdkHeader *header)
                                   vmdk_header_tables(header), compare_table, &c);
     }
     free(c.room);
-    return c.used > 0 && c.equal * 2 >= c.used;
+    return c.agreement.both > 0 ? c.agreement.equal * 2 >= c.agreement.both
+                                : ends_with_entries(extent, header, header->rgd_sector);
 }
 
 /* In VMware's layout the redundant directory and its tables end where the primary one begins. */
@@ -379,8 +408,8 @@ int vmdk_check_offsets(VmdkCheck *c, VmdkExtent *extent, VmdkHeader *header)
         return ret;
     }
     found = find_usual(extent, header, &usual);
-    if (found < 0) {
-        return found;
+    if (found < 0 || (found && is_same_place(&usual, header))) {
+        return found < 0 ? found : 0;
     }
     if (found && is_better(&usual, header, places.fits, places.good)) {
         move_to_usual(c, extent, header, &usual);
