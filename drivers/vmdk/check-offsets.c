@@ -226,6 +226,14 @@ typedef struct Comparison {
     int64_t looked_at;
 } Comparison;
 
+/* No table is in the room for the descriptor. */
+static int is_in_room(const VmdkHeader *header, int64_t start)
+{
+    return header->descriptor_sector != 0 &&
+           start < (int64_t)(header->descriptor_sector + header->descriptor_sectors) *
+                       BDRV_SECTOR_SIZE;
+}
+
 /* Is the table, which the other directory has, that of the primary one?  1: enough was seen. */
 static int compare_table(void *opaque, int64_t table, uint32_t sector)
 {
@@ -236,7 +244,7 @@ static int compare_table(void *opaque, int64_t table, uint32_t sector)
     const int64_t copy = (int64_t)sector * BDRV_SECTOR_SIZE;
     const int64_t own = entry_at(c->extent, header->gd_sector, table) * BDRV_SECTOR_SIZE;
 
-    if (own > 0 && bdrv_max(own, copy) + bytes <= bdrv_getlength(file) &&
+    if (own > 0 && !is_in_room(header, own) && bdrv_max(own, copy) + bytes <= bdrv_getlength(file) &&
         bdrv_pread(file, c->room, (size_t)bytes, own) == 0 &&
         bdrv_pread(file, c->room + bytes, (size_t)bytes, copy) == 0) {
         compare_tables(c->room, c->room + bytes, header->gtes_per_gt, &c->agreement);

@@ -262,6 +262,22 @@ START_TEST(a_long_redundant_directory_is_not_read_by_entries)
 }
 END_TEST
 
+/* The only entry of the primary directory led into the room for the descriptor, and as the other
+ * one leads elsewhere, that was given up: all was lost. */
+START_TEST(a_redundant_directory_is_not_denied_by_an_impossible_entry)
+{
+    Built b = build_sparse((Shape){.sectors = D_SECTORS, .grain = 16, .gtes = 512});
+    Findings f;
+
+    for (int i = D_USED - 1; i >= 0; i--) {
+        build_add_grain(&b, d_used[i], (unsigned)d_used[i] + 1);
+    }
+    move_directories(&b);
+    build_gde(&b, 0, 0)[0] ^= (uint8_t)(1 << _i);
+    damage_repaired(&b, &f);
+}
+END_TEST
+
 /* One entry that leads into the room is what is wrong. */
 START_TEST(no_entry_makes_the_room_for_the_descriptor_smaller)
 {
@@ -326,6 +342,7 @@ Suite *test_suite(void)
     tcase_add_loop_test(tc, room_for_the_descriptor_takes_no_tables, 1, 2);
     tcase_add_loop_test(tc, room_for_the_descriptor_takes_no_lone_tables, 5, 8);
     tcase_add_loop_test(tc, room_for_the_descriptor_takes_no_lone_tables, 3, 4);
+    tcase_add_loop_test(tc, a_redundant_directory_is_not_denied_by_an_impossible_entry, 3, 5);
     tcase_add_loop_test(tc, no_entry_makes_the_room_for_the_descriptor_smaller, 0, 4);
     tcase_add_loop_test(tc, what_was_written_first_is_a_copy, 0, 2);
     tcase_add_loop_test(tc, directories_may_be_elsewhere, 0, 2);
