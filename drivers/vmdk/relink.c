@@ -165,22 +165,21 @@ static int edit_announcement(const Vmdk *image, char **text, uint32_t now, uint3
     return ret < 0 ? ret : vmdk_option_set_quoted(text, commit_key, digits);
 }
 
-/* The parent's CID is now, and will be cid. */
+/* The parent's CID is now, and will be cid.  (A disk that is full is another thing than a
+ * descriptor that is: then nothing can be relied on.) */
 static int announce(Vmdk *image, uint32_t now, uint32_t cid)
 {
     char *text = strdup(image->descriptor.text);
     int ret = text ? edit_announcement(image, &text, now, cid) : -ENOMEM;
 
-    if (ret == 0) {
-        ret = change(image, text);
-    }
-    free(text);
-    if (ret == -ENOSPC) {
+    if (ret == 0 && vmdk_descriptor_check_room(image, strlen(text)) < 0) {
         bdrv_log(image->bs, "%s: should the commit be interrupted, this link will open with "
                  "any_parent=on only", bdrv_errmsg());
         image->accept_any_parent = 1; /* of this handle */
-        ret = 0;
+    } else if (ret == 0) {
+        ret = change(image, text);
     }
+    free(text);
     return ret;
 }
 

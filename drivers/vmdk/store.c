@@ -250,7 +250,7 @@ static int store_file(const Change *change, size_t length)
     return ret == -ENOTSUP || ret == -EACCES ? write_whole(change, length) : ret;
 }
 
-static int check_room(const Vmdk *image, size_t length)
+int vmdk_descriptor_check_room(const Vmdk *image, size_t length)
 {
     const int64_t limit = (int64_t)bdrv_limits(image->bs)->descriptor_bytes;
     const int64_t room = image->descriptor_room > 0 ? image->descriptor_room : limit;
@@ -274,7 +274,7 @@ static int store_instead(Vmdk *image, const char *before, const char *text)
     const size_t length = strlen(text), length_before = before ? strlen(before) : 0;
     Change change = {.image = image, .file = image->descriptor_file,
                      .file_size = bdrv_getlength(image->descriptor_file)};
-    int ret = check_room(image, length);
+    int ret = vmdk_descriptor_check_room(image, length);
 
     change.size = image->descriptor_room > 0 ? (size_t)image->descriptor_room
                   : length > length_before   ? length

@@ -389,6 +389,8 @@ int vmdk_cid_set(char **text, const char *digits);
 /* Puts text in the place of the stored descriptor, durably: power loss leaves
  * one or the other.  -ENOSPC: no room for it.  Only the file is changed. */
 int vmdk_descriptor_store(Vmdk *image, const char *text);
+/* May the text have that many bytes where the descriptor is?  0 or -ENOSPC. */
+int vmdk_descriptor_check_room(const Vmdk *image, size_t length);
 /* The other way round, when that has failed or is not wanted any more: where text may be
  * stored, what the image has in memory is again. */
 int vmdk_descriptor_put_back(Vmdk *image, const char *text);
