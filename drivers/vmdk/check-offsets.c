@@ -269,6 +269,72 @@ static int is_copy(const VmdkExtent *extent, const VmdkHeader *header)
                                 : ends_with_entries(extent, header, header->rgd_sector);
 }
 
+enum {
+    TABLES_LOOKED_AT = 1 << 16
+};
+
+/* The beginning of a directory, and whether a table has it, too. */
+typedef struct Beginning {
+    const VmdkExtent *extent;
+    const VmdkHeader *header;
+    uint8_t *room;       /* for a table */
+    int64_t count, used; /* entries; of them not 0 */
+    int64_t looked_at;
+    uint8_t entries[BDRV_SECTOR_SIZE];
+} Beginning;
+
+/* Has a sector of the table at least half of the same entries?  1, or 2: enough was seen; or 0. */
+static int has_beginning(void *opaque, int64_t table, uint32_t sector)
+{
+    Beginning *b = opaque;
+    const int64_t bytes = vmdk_header_gt_sectors(b->header) * BDRV_SECTOR_SIZE;
+    const int64_t start = (int64_t)sector * BDRV_SECTOR_SIZE;
+
+    (void)table;
+    if (start + bytes > bdrv_getlength(b->extent->file) ||
+        bdrv_pread(b->extent->file, b->room, (size_t)bytes, start) < 0) {
+        return 0;
+    }
+    for (int64_t at = 0; at < bytes; at += BDRV_SECTOR_SIZE) {
+        int64_t same = 0;
+
+        for (int64_t i = 0; i < b->count * 4; i += 4) {
+            const uint32_t entry = bdrv_load_le32(b->entries + i);
+
+            same += entry != 0 && entry == bdrv_load_le32(b->room + at + i);
+        }
+        if (same * 2 >= b->used) {
+            return 1;
+        }
+    }
+    return ++b->looked_at == TABLES_LOOKED_AT ? 2 : 0;
+}
+
+/* Is what would be the redundant directory a part of a redundant table?  Then the primary one of
+ * that has the same entries, which are those of grains.  1, 0 or -errno. */
+static int is_of_a_table(const VmdkExtent *extent, const VmdkHeader *header)
+{
+    const size_t bytes = (size_t)vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE;
+    Beginning b = {.extent = extent, .header = header, .room = malloc(bytes),
+                   .count = bdrv_min(vmdk_header_tables(header), BDRV_SECTOR_SIZE / 4)};
+    int ret = b.room ? bdrv_pread(extent->file, b.entries, (size_t)b.count * 4,
+                                  (int64_t)header->rgd_sector * BDRV_SECTOR_SIZE)
+                     : -ENOMEM;
+
+    for (int64_t i = 0; i < b.count; i++) {
+        b.used += bdrv_load_le32(b.entries + i * 4) != 0;
+    }
+    if (ret == 0 && b.used == 0) {
+        ret = !ends_with_entries(extent, header, header->rgd_sector);
+    } else if (ret == 0) {
+        ret = vmdk_check_each_gde(extent->file, (int64_t)header->gd_sector * BDRV_SECTOR_SIZE, 0,
+                                  vmdk_header_tables(header), has_beginning, &b);
+        ret = ret == 2 ? 0 : ret;
+    }
+    free(b.room);
+    return ret;
+}
+
 /* In VMware's layout the redundant directory and its tables end where the primary one begins. */
 static int is_before_primary(const VmdkHeader *header)
 {
@@ -278,8 +344,8 @@ static int is_before_primary(const VmdkHeader *header)
 }
 
 /* The primary directory is where it should be.  What is to be the other one, and may be damaged,
- * is where it always is, or is laid out as one, or leads to the same, or is blank and nothing
- * else.  (1, 0 or -errno.) */
+ * is where it always is, or is laid out as one; and it is no part of a table, of either.  (What it
+ * leads to need not be the same: the power may have been lost.)  1, 0 or -errno. */
 static int may_be_beside(const VmdkExtent *extent, const VmdkHeader *header)
 {
     VmdkHeader other = *header;
@@ -293,11 +359,14 @@ static int may_be_beside(const VmdkExtent *extent, const VmdkHeader *header)
     if (ret != 0) {
         return ret;
     }
-    if (is_blank(extent, header, header->rgd_sector)) {
-        ret = is_in_primary(extent, header);
-        return ret < 0 ? ret : !ret;
+    ret = is_in_primary(extent, header);
+    if (ret == 1 && !is_blank(extent, header, header->rgd_sector)) {
+        return is_copy(extent, header); /* else an entry of the primary one is what is wrong */
     }
-    return is_copy(extent, header);
+    if (ret == 0 && !is_blank(extent, header, header->rgd_sector)) {
+        ret = is_of_a_table(extent, header);
+    }
+    return ret < 0 ? ret : !ret;
 }
 
 static int judge_places(const VmdkExtent *extent, const VmdkHeader *header, Places *places)

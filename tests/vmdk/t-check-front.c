@@ -220,6 +220,28 @@ START_TEST(what_was_written_first_is_a_copy)
 }
 END_TEST
 
+/* The same, when grains had moved: most entries were others. */
+START_TEST(what_was_moved_first_is_a_copy)
+{
+    Built b = damage_image(0);
+    BlockDriverState *memory;
+    Findings f;
+
+    for (int i = 0; i < D_USED; i++) {
+        bdrv_store_le32(build_gte(&b, 0, d_used[i]),
+                        bdrv_load_le32(build_gte(&b, 1, d_used[i])) + (uint32_t)b.size / SECTOR);
+    }
+    b.size *= 2;
+    move_directories(&b);
+    memory = build_memory(&b);
+    check_memory(memory, 0, &f);
+    ck_assert_int_gt(f.result.mismatches, 0);
+    ck_assert_ptr_null(strstr(f.text, "rgdOffset"));
+    bdrv_close(memory);
+    free(b.bytes);
+}
+END_TEST
+
 /* Nothing is to be found where all is sound. */
 START_TEST(directories_may_be_elsewhere)
 {
@@ -323,6 +345,7 @@ Suite *test_suite(void)
         a_directory_is_not_made_of_a_grain,
         the_redundant_directory_counts_if_the_other_is_not_found,
         a_long_redundant_directory_is_not_read_by_entries,
+        what_was_moved_first_is_a_copy,
         NULL,
     };
     Suite *suite = suite_create("vmdk/check-front");
