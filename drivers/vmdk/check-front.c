@@ -242,39 +242,42 @@ static uint64_t first_directory(const VmdkExtent *extent, const VmdkHeader *head
     return rgd != 0 && rgd < header->gd_sector ? rgd : header->gd_sector;
 }
 
+/* A look at the tables of a directory in their order. */
+typedef struct Row {
+    const VmdkHeader *header;
+    int64_t table; /* the last one that is set, and its sector */
+    uint64_t sector;
+    uint64_t first; /* the least sector of those in the room for the descriptor */
+} Row;
+
+static int note_table(void *opaque, int64_t table, uint32_t sector)
+{
+    Row *row = opaque;
+    const VmdkHeader *header = row->header;
+
+    if (table == row->table + 1 && row->sector > header->descriptor_sector &&
+        row->sector < header->descriptor_sector + header->descriptor_sectors &&
+        row->sector < row->first &&
+        sector == row->sector + (uint64_t)vmdk_header_gt_sectors(header)) {
+        row->first = row->sector;
+    }
+    row->table = table;
+    row->sector = sector;
+    return 0;
+}
+
 /* The first sector of a table that a directory has in the room for the descriptor, if the next
  * table begins where it ends: then it is no wrong entry, but the room that is wrong.  Or *first
  * as it was; or -errno. */
 static int find_table_in_room(const VmdkExtent *extent, const VmdkHeader *header, uint64_t gd,
                               uint64_t *first)
 {
-    const uint64_t end = header->descriptor_sector + header->descriptor_sectors;
-    const uint64_t step = (uint64_t)vmdk_header_gt_sectors(header);
-    const int64_t tables = vmdk_header_tables(header);
-    uint8_t gdes[8 * BDRV_SECTOR_SIZE];
-    uint64_t sector = 0;
+    Row row = {.header = header, .first = *first};
+    int ret = vmdk_check_each_gde(extent->file, (int64_t)gd * BDRV_SECTOR_SIZE, 0,
+                                  vmdk_header_tables(header), note_table, &row);
 
-    for (int64_t t = 0; t < tables; t++) {
-        const int64_t at = t * ENTRY_BYTES % (int64_t)sizeof gdes;
-        const int64_t left = (tables - t) * ENTRY_BYTES;
-        const uint64_t last = sector;
-
-        if (at == 0) {
-            int ret = bdrv_pread(extent->file, gdes,
-                                 (size_t)bdrv_min((int64_t)sizeof gdes, left),
-                                 (int64_t)gd * BDRV_SECTOR_SIZE + t * ENTRY_BYTES);
-
-            if (ret < 0) {
-                return ret;
-            }
-        }
-        sector = bdrv_load_le32(gdes + at);
-        if (last > header->descriptor_sector && last < end && last < *first &&
-            sector == last + step) {
-            *first = last;
-        }
-    }
-    return 0;
+    *first = row.first;
+    return ret;
 }
 
 /* The same of directories of one table each, which has no next one: the other's tells. */

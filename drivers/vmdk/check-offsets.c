@@ -60,32 +60,36 @@ static void compare_tables(const uint8_t *one, const uint8_t *other, int64_t ent
     }
 }
 
+/* What the first GDEs in use lead to. */
+typedef struct Lead {
+    const VmdkExtent *extent;
+    const VmdkHeader *header;
+    uint8_t *room; /* for a table */
+    int64_t good, used;
+} Lead;
+
+static int count_lead(void *opaque, int64_t table, uint32_t sector)
+{
+    Lead *lead = opaque;
+
+    (void)table;
+    lead->good += is_table_at(lead->extent, lead->header, sector, lead->room);
+    return ++lead->used == GDES_LOOKED_AT;
+}
+
 /* Do most GDEs of the primary directory, wherever it is, lead to tables?  The first
  * ones in use tell. */
 static int leads_to_tables(const VmdkExtent *extent, const VmdkHeader *header)
 {
-    const int64_t gd = (int64_t)header->gd_sector * BDRV_SECTOR_SIZE;
-    const int64_t tables = vmdk_header_tables(header);
-    uint8_t *table = malloc((size_t)vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE);
-    int64_t good = 0, used = 0;
-    uint8_t bytes[BDRV_SECTOR_SIZE];
+    Lead lead = {.extent = extent, .header = header,
+                 .room = malloc((size_t)vmdk_header_gt_sectors(header) * BDRV_SECTOR_SIZE)};
+    const int ret = lead.room ? vmdk_check_each_gde(extent->file,
+                                                    (int64_t)header->gd_sector * BDRV_SECTOR_SIZE,
+                                                    0, vmdk_header_tables(header), count_lead, &lead)
+                              : -ENOMEM;
 
-    for (int64_t i = 0; table && i < tables && used < GDES_LOOKED_AT; i++) {
-        const int64_t at = i * 4 % BDRV_SECTOR_SIZE;
-        uint32_t entry;
-
-        if (at == 0 && bdrv_pread(extent->file, bytes,
-                                  (size_t)bdrv_min(BDRV_SECTOR_SIZE, (tables - i) * 4),
-                                  gd + i * 4) < 0) {
-            used = 0;
-            break;
-        }
-        entry = bdrv_load_le32(bytes + at);
-        used += entry != 0;
-        good += entry != 0 && is_table_at(extent, header, entry, table);
-    }
-    free(table);
-    return used > 0 && good * 2 >= used;
+    free(lead.room);
+    return ret >= 0 && lead.used > 0 && lead.good * 2 >= lead.used;
 }
 
 /* Does what was worked out say the same?  Then it is right, whatever is in the directories. */
@@ -128,30 +132,28 @@ static int may_be_directory(const VmdkExtent *extent, const VmdkHeader *header, 
                : is_directory(extent, header, sector);
 }
 
+/* Is the redundant directory in that table? */
+static int is_in_table(void *opaque, int64_t table, uint32_t sector)
+{
+    const VmdkHeader *header = opaque;
+
+    (void)table;
+    return header->rgd_sector < sector + (uint64_t)vmdk_header_gt_sectors(header) &&
+           sector < header->rgd_sector + (uint64_t)vmdk_header_gd_sectors(header);
+}
+
 /* Is what would be the redundant directory in the primary one, or in a table of that?  1, 0 or
  * -errno. */
 static int is_in_primary(const VmdkExtent *extent, const VmdkHeader *header)
 {
     const uint64_t start = header->rgd_sector, gd = header->gd_sector;
     const uint64_t sectors = (uint64_t)vmdk_header_gd_sectors(header);
-    const uint64_t gt_sectors = (uint64_t)vmdk_header_gt_sectors(header);
-    const int64_t tables = vmdk_header_tables(header);
-    uint8_t bytes[8 * BDRV_SECTOR_SIZE];
-    int within = start < gd + sectors && gd < start + sectors, ret = 0;
+    VmdkHeader own = *header;
 
-    for (int64_t i = 0; ret == 0 && !within && i < tables; i++) {
-        const int64_t at = i * 4 % (int64_t)sizeof bytes;
-        uint32_t entry;
-
-        if (at == 0) {
-            ret = bdrv_pread(extent->file, bytes,
-                             (size_t)bdrv_min((int64_t)sizeof bytes, (tables - i) * 4),
-                             (int64_t)gd * BDRV_SECTOR_SIZE + i * 4);
-        }
-        entry = ret < 0 ? 0 : bdrv_load_le32(bytes + at);
-        within = entry != 0 && start < entry + gt_sectors && entry < start + sectors;
-    }
-    return ret < 0 ? ret : within;
+    return start < gd + sectors && gd < start + sectors
+               ? 1
+               : vmdk_check_each_gde(extent->file, (int64_t)gd * BDRV_SECTOR_SIZE, 0,
+                                     vmdk_header_tables(header), is_in_table, &own);
 }
 
 /* Has no table an entry? */
@@ -360,11 +362,9 @@ static int may_be_beside(const VmdkExtent *extent, const VmdkHeader *header)
         return ret;
     }
     ret = is_in_primary(extent, header);
-    if (ret == 1 && !is_blank(extent, header, header->rgd_sector)) {
-        return is_copy(extent, header); /* else an entry of the primary one is what is wrong */
-    }
-    if (ret == 0 && !is_blank(extent, header, header->rgd_sector)) {
-        ret = is_of_a_table(extent, header);
+    if (ret >= 0 && !is_blank(extent, header, header->rgd_sector)) {
+        /* Or else an entry of the primary one is what is wrong. */
+        ret = ret == 1 ? !is_copy(extent, header) : is_of_a_table(extent, header);
     }
     return ret < 0 ? ret : !ret;
 }
